@@ -1,0 +1,143 @@
+"""Files written whole or not at all, locks that die with their holder, and what to say when the disk is full.
+
+In come paths and bytes; out go files another process sees either as they were or complete. Knows no store and no
+pipeline. Windows cannot sync folders or read-only files, so there a power cut is less well guarded.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from io import FileIO
+from pathlib import Path
+
+from slmops.core.errors import BusyError, SlmopsError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+_LOCKED_BYTE = 1 << 30  # Windows forbids reading what is locked, so the lock lies behind the holder's name
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Writes `data` to `path` so that a reader, or a kill at any moment, meets the old content or all of the new."""
+    content = data.encode() if isinstance(data, str) else data
+    part = part_of(path)
+    with full_disk_explained(path.parent, len(content)):
+        try:
+            with part.open("xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        sync(path.parent)
+
+
+def part_of(path: Path) -> Path:
+    """A new temporary name in the folder of `path`."""
+    return path.with_name(f".{uuid.uuid4().hex}.part")
+
+
+def sync(path: Path) -> None:
+    """Brings what was written to the file or folder at `path` to the disk."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Holds the lock file at `path`; the kernel lets go of it however this process ends.
+
+    Raises:
+        BusyError: another process holds it; names that process and since when.
+    """
+    with _locked(path, wait=False):
+        yield
+
+
+@contextmanager
+def wait_for_lock(path: Path) -> Iterator[None]:
+    """Like `lock`, but waits for the other process."""
+    with _locked(path, wait=True):
+        yield
+
+
+def free_bytes(path: Path) -> int:
+    """What the disk that holds `path`, or will hold it, has left."""
+    existing = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
+@contextmanager
+def full_disk_explained(folder: Path, needed_bytes: int = 0) -> Iterator[None]:
+    """Turns the system's errors for a full disk, an exceeded quota or a file-size limit into one with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        needed = f"{needed_bytes / 1e6:.1f} MB needed at least, " if needed_bytes else ""
+        raise SlmopsError(
+            f"the disk is full, or a quota is reached: {needed}{free_bytes(folder) / 1e6:.1f} MB free",
+            where=str(folder),
+            remedy="free space, or set SLMOPS_STORE to a folder on a larger disk",
+        ) from error
+
+
+@contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+", buffering=0) as stream:
+        try:
+            _take(stream, wait)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            raise _busy(path, stream) from error
+        stream.truncate(0)
+        with suppress(OSError):  # the note is a courtesy: a full disk must not keep gc from running
+            stream.write(f"{os.getpid()} {datetime.now().astimezone().isoformat(timespec='seconds')}\n".encode())
+        try:
+            yield
+        finally:
+            stream.truncate(0)
+
+
+def _busy(path: Path, stream: FileIO) -> BusyError:
+    stream.seek(0)
+    holder = re.match(r"(\d+) (\S+)", stream.read(100).decode(errors="replace"))
+    if holder is None:  # it has only just taken the lock
+        return BusyError("another process is at work here", where=str(path), remedy="wait until it ends")
+    pid, since = holder.groups()
+    return BusyError(
+        f"process {pid} has been at work here since {since}",
+        where=str(path),
+        remedy=f"wait until it ends, or end it: kill {pid}",
+    )
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _take(stream: FileIO, wait: bool) -> None:
+        stream.seek(_LOCKED_BYTE)
+        msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _take(stream: FileIO, wait: bool) -> None:
+        fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

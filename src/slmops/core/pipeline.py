@@ -1,0 +1,242 @@
+"""Plans and runs stages: what is unchanged is not run again, what was killed goes on.
+
+In come stages, a store and the choices frozen for this project; out go artifacts. A stage's key is the hash of its
+inputs' ids, its piece of the config, its code version and the choices it uses. Knows no language model.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from slmops.core.artifact import Manifest, Run, hash_json
+from slmops.core.errors import SlmopsError
+from slmops.core.files import full_disk_explained, lock
+from slmops.core.machine import describe_machine, describe_versions
+from slmops.core.measurement import ArtifactId, Interval, Measurement
+from slmops.core.store import Store
+
+Progress = Callable[[float, str], None]  # share done (0…1), a short note
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage will take, roughly."""
+
+    minutes: float
+    megabytes: float
+
+
+@dataclass
+class Work:
+    """What a stage gets: verified folders of its inputs, where to write, what is frozen, whom to tell."""
+
+    inputs: Mapping[str, Path]
+    parent_licences: Mapping[str, str]
+    out: Path
+    scratch: Path
+    seed: int
+    choices: Mapping[str, Any]
+    progress: Progress
+    measurements: list[Measurement] = field(default_factory=list)
+    licence: str = ""
+
+    def measure(self, name: str, unit: str, value: Interval | float, subject: str = "", **conditions: Any) -> None:
+        """Notes a figure beside the artifact: never part of its id."""
+        interval = value if isinstance(value, Interval) else Interval.exact(value)
+        self.measurements.append(Measurement(name, unit, subject, interval, conditions))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Makes one artifact, named by what it makes. `inputs` maps roles to stages; `section` is all of the config that
+    decides the content; `version` grows when the code makes something else."""
+
+    name: str
+    version: int
+    inputs: Mapping[str, str]
+    section: Any
+    make: Callable[[Work], None]
+    estimate: Estimate
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage with what is known before running: its parents' ids (None where an input is yet to be made), what was
+    made of them before, and why it runs or not."""
+
+    stage: Stage
+    parents: Mapping[str, ArtifactId] | None
+    made: Manifest | None
+    why: str
+    estimate: Estimate
+
+    @property
+    def runs(self) -> bool:
+        return self.made is None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A stage's artifact, and whether this run made it."""
+
+    stage: Stage
+    manifest: Manifest
+    ran: bool
+
+
+def plan(
+    stages: Sequence[Stage],
+    store: Store,
+    name: str,
+    choices: Mapping[str, Any],
+    *,
+    first: str | None = None,
+    only: str | None = None,
+) -> list[Planned]:
+    """What a run would do. `first`: run that stage and all that follow from it again; `only`: nothing but that one.
+
+    Raises:
+        SlmopsError: `first` or `only` names no stage, or an input of `only` was never made.
+    """
+    for asked in (first, only):
+        if asked is not None and asked not in {stage.name for stage in stages}:
+            raise SlmopsError(
+                f"there is no stage {asked!r}", remedy="choose one of " + ", ".join(stage.name for stage in stages)
+            )
+    planned: dict[str, Planned] = {}
+    for stage in stages:
+        planned[stage.name] = _plan_stage(stage, planned, store, name, choices, first, only)
+    if only:
+        lacking = [role for role in planned[only].stage.inputs.values() if planned[role].made is None]
+        if lacking:
+            raise SlmopsError(f"{only} needs {', '.join(lacking)}, never made as configured", remedy="slmops run")
+        return [planned[only]]
+    return list(planned.values())
+
+
+def run(
+    planned: Sequence[Planned],
+    store: Store,
+    folder: Path,
+    name: str,
+    choices: Mapping[str, Any],
+    *,
+    seed: int,
+    progress: Callable[[str, float, str], None] = lambda stage, share, note: None,
+) -> Iterator[Made]:
+    """Makes what is missing, stage by stage; yields each artifact as it stands in the store.
+
+    `folder` is the project's `.slmops`. A second run in it is refused (BusyError). Killed at any moment, the next run
+    goes on: finished stages are in the store, an unfinished one finds its scratch folder again.
+    """
+    with lock(folder / "lock"), store.in_use():
+        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+        made: dict[str, Manifest] = {}
+        for item in planned:
+            stage = item.stage
+            parents = item.parents or {role: made[source].id for role, source in stage.inputs.items()}
+            key = stage_key(stage, parents, choices)
+            manifest = item.made or (None if item.why == "asked for" else store.find(key))
+            ran = manifest is None
+            if manifest is None:
+                manifest = _make(stage, key, parents, store, folder, name, choices, seed, run_id, progress)
+            made[stage.name] = manifest
+            yield Made(stage, manifest, ran)
+
+
+def stage_key(stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[str, Any]) -> str:
+    """The hash of everything that decides what the stage makes."""
+    used = {choice: choices.get(choice) for choice in stage.choices}
+    return hash_json([stage.name, stage.version, dict(parents), stage.section, used])
+
+
+def _plan_stage(
+    stage: Stage,
+    planned: Mapping[str, Planned],
+    store: Store,
+    name: str,
+    choices: Mapping[str, Any],
+    first: str | None,
+    only: str | None,
+) -> Planned:
+    sources = [planned[source] for source in stage.inputs.values()]
+    before = _newest(store, name, stage.name)
+    estimate = stage.estimate
+    if before is not None:
+        estimate = Estimate(before.made_by.seconds / 60, before.size_bytes / 1e6)
+    waiting = [source for source in sources if source.made is None]
+    asked = stage.name in (first, only) or any(source.why in ("asked for", "follows") for source in sources)
+    if waiting:
+        why = "follows" if asked else "input changes" if before else "never made"
+        return Planned(stage, None, None, why, estimate)
+    parents = {role: planned[source].made.id for role, source in stage.inputs.items()}  # type: ignore[union-attr]
+    key = stage_key(stage, parents, choices)
+    if asked:
+        return Planned(stage, parents, None, "asked for", estimate)
+    found = store.find(key)
+    if found is None:
+        return Planned(stage, parents, None, "config or input changed" if before else "never made", estimate)
+    return Planned(stage, parents, found, "unchanged", Estimate(0, found.size_bytes / 1e6))
+
+
+def _make(
+    stage: Stage,
+    key: str,
+    parents: Mapping[str, ArtifactId],
+    store: Store,
+    folder: Path,
+    name: str,
+    choices: Mapping[str, Any],
+    seed: int,
+    run_id: str,
+    progress: Callable[[str, float, str], None],
+) -> Manifest:
+    place = folder / "work" / f"{stage.name}-{key[:12]}"
+    out, scratch = place / "out", place / "scratch"
+    if out.exists():
+        shutil.rmtree(out)  # a killed run's half result
+    out.mkdir(parents=True)
+    scratch.mkdir(exist_ok=True)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    inputs = {role: store.open(parent) for role, parent in parents.items()}
+    licences = {role: store.manifest(parent).licence for role, parent in parents.items()}
+    work = Work(inputs, licences, out, scratch, seed, choices, lambda share, note: progress(stage.name, share, note))
+    progress(stage.name, 0.0, "")
+    with full_disk_explained(folder, int(stage.estimate.megabytes * 1e6)):
+        stage.make(work)
+    made_by = Run(
+        run_id,
+        " ".join(["slmops", *sys.argv[1:]]),
+        seed,
+        describe_versions(),
+        describe_machine() | {"choices": dict(choices)},
+        started.isoformat(timespec="seconds"),
+        round(time.perf_counter() - clock, 2),
+    )
+    manifest = store.commit(
+        out,
+        kind=stage.name,
+        key=key,
+        parents=parents,
+        made_by=made_by,
+        measurements=work.measurements,
+        licence=work.licence,
+        name=f"{name}/{stage.name}",
+    )
+    store.set_alias(f"{name}/{stage.name}", "latest", manifest.id)
+    shutil.rmtree(place)
+    return manifest
+
+
+def _newest(store: Store, name: str, stage: str) -> Manifest | None:
+    entries = store.entries(name=f"{name}/{stage}")
+    return store.manifest(entries[-1].id) if entries else None

@@ -1,0 +1,160 @@
+"""How sure a figure is: bootstrap intervals, paired comparisons, McNemar's test.
+
+In come rows (example, statistic) whose sums reduce to a figure, or times; out come intervals. Two models compared are
+measured on the same examples, and an example's two rows are always drawn together. Knows no metric and no threshold.
+
+Sources: B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993): percentile interval §13.3, BCa §14.3.
+Q. McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12 (1947).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from slmops.core.measurement import Interval
+
+Rows = NDArray[np.float64]
+Reduce = Callable[[Rows], Rows]
+
+_SAMPLES = 10_000
+_DRAWN_AT_ONCE = 4_000_000  # indices: 32 MB
+_NORMAL = NormalDist()
+
+
+def bootstrap(
+    metric_rows: ArrayLike, reduce: Reduce, *, seed: int, level: float = 0.95, samples: int = _SAMPLES
+) -> Interval:
+    """The figure `reduce(sums)` of (example, statistic) rows with its BCa interval.
+
+    BCa, because shares near 1 are skewed: of an accuracy of 0.97 on 360 examples the truth lay below the 95 % interval
+    in 2.0 % of 1,500 simulations, below the percentile interval in 4.6 %. Two limits: an undefined figure (0/0) is
+    NaN, which no gate lets pass; where all examples agree the interval has no width, though a fault as frequent as
+    3/n stays unseen in n examples one time in twenty.
+    """
+    rows = np.asarray(metric_rows, dtype=np.float64)
+    total = rows.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(reduce(total))
+        if not math.isfinite(value):
+            return Interval(math.nan, math.nan, math.nan, level, len(rows))
+        drawn = np.concatenate([reduce(counts @ rows) for counts in _draw_counts(len(rows), samples, seed)])
+        left_out = reduce(total - rows)  # the jackknife
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(drawn, _corrected_levels(value, drawn, left_out[np.isfinite(left_out)], level))
+    return Interval(value, float(low), float(high), level, len(rows))
+
+
+def paired_difference(
+    rows_a: Rows, rows_b: Rows, reduce: Reduce, *, seed: int, level: float = 0.95, samples: int = _SAMPLES
+) -> Interval:
+    """By how much a's figure is above b's, both measured on the same examples."""
+    return _paired(rows_a, rows_b, reduce, np.subtract, seed, level, samples)
+
+
+def paired_ratio(
+    rows_a: Rows, rows_b: Rows, reduce: Reduce, *, seed: int, level: float = 0.95, samples: int = _SAMPLES
+) -> Interval:
+    """a's figure as a share of b's, both measured on the same examples: what a student keeps of its teacher's."""
+    return _paired(rows_a, rows_b, reduce, np.divide, seed, level, samples)
+
+
+def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> float:
+    """The exact two-sided p of McNemar's test: how likely so uneven a split of the examples that only one of two
+    equally good models gets right."""
+    pairs = list(zip(correct_a, correct_b, strict=True))
+    only_a, only_b = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    differing = only_a + only_b
+    tail = sum(math.comb(differing, k) for k in range(min(only_a, only_b) + 1))
+    return min(1.0, 2 * tail / 2**differing)
+
+
+def percentile_interval(
+    values: ArrayLike, percentile: float, *, seed: int, level: float = 0.95, samples: int = _SAMPLES
+) -> Interval:
+    """The percentile (0 … 100) of `values` with its bootstrap interval."""
+    column = np.asarray(values, dtype=np.float64)
+    return _interval_of_draws(column, lambda drawn: np.percentile(drawn, percentile, axis=-1), seed, level, samples)
+
+
+def paired_latency_reduction(
+    before_ms: ArrayLike,
+    after_ms: ArrayLike,
+    *,
+    seed: int,
+    percentile: float | None = None,
+    level: float = 0.95,
+    samples: int = _SAMPLES,
+) -> Interval:
+    """The share of time saved on the same prompts, 1 - after / before: of the means, or of a percentile (0 … 100)."""
+    pairs = np.stack([np.asarray(before_ms, dtype=np.float64), np.asarray(after_ms, dtype=np.float64)])  # (2, prompt)
+    if percentile is None:
+        return bootstrap(pairs.T, _saved, seed=seed, level=level, samples=samples)
+    return _interval_of_draws(
+        pairs, lambda drawn: _saved(np.percentile(drawn, percentile, axis=-1).T), seed, level, samples
+    )
+
+
+def _saved(before_after: Rows) -> Rows:
+    return np.asarray(1 - before_after[..., 1] / before_after[..., 0])
+
+
+def _paired(
+    rows_a: Rows,
+    rows_b: Rows,
+    reduce: Reduce,
+    combine: Callable[[Rows, Rows], Rows],
+    seed: int,
+    level: float,
+    samples: int,
+) -> Interval:
+    columns = rows_a.shape[1]
+    return bootstrap(
+        np.concatenate([rows_a, rows_b], axis=1),
+        lambda sums: combine(reduce(sums[..., :columns]), reduce(sums[..., columns:])),
+        seed=seed,
+        level=level,
+        samples=samples,
+    )
+
+
+def _interval_of_draws(columns: Rows, figure: Reduce, seed: int, level: float, samples: int) -> Interval:
+    """Percentile interval of `figure`, which maps (…, example) values to (…): for what no sums tell."""
+    count = columns.shape[-1]
+    drawn = np.concatenate([figure(columns[..., chosen]) for chosen in _draw(count, samples, seed)])
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(figure(columns)), float(low), float(high), level, count)
+
+
+def _draw(count: int, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """(sample, draw) indices of `count` examples drawn with replacement, as many samples at once as memory allows."""
+    generator = np.random.default_rng(seed)
+    at_once = max(1, _DRAWN_AT_ONCE // count)
+    for start in range(0, samples, at_once):
+        yield generator.integers(count, size=(min(at_once, samples - start), count))
+
+
+def _draw_counts(count: int, samples: int, seed: int) -> Iterator[Rows]:
+    """(sample, example): how often each example was drawn."""
+    for chosen in _draw(count, samples, seed):
+        cells = chosen + count * np.arange(len(chosen))[:, None]
+        yield np.bincount(cells.ravel(), minlength=cells.size).reshape(cells.shape).astype(np.float64)
+
+
+def _corrected_levels(value: float, drawn: Rows, left_out: Rows, level: float) -> list[float]:
+    """Which quantiles of `drawn` bound the BCa interval: bias by equation 14.14, acceleration by 14.15, 14.10."""
+    below = (np.mean(drawn < value) + np.mean(drawn <= value)) / 2  # ties count half
+    bias = _NORMAL.inv_cdf(float(np.clip(below, 0.5 / len(drawn), 1 - 0.5 / len(drawn))))
+    apart = left_out.mean() - left_out if len(left_out) else np.zeros(1)
+    spread = float((apart**2).sum())
+    acceleration = float((apart**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+
+    def corrected(tail: float) -> float:
+        shifted = bias + _NORMAL.inv_cdf(tail)
+        return _NORMAL.cdf(bias + shifted / (1 - acceleration * shifted))
+
+    return [corrected((1 - level) / 2), corrected((1 + level) / 2)]

@@ -1,0 +1,130 @@
+"""Asks Foundry Local itself, and hands it models to keep.
+
+In come a folder that `foundry_folder` wrote and texts, out go the answers that an application would get. Foundry Local
+runs in a process of its own (`foundry_worker`) with a catalogue of its own, so that nobody's models, registrations and
+logs are touched. Knows no task: closed answers are labels that are passed in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from slmops.core.errors import MissingExtraError, ModelError
+from slmops.core.files import part_of
+from slmops.deployment.foundry_folder import verify
+
+_SAID_CHARACTERS = 2_000  # of a failed worker's last words
+
+
+@dataclass(frozen=True)
+class FoundryAnswer:
+    """What Foundry Local answered, and how long it took from the text to the whole answer."""
+
+    text: str
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class FoundryRun:
+    """The answers in the texts' order, and how long registering and loading the model took."""
+
+    answers: tuple[FoundryAnswer, ...]
+    register_ms: float
+    load_ms: float
+
+
+def ask(
+    folder: Path, texts: Sequence[str], *, max_tokens: int, labels: Sequence[str] = (), timeout_s: float = 600
+) -> FoundryRun:
+    """Registers and loads `folder` and asks each text by itself, greedily. Given `labels`, an answer is one of them.
+
+    Raises:
+        MissingExtraError: the Foundry Local SDK is not installed.
+        ModelError: the folder is not well-formed, or Foundry Local cannot load or ask it, or not within `timeout_s`.
+    """
+    _need_sdk()
+    with tempfile.TemporaryDirectory(prefix="slmops-foundry-") as scratch:
+        spec = _spec(folder, Path(scratch), Path(scratch) / "models")
+        reply = _run(spec | {"texts": list(texts), "max_tokens": max_tokens, "labels": list(labels)}, timeout_s)
+    answers = tuple(FoundryAnswer(**answer) for answer in reply["answers"])
+    return FoundryRun(answers, reply["register_ms"], reply["load_ms"])
+
+
+def install(folder: Path, cache: Path, *, timeout_s: float = 60) -> str:
+    """Copies `folder` into a Foundry Local model cache and registers it there; returns the model's id.
+
+    An application finds it if `cache` is its `model_cache_dir` (by default ~/.APPLICATION/cache/models).
+
+    Raises:
+        ModelError: the folder is not well-formed, or the cache has a model of this id.
+    """
+    _need_sdk()
+    name, version = verify(folder).split(":")
+    place = cache.absolute() / "slmops" / f"{name}-{version}"
+    if place.exists():
+        raise ModelError("is there already", where=str(place), remedy="deploy another version, or remove it first")
+    part = part_of(place)
+    try:
+        shutil.copytree(folder, part)
+        os.rename(part, place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="slmops-foundry-") as scratch:
+            _run(_spec(place, Path(scratch), cache.absolute()), timeout_s)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    return f"{name}:{version}"
+
+
+def _need_sdk() -> None:
+    """Refuses to start without the SDK, which only the worker imports: it brings native libraries along."""
+    if find_spec("foundry_local_sdk") is None:
+        raise MissingExtraError(
+            "this needs foundry_local_sdk, which is not installed", remedy="pip install 'slmops[foundry]'"
+        )
+
+
+def _spec(folder: Path, scratch: Path, cache: Path) -> dict[str, Any]:
+    return {"folder": str(folder.resolve()), "id": verify(folder), "scratch": str(scratch), "cache": str(cache)}
+
+
+def _run(spec: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """What the worker replied to `spec`."""
+    # With CI set, Foundry Local and ONNX Runtime send no telemetry and keep no device id; no other setting stops all of
+    # it. It also saves about two seconds without a network.
+    environment = os.environ | {"CI": "1"}
+    try:
+        worker = subprocess.run(
+            [sys.executable, "-m", "slmops.deployment.foundry_worker"],
+            input=json.dumps(spec),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environment,
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(
+            f"Foundry Local did not finish within {timeout_s:g} s", where=spec["folder"], remedy="allow it more time"
+        ) from error
+    reply: dict[str, Any] = json.loads(worker.stdout) if worker.returncode == 0 else {"error": worker.stderr.strip()}
+    if "error" in reply:
+        raise ModelError(
+            f"Foundry Local failed: {reply['error'][-_SAID_CHARACTERS:] or worker.returncode}",
+            where=spec["folder"],
+            remedy="slmops ask MODEL PROMPT shows whether the model itself works",
+        )
+    return reply

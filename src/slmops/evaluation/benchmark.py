@@ -1,0 +1,182 @@
+"""The one benchmark: every model in a fresh process, the same prompts and threads, taking turns in small blocks.
+
+In come subjects and rows, out go each subject's answers, times and memory. Taking turns means that whatever slows the
+machine slows all alike, so that ratios hold where seconds do not. Knows no gold answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from slmops.core.errors import ModelError
+from slmops.models.folder import weight_files
+from slmops.tasks.types import Record
+
+_BLOCK = 10  # prompts a model answers before the next one's turn: enough for its weights to be back in the cache
+_WARMUP = 3
+_FREE_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model folder, and how it is asked: with the long prompt or the short one, inside the task's grammar or free."""
+
+    name: str
+    folder: Path
+    prompt: Literal["full", "short"]
+    constrained: bool = True
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One row's answer and its times."""
+
+    id: str
+    text: str
+    ttft_ms: float
+    latency_ms: float
+    tokens: int
+    reused_tokens: int
+
+
+@dataclass(frozen=True)
+class Benchmarked:
+    """What a subject did: answers in the rows' order, and what it took."""
+
+    name: str
+    answers: tuple[Answered, ...]
+    token_ms: tuple[float, ...]
+    load_s: float
+    load_memory_mb: float
+    peak_memory_mb: float
+    cpu_percent: float
+    model_bytes: int
+    disk_bytes: int
+
+
+def benchmark(
+    subjects: Sequence[Subject],
+    rows: Sequence[Record],
+    warmup: Sequence[Record],
+    *,
+    task: Mapping[str, Any],
+    threads: int,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Benchmarked]:
+    """Lets all subjects answer all rows, in turns of ten.
+
+    Raises:
+        ModelError: a subject's process ended; what it wrote last is told.
+    """
+    workers: list[_Worker] = []
+    try:
+        for subject in subjects:
+            workers.append(_Worker(subject, task, threads))
+        for worker in workers:  # one after another: loading times are not of two at once
+            worker.load()
+            worker.call({"ask": [_to_json(row) for row in warmup[:_WARMUP]]})
+        for start in range(0, len(rows), _BLOCK):
+            block = [_to_json(row) for row in rows[start : start + _BLOCK]]
+            for worker in workers:
+                worker.ask(block)
+            report(min(start + _BLOCK, len(rows)), len(rows))
+        for worker in workers:
+            worker.token_ms = worker.call({"write": _FREE_TOKENS})["token_ms"]
+        return [worker.finish() for worker in workers]
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class _Worker:
+    """A subject's process."""
+
+    def __init__(self, subject: Subject, task: Mapping[str, Any], threads: int) -> None:
+        self._subject = subject
+        self._spec = {
+            "folder": str(subject.folder),
+            "prompt": subject.prompt,
+            "constrained": subject.constrained,
+            "task": dict(task),
+            "threads": threads,
+        }
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",  # a waiting process must not burn the cores of the one whose turn it is
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+        }
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  lives as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "slmops.evaluation.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+            env=environment,
+        )
+        self._answers: list[Answered] = []
+        self._cpu_s = self._wall_s = 0.0
+        self._loaded: dict[str, float] = {}
+        self.token_ms: list[float] = []
+
+    def load(self) -> None:
+        self._loaded = self.call({"load": self._spec})
+
+    def ask(self, block: list[dict[str, Any]]) -> None:
+        reply = self.call({"ask": block})
+        self._answers += [Answered(**answer) for answer in reply["answers"]]
+        self._cpu_s += reply["cpu_s"]
+        self._wall_s += reply["wall_s"]
+
+    def finish(self) -> Benchmarked:
+        peak = self.call({"end": True})["peak_memory_mb"]
+        folder = self._subject.folder
+        return Benchmarked(
+            self._subject.name,
+            tuple(self._answers),
+            tuple(self.token_ms),
+            self._loaded["load_s"],
+            self._loaded["load_memory_mb"],
+            peak,
+            100 * self._cpu_s / self._wall_s,
+            sum(path.stat().st_size for path in weight_files(folder)),
+            sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        )
+
+    def call(self, command: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self._process.wait()
+            self._said.seek(0)
+            last = (self._said.read().strip().splitlines() or ["nothing"])[-1]
+            raise ModelError(
+                f"the process that runs {self._subject.name} ended with code {self._process.returncode}; it said: {last}",
+                remedy="slmops ask MODEL PROMPT shows whether it loads; not enough memory is a common cause",
+            )
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._said.close()
+
+
+def _to_json(row: Record) -> dict[str, Any]:
+    return {"id": row.id, "inputs": dict(row.inputs)}

@@ -1,0 +1,136 @@
+"""Turns answers and times into figures: each with its interval, paired where two models answered the same rows.
+
+In come what subjects answered and the gold; out go figures and gains by name. Pure: runs nothing, knows no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from slmops.core.errors import InvalidAnswer
+from slmops.core.measurement import Interval
+from slmops.core.statistics import (
+    bootstrap,
+    mcnemar,
+    paired_difference,
+    paired_latency_reduction,
+    paired_ratio,
+    percentile_interval,
+)
+from slmops.evaluation.benchmark import Benchmarked
+from slmops.tasks.types import Json, Task
+
+Figures = dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """`a` against `b` on the same rows: the difference of a figure, and the p-value of the paired test (accuracy)."""
+
+    a: str
+    b: str
+    metric: str
+    difference: Interval
+    p_value: float | None
+
+
+def parse_all(task: Task, texts: Sequence[str]) -> list[Json | None]:
+    """Each text's answer, None where it is none."""
+    answers: list[Json | None] = []
+    for text in texts:
+        try:
+            answers.append(task.parse(text))
+        except InvalidAnswer:
+            answers.append(None)
+    return answers
+
+
+def quality_figures(task: Task, predicted: Sequence[Json | None], gold: Sequence[Json], seed: int) -> Figures:
+    """The task's metrics with bootstrap intervals."""
+    return {
+        metric.name: bootstrap(metric.rows(predicted, gold), metric.reduce, seed=seed) for metric in task.metrics
+    }
+
+
+def cost_figures(done: Benchmarked, usd_per_hour: float, seed: int) -> Figures:
+    """Times, memory, bytes, throughput and cost of a benchmarked model."""
+    latency = np.array([answer.latency_ms for answer in done.answers])
+    first = np.array([answer.ttft_ms for answer in done.answers])
+    mean = bootstrap(np.c_[latency, np.ones(len(latency))], lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
+    per_second = Interval(1e3 / mean.value, 1e3 / mean.high, 1e3 / mean.low, mean.level, mean.n)
+    figures = {
+        "latency_ms": percentile_interval(latency, 50, seed=seed),
+        "latency_p95_ms": percentile_interval(latency, 95, seed=seed),
+        "ttft_ms": percentile_interval(first, 50, seed=seed),
+        "throughput_per_s": per_second,
+        "peak_memory_mb": Interval.exact(done.peak_memory_mb),
+        "load_memory_mb": Interval.exact(done.load_memory_mb),
+        "load_s": Interval.exact(done.load_s),
+        "cpu_percent": Interval.exact(done.cpu_percent),
+        "model_bytes": Interval.exact(float(done.model_bytes)),
+        "disk_bytes": Interval.exact(float(done.disk_bytes)),
+        "cost_per_million_usd": _scaled(mean, usd_per_hour / 3.6),  # ms × USD/h ÷ 3.6·10⁶ ms/h × 10⁶ answers
+    }
+    if len(done.token_ms) >= 2:
+        figures["per_token_ms"] = percentile_interval(done.token_ms, 50, seed=seed)
+    return figures
+
+
+def gains(
+    task: Task,
+    ours: Benchmarked,
+    theirs: Benchmarked,
+    predicted: Mapping[str, Sequence[Json | None]],
+    gold: Sequence[Json],
+    seed: int,
+) -> Figures:
+    """What `ours` keeps and saves of `theirs`: each metric's share kept, and reductions (0.9 means 90 % less)."""
+    figures = {
+        f"{metric.name}_kept": paired_ratio(
+            metric.rows(predicted[ours.name], gold), metric.rows(predicted[theirs.name], gold), metric.reduce, seed=seed
+        )
+        for metric in task.metrics
+    }
+    before, after = ([answer.latency_ms for answer in done.answers] for done in (theirs, ours))
+    figures["latency_reduction"] = paired_latency_reduction(before, after, seed=seed)
+    figures["latency_ratio"] = _remaining(figures["latency_reduction"])
+    for name, mine, other in (
+        ("model_bytes", ours.model_bytes, theirs.model_bytes),
+        ("memory", ours.peak_memory_mb, theirs.peak_memory_mb),
+        ("load_memory", ours.load_memory_mb, theirs.load_memory_mb),
+    ):
+        figures[f"{name}_reduction"] = Interval.exact(1 - mine / other)
+        figures[f"{name}_ratio"] = Interval.exact(mine / other)
+    return figures
+
+
+def compare_pairs(
+    task: Task,
+    pairs: Sequence[tuple[str, str]],
+    predicted: Mapping[str, Sequence[Json | None]],
+    gold: Sequence[Json],
+    seed: int,
+) -> list[Compared]:
+    """Differences of the first metric with their intervals and McNemar's exact p-value."""
+    metric = task.metrics[0]
+    compared = []
+    for a, b in pairs:
+        difference = paired_difference(
+            metric.rows(predicted[a], gold), metric.rows(predicted[b], gold), metric.reduce, seed=seed
+        )
+        right = [[answer == truth for answer, truth in zip(predicted[name], gold, strict=True)] for name in (a, b)]
+        compared.append(Compared(a, b, metric.name, difference, mcnemar(*right)))
+    return compared
+
+
+def _scaled(interval: Interval, factor: float) -> Interval:
+    return Interval(
+        interval.value * factor, interval.low * factor, interval.high * factor, interval.level, interval.n
+    )
+
+
+def _remaining(reduction: Interval) -> Interval:
+    return Interval(1 - reduction.value, 1 - reduction.high, 1 - reduction.low, reduction.level, reduction.n)

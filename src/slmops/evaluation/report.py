@@ -1,0 +1,292 @@
+"""The report of a run: one HTML page that a manager reads in ten seconds and an engineer can check.
+
+In comes a summary, out goes the page as text. Best news and worst in the same size; what was not measured is a dash.
+Knows no store, no model, no file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from slmops.core.page import Html, element, join, page, section, table
+from slmops.evaluation.figures import (
+    GAINS,
+    Gained,
+    describe_figure,
+    write,
+    write_duration,
+    write_figure,
+    write_level,
+    write_range,
+    write_times,
+)
+from slmops.evaluation.mistakes import list_mistakes, show_confusion
+from slmops.evaluation.plots import TEACHER, plot_curve
+from slmops.evaluation.side_by_side import (
+    show_comparisons,
+    show_foundry_local,
+    show_plots,
+    show_published,
+    show_subjects,
+    tick,
+)
+from slmops.evaluation.summary import Gate, Step, Summary
+
+_CLASSICAL = "classical"
+
+
+def render(summary: Summary) -> str:
+    """The whole page."""
+    parts = {
+        "compared": ("Side by side", show_subjects(summary)),
+        "gates": ("Gates", _list_gates(summary.gates)),
+        "chance": ("Could it be chance?", show_comparisons(summary.comparisons)),
+        "confusion": ("What it confuses", show_confusion(summary.confusion, summary.labels)),
+        "mistakes": ("What it gets wrong", list_mistakes(summary)),
+        "published": ("Figures the field quotes", show_published(summary)),
+        "foundry-local": ("In Foundry Local", show_foundry_local(summary)),
+        "asked": ("What was asked", _show_asked(summary)),
+        "training": ("Training", _show_curves(summary)),
+        "lineage": ("Where it comes from", _draw_lineage(summary.lineage)),
+        "method": ("How each figure was measured", _explain(summary)),
+        "machine": ("Machine and versions", _describe_making(summary)),
+    }
+    contents = element("nav", [element("a", title, href=f"#{name}") for name, (title, _) in parts.items()])
+    sections = [section(title, content, name=name) for name, (title, content) in parts.items()]
+    return page(f"{summary.name} — slmops report", _head(summary), contents, sections, style=_STYLE)
+
+
+def _head(summary: Summary) -> Html:
+    data = summary.data
+    choices = f" into {len(summary.labels)} labels" if summary.labels else ""
+    learned = f"learned from {data.train:,} labelled and {data.unlabelled:,} unlabelled messages"
+    return element(
+        "header",
+        element("p", f"{summary.name} · {summary.made.date[:10]}", class_="muted"),
+        element("h1", _say_finding(summary)),
+        _say_gates(summary.gates),
+        element("p", f"{summary.task.capitalize()}{choices}, {learned}, tested on {data.test:,} never seen."),
+        element("ul", [_card(summary, name, gain) for name, gain in GAINS.items()], class_="cards"),
+        element("p", _say_small_print(summary), class_="muted"),
+        _say_alternatives(summary),
+    )
+
+
+def _say_finding(summary: Summary) -> str:
+    if summary.accuracy_kept is None:
+        ours = summary.figure(summary.shipped, "accuracy")
+        return f"{summary.shipped} answers {write(ours.value, 'share')} rightly" if ours else summary.name
+    told = [f"{summary.shipped} keeps {write(summary.accuracy_kept.value, 'share')} of the teacher’s accuracy"]
+    for saved, words in ((summary.latency_reduction, "the time"), (summary.model_bytes_reduction, "the size")):
+        if saved is not None and saved.value < 1:
+            told.append(f"{write_times(1 - saved.value)} {words}")
+    return told[0] if len(told) == 1 else f"{told[0]} at {' and '.join(told[1:])}"
+
+
+def _say_gates(gates: Sequence[Gate]) -> Html:
+    failed = sum(not gate.passed for gate in gates)
+    if not gates:
+        return element("p", "No gates were set", class_="badge")
+    if failed:
+        return element("p", f"✗ {failed} of {len(gates)} gates failed: nothing is published", class_="badge bad")
+    return element("p", f"✓ {len(gates)} of {len(gates)} gates passed", class_="badge good")
+
+
+def _card(summary: Summary, name: str, gain: Gained) -> Html:
+    interval = getattr(summary, name)
+    before, after = (summary.figure(subject, gain.figure) for subject in (TEACHER, summary.shipped))
+    unit = describe_figure(gain.figure).unit
+    return element(
+        "li",
+        element("strong", write_figure(interval, gain.unit)),
+        element("span", gain.label),
+        element("small", f"{write_figure(before, unit)} → {write_figure(after, unit)}"),
+        element("small", write_range(interval, gain.unit)),
+    )
+
+
+def _say_small_print(summary: Summary) -> str:
+    gains = (getattr(summary, name) for name in GAINS)
+    interval = next((gain for gain in gains if gain and gain.low != gain.high), None)
+    told = f"Small: the teacher’s figure → that of {summary.shipped}"
+    return f"{told}; {write_level(interval)} interval over {interval.n:,} messages." if interval else f"{told}."
+
+
+def _say_alternatives(summary: Summary) -> Html | None:
+    """What a user could have had instead: a classical model, the teacher itself quantized."""
+    told = []
+    classical, ours = (summary.figure(name, "accuracy") for name in (_CLASSICAL, summary.shipped))
+    if classical and ours:
+        points = 100 * (ours.value - classical.value)
+        more = "more" if points >= 0 else "less"
+        told.append(f"is {abs(points):.1f} points {more} accurate than the classical baseline")
+    saved = summary.against_teacher_int4.latency_reduction if summary.against_teacher_int4 else None
+    if saved and saved.value < 1:
+        told.append(f"takes {write_times(1 - saved.value)} the time of the teacher as int4")
+    return element("p", f"For comparison: {summary.shipped} {' and '.join(told)}.") if told else None
+
+
+def _show_asked(summary: Summary) -> Html:
+    data = summary.data
+    counts = {
+        "train": data.train,
+        "validation": data.validation,
+        "test, never learned from": data.test,
+        "unlabelled": data.unlabelled,
+        "of these labelled by the teacher": data.labelled_by_teacher,
+    }
+    told = [(words, f"{count:,}") for words, count in counts.items()]
+    told += [(f"not used: {reason}", f"{count:,}") for reason, count in data.rejected.items()]
+    labels = f"{len(summary.labels)} labels: {', '.join(summary.labels)}." if summary.labels else None
+    return join(
+        element("p", f"Task: {summary.task}. ", labels),
+        table(["messages", ""], told, caption="Data", class_="counts"),
+        element("h3", "slmops.yaml"),
+        element("pre", summary.config),
+    )
+
+
+def _show_curves(summary: Summary) -> Html:
+    if not summary.curves:
+        return element("p", "Nothing was trained.")
+    return show_plots(plot_curve(name, points) for name, points in summary.curves.items())
+
+
+def _draw_lineage(steps: Sequence[Step]) -> Html:
+    if not steps:
+        return element("p", "Not recorded.")
+    stage_of = {step.id: step.stage for step in steps}
+    links = [
+        element(
+            "li",
+            element("b", step.stage),
+            element("span", _say_parents(step, stage_of)),
+            element("small", f"{step.kind} · {write_duration(step.seconds)} · {write(step.size_bytes, 'bytes')} · "),
+            element("code", step.id[:12]),
+        )
+        for step in steps
+    ]
+    total = write_duration(sum(step.seconds for step in steps))
+    return join(
+        element("p", f"Every step’s result is kept under the hash of its content. All steps together took {total}."),
+        element("ol", links, class_="chain"),
+    )
+
+
+def _say_parents(step: Step, stage_of: Mapping[str, str]) -> str:
+    if not step.parents:
+        return "from the project’s files"
+    names = [(role, stage_of.get(parent, parent[:12])) for role, parent in step.parents.items()]
+    return f"from {', '.join(stage if stage == role else f'{role} {stage}' for role, stage in names)}"
+
+
+def _list_gates(gates: Sequence[Gate]) -> Html:
+    if not gates:
+        return element("p", "None were set. `gates:` in slmops.yaml holds a release to what you need.")
+    verdicts = [element("li", tick(gate.passed, "passed", "failed"), gate.sentence) for gate in gates]
+    return element("ul", verdicts, class_="plain")
+
+
+def _explain(summary: Summary) -> Html:
+    told = {
+        "taking turns": "each model in a fresh process, after a warm-up, in turns of a few messages, so that whatever "
+        "slows the machine slows all alike",
+        "latency": "from the message to its last token, one at a time: the same messages, threads, label trie and "
+        "prefix reuse on both sides",
+        "time per token": "free writing after the first token, without the label trie",
+        "answers per second": "answers over the time they took, one at a time",
+        "memory": "most resident memory of the process, libraries included; added by loading: after − before",
+        "size": "model files: weights alone; whole folder: with tokenizer and configuration",
+        "processor": "processor time over wall time while answering",
+        "cost": "usd_per_hour / answers per hour × 10⁶",
+        "accuracy": "share of test messages answered with the right label; an invalid answer counts as wrong",
+        "macro F1": "mean of the labels’ F1: every label counts the same, however rare",
+        "intervals": "bootstrap over test messages; models compared are drawn on the same messages",
+        "p": "how likely so uneven a result is between two equally good models, tested on the same messages",
+    }
+    return element("dl", [join(element("dt", words), element("dd", how)) for words, how in told.items()])
+
+
+def _describe_making(summary: Summary) -> Html:
+    made = summary.made
+    run = {"command": made.command, "run": made.run, "date": made.date, "seed": made.seed}
+    groups = {"Run": run, "Chosen": made.choices, "Machine": made.machine, "Versions": made.versions}
+    shown = [
+        element("div", element("h3", title), element("dl", [_tell(key, value) for key, value in group.items()]))
+        for title, group in groups.items()
+        if group
+    ]
+    return element("div", shown, class_="making")
+
+
+def _tell(key: str, value: object) -> Html:
+    match value:
+        case str():
+            told = value
+        case list() | tuple():
+            told = ", ".join(map(str, value))
+        case _:
+            told = json.dumps(value, ensure_ascii=False)
+    return join(element("dt", key.replace("_mb", " (MB)").replace("_", " ")), element("dd", told))
+
+
+_STYLE = """
+header h1 { max-width: 52rem }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin-top: 1.6rem; font-size: .9rem }
+.good { color: var(--good) } .bad { color: var(--bad) }
+.badge { display: inline-block; border: 1.5px solid var(--line); border-radius: 99px; padding: .15rem .9rem;
+  font-weight: 600 }
+.badge.good, .badge.bad { border-color: currentColor }
+.cards, .plain, .chain { list-style: none; padding: 0; margin: 1rem 0 }
+.cards { display: grid; grid-template-columns: repeat(4, 1fr); gap: .8rem }
+.cards li { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: .9rem 1rem }
+.cards strong { display: block; font-size: clamp(1.5rem, 3.2vw, 2.1rem); line-height: 1.15; letter-spacing: -.02em;
+  white-space: nowrap }
+.cards span { display: block; margin: .2rem 0 .5rem; line-height: 1.3 }
+.cards small { display: block; white-space: nowrap }
+.plots { display: grid; grid-template-columns: repeat(2, 1fr); gap: 1.8rem 2.4rem; margin: 1.2rem 0 2rem }
+.plots svg { max-width: 27rem }
+.subjects th, .subjects td { min-width: 5.2rem } td small, th small { display: block; font-weight: 400 }
+.subjects small { white-space: nowrap }
+.subjects th[scope=row] { position: sticky; left: 0; background: var(--paper); min-width: 8rem }
+.group { padding-top: 1.1rem; font-size: .85rem; color: var(--muted); font-weight: 600 }
+.counts { min-width: 0 } .counts td { text-align: right; padding-left: 1rem }
+.confusion { min-width: 0; font-size: .9rem }
+.confusion th, .confusion td { padding: 0; border: 1px solid var(--line); text-align: center; vertical-align: middle;
+  height: 1.9rem; min-width: 1.9rem }
+.confusion td { color: var(--muted) }
+.confusion th[scope=row] { text-align: left; padding: 0 .6rem 0 .3rem; white-space: nowrap }
+.confusion .number { display: inline-block; min-width: 1.5em; text-align: right; color: var(--muted) }
+.confusion .right[style] { background: rgb(0 114 178 / calc(.1 + .9 * var(--share))) }
+.confusion .wrong[style] { background: rgb(213 94 0 / calc(.2 + .8 * var(--share))); font-weight: 600 }
+.confusion td[style] { color: var(--ink) } .confusion td.strong { color: #fff }
+.confusion .right { outline: 1.5px solid var(--ink); outline-offset: -1.5px }
+.confusion .found { padding: 0 .5rem; text-align: right }
+.mistakes { padding-left: 2.2rem } .mistakes li { padding: .45rem 0; border-bottom: 1px solid var(--line) }
+.mistakes li::marker { color: var(--muted) }
+.mistakes bdi { display: block } .mistakes small span { display: inline-block; margin-right: 1.2rem }
+.mistakes b { font-weight: 600; color: var(--ink) }
+.chain li { position: relative; padding: 0 0 1rem 1.7rem }
+.chain li::before { content: ""; position: absolute; left: .3rem; top: .4rem; width: .75rem; height: .75rem;
+  border-radius: 50%; border: 2px solid var(--accent); background: var(--paper); z-index: 1 }
+.chain li:not(:last-child)::after { content: ""; position: absolute; left: .75rem; top: .6rem; bottom: -.4rem;
+  border-left: 2px solid var(--line) }
+.chain span { margin-left: .6rem } .chain small::before { content: ""; display: block }
+.chain code { color: var(--muted) }
+.plain span { display: inline-block; min-width: 6rem }
+.making { display: grid; grid-template-columns: repeat(2, 1fr); gap: 0 2.4rem }
+@media (max-width: 52rem) {
+  .cards { grid-template-columns: repeat(2, 1fr) } .plots, .making { grid-template-columns: 1fr } }
+@media (max-width: 34rem) {
+  .cards { gap: .5rem } .cards li { padding: .7rem .75rem }
+  .subjects th[scope=row] { min-width: 6.5rem; max-width: 6.5rem }
+  .confusion { font-size: .64rem } .confusion th, .confusion td { height: 1.2rem; min-width: 1rem }
+  .confusion th[scope=row] { padding: 0 .2rem 0 0 } .confusion .found { display: none } }
+@media print {
+  .cards { grid-template-columns: repeat(4, 1fr) } header h1 { font-size: 1.7rem }
+  .plots, .making { grid-template-columns: 1fr 1fr; gap: 1rem 1.4rem } .plots svg { max-width: 21rem }
+  nav { display: none } tr:has(.group) { break-after: avoid } table { break-inside: avoid }
+  .subjects { font-size: 8.5pt } .subjects th, .subjects td { min-width: 0; padding-right: .3rem }
+  .confusion { font-size: 8pt } }
+"""

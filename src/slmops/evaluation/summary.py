@@ -1,0 +1,208 @@
+"""What a run has shown, as data: the source of the report and what `slmops report --json` prints.
+
+The four headline figures stand at the top level: shares of the teacher's, 0.952 meaning 95.2 %. Whatever was not
+measured is None or absent, never 0. Knows no page and no plot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+
+from slmops.core.errors import StoreError
+from slmops.core.measurement import ArtifactId, Interval
+from slmops.evaluation.figures import Unit
+
+
+def _defined(value: Any) -> Any:
+    """A figure that is undefined (0/0) was not measured."""
+    return None if isinstance(value, Interval) and math.isnan(value.value) else value
+
+
+Measured = Annotated[Interval | None, BeforeValidator(_defined)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Gain(_Part):
+    """What is kept and what is saved against a teacher, as shares of the teacher's figures."""
+
+    accuracy_kept: Measured = None
+    latency_reduction: Measured = None
+    model_bytes_reduction: Measured = None
+    memory_reduction: Measured = None
+
+
+class Made(_Part):
+    """By what the figures were made; `choices` were probed from the machine or configured (threads, usd_per_hour …)."""
+
+    run: str
+    date: str
+    command: str
+    seed: int
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    choices: dict[str, Any]
+
+
+class Data(_Part):
+    """Rows of each kind; `rejected` counts the teacher's answers that were not used, by reason."""
+
+    train: int
+    validation: int
+    test: int
+    unlabelled: int = 0
+    labelled_by_teacher: int = 0
+    rejected: dict[str, int] = {}
+
+
+class Subject(_Part):
+    """One of those compared: its figures by the names of `figures.FIGURES`, and the prompt it was asked with."""
+
+    name: str
+    what: str
+    artifact: ArtifactId | None = None
+    prompt: str = ""
+    figures: dict[str, Measured]
+
+
+class Comparison(_Part):
+    """a's figure minus b's on the same rows; `p_value` of a paired test."""
+
+    a: str
+    b: str
+    metric: str
+    difference: Interval
+    p_value: float | None = None
+
+
+class Gate(_Part):
+    """A limit the figures had to keep; may carry more than is shown."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    sentence: str
+    passed: bool
+
+
+class Published(_Part):
+    """A figure the field quotes, word for word, and ours in `unit`."""
+
+    claim: str
+    published: str
+    ours: Measured = None
+    unit: Unit = "share"
+    reached: bool | None = None
+    note: str = ""
+
+
+class Point(_Part):
+    """A point of a training curve: mean loss a target token since the point before, and on validation rows."""
+
+    step: int
+    loss: float
+    validation_loss: float | None = None
+
+
+class Confusion(_Part):
+    """How often each label (row) was answered as each label (column)."""
+
+    subject: str
+    matrix: tuple[tuple[int, ...], ...]
+
+
+class Mistake(_Part):
+    """A test message that the shipped model gets wrong; `answers` by subject, None where invalid."""
+
+    text: str
+    gold: str
+    answers: dict[str, str | None]
+
+
+class Step(_Part):
+    """A stage's artifact and the artifacts it was made from, by role."""
+
+    stage: str
+    kind: str
+    id: ArtifactId
+    parents: dict[str, ArtifactId]
+    seconds: float
+    size_bytes: int
+
+
+class FoundryLocal(_Part):
+    """The shipped model as Foundry Local answers; `same_as_artifact`: the share that the artifact gives too."""
+
+    accuracy: Measured = None
+    valid_answers: Measured = None
+    same_as_artifact: Measured = None
+    latency_ms: Measured = None
+
+
+class Summary(Gain):
+    """A run's evidence. `shipped` names the subject that ships; its gain against the teacher is the summary's own."""
+
+    name: str
+    task: str
+    config: str
+    labels: tuple[str, ...] = ()
+    made: Made
+    data: Data
+    shipped: str
+    subjects: tuple[Subject, ...]
+    against_teacher_int4: Gain | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    published: tuple[Published, ...] = ()
+    curves: dict[str, tuple[Point, ...]] = {}
+    confusion: Confusion | None = None
+    mistakes: tuple[Mistake, ...] = ()
+    lineage: tuple[Step, ...] = ()
+    foundry_local: FoundryLocal | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Summary:
+        names = [subject.name for subject in self.subjects]
+        if self.shipped not in names or len(set(names)) < len(names):
+            raise ValueError(f"{self.shipped!r} ships, which must be one of the subjects {names}, each named once")
+        if self.confusion and {len(self.labels)} != {
+            len(part) for part in (self.confusion.matrix, *self.confusion.matrix)
+        }:
+            raise ValueError(f"the confusion matrix must be square over the {len(self.labels)} labels")
+        return self
+
+    def subject(self, name: str) -> Subject | None:
+        """The subject of that name, if it was compared."""
+        return next((subject for subject in self.subjects if subject.name == name), None)
+
+    def figure(self, subject: str, name: str) -> Interval | None:
+        """A subject's figure, if it was measured."""
+        found = self.subject(subject)
+        return found.figures.get(name) if found else None
+
+    def to_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Summary:
+        """The summary that `to_json` wrote.
+
+        Raises:
+            StoreError: a field is missing, unknown or of the wrong type; says which.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise StoreError(
+                f"this is no summary of a run: {first['msg']}",
+                where=field,
+                remedy="slmops run --from evidence writes it anew",
+            ) from error

@@ -1,0 +1,92 @@
+"""Runs one model in a process of its own: loads it, answers prompts, tells times and memory.
+
+Reads a JSON line per command on stdin, writes a JSON line per reply on stdout:
+{"load": …} → seconds and memory; {"ask": […]} → answers with times; {"write": n} → time per free token; {"end": true}
+→ peak memory. Started by `benchmark`; knows nothing of other models, gold answers or statistics.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from slmops.core.machine import peak_memory_mb
+from slmops.runtimes.local import LocalModel
+from slmops.runtimes.types import Sampling
+from slmops.tasks import load_task
+from slmops.tasks.types import Message, Record, Source
+
+
+class Session:
+    """The loaded model and how its task asks."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        process = psutil.Process()
+        before_mb, started = process.memory_info().rss / 2**20, time.perf_counter()
+        self._model = LocalModel(Path(spec["folder"]), threads=spec["threads"])
+        self.loaded = {
+            "load_s": time.perf_counter() - started,
+            "load_memory_mb": process.memory_info().rss / 2**20 - before_mb,
+        }
+        task = load_task(spec["task"]["name"], **spec["task"]["options"])
+        self._messages = task.short_messages if spec["prompt"] == "short" else task.messages
+        self._trie = self._model.trie(task.grammar) if spec["constrained"] else None
+
+    def ask(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Answers rows one after another; times are from the text to the first and to the last token."""
+        process, answers = psutil.Process(), []
+        cpu_before, wall_before = sum(process.cpu_times()[:2]), time.perf_counter()
+        for row in rows:
+            record = Record(row["id"], row["inputs"], None, Source("benchmark"))
+            started = time.perf_counter()
+            first_ms, ids, reused = 0.0, [], 0
+            for chunk in self._model.stream(
+                self._model.prompt(self._messages(record)), Sampling(max_tokens=32), self._trie
+            ):
+                if chunk.ids and not ids:
+                    first_ms = (time.perf_counter() - started) * 1e3
+                ids += chunk.ids
+                reused = chunk.reused_tokens
+            text = self._model.tokenizer.decode(tuple(ids))
+            total_ms = (time.perf_counter() - started) * 1e3
+            answer = {"id": row["id"], "text": text, "ttft_ms": first_ms, "latency_ms": total_ms}
+            answers.append(answer | {"tokens": len(ids), "reused_tokens": reused})
+        wall = time.perf_counter() - wall_before
+        return {"answers": answers, "cpu_s": sum(process.cpu_times()[:2]) - cpu_before, "wall_s": wall}
+
+    def write(self, tokens: int) -> dict[str, Any]:
+        """Time a token of free writing, without constraint."""
+        prompt = self._model.prompt([Message("user", "Tell me about the sea, the wind and the weather.")])
+        times = []
+        for _ in self._model.stream(prompt, Sampling(max_tokens=tokens, temperature=1.0, seed=1), None):
+            times.append(time.perf_counter())
+        return {"token_ms": [(after - before) * 1e3 for before, after in zip(times, times[1:], strict=False)]}
+
+
+def main() -> None:
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints goes to stderr
+    session: Session | None = None
+    for line in sys.stdin:
+        (command, argument), *_ = json.loads(line).items()
+        if command == "load":
+            session = Session(argument)
+            reply: dict[str, Any] = session.loaded
+        elif command == "end":
+            reply = {"peak_memory_mb": peak_memory_mb()}
+        elif session is not None:
+            reply = session.ask(argument) if command == "ask" else session.write(argument)
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+        if command == "end":
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Families of chat models: how each writes a conversation, and where it stops.
+
+A family is told from its tokenizer's own marker tokens, because one architecture (`llama`) serves many formats.
+Sources of the formats: the chat templates that the models' authors publish with their tokenizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slmops.core.errors import ModelError
+from slmops.models.tokenizer import Ids, Tokenizer
+from slmops.tasks.types import Message, Role
+
+
+@dataclass(frozen=True)
+class Family:
+    """A chat format: per role the text before and after the content; `markers` are tokens only this format has."""
+
+    name: str
+    markers: tuple[str, ...]
+    system: tuple[str, str] | None  # None: the system text is put before the first user message
+    user: tuple[str, str]
+    assistant: tuple[str, str]
+    end: str  # the token that ends an answer
+    begin: str = ""
+
+    def around(self, role: Role) -> tuple[str, str]:
+        turns = {"system": self.system, "user": self.user, "assistant": self.assistant}
+        return turns[role] or ("", "\n\n")
+
+    def prompt_template(self) -> dict[str, str]:
+        """The format as `{Content}` templates (Foundry Local's `PromptTemplate`)."""
+        template = {role: "{Content}".join(self.around(role)) for role in ("system", "user", "assistant")}
+        return template | {"prompt": self.begin + template["user"] + self.assistant[0]}
+
+
+FAMILIES = (
+    Family(
+        "deepseek",
+        ("<｜User｜>", "<｜Assistant｜>"),
+        system=("", ""),
+        user=("<｜User｜>", ""),
+        assistant=("<｜Assistant｜>", "<｜end▁of▁sentence｜>"),
+        end="<｜end▁of▁sentence｜>",
+        begin="<｜begin▁of▁sentence｜>",
+    ),
+    Family(
+        "phi-4",
+        ("<|im_start|>", "<|im_sep|>"),
+        system=("<|im_start|>system<|im_sep|>", "<|im_end|>"),
+        user=("<|im_start|>user<|im_sep|>", "<|im_end|>"),
+        assistant=("<|im_start|>assistant<|im_sep|>", "<|im_end|>"),
+        end="<|im_end|>",
+    ),
+    Family(
+        "phi-4-mini",
+        ("<|user|>", "<|end|>", "<|tool|>"),
+        system=("<|system|>", "<|end|>"),
+        user=("<|user|>", "<|end|>"),
+        assistant=("<|assistant|>", "<|end|>"),
+        end="<|end|>",
+    ),
+    Family(
+        "phi-3",
+        ("<|user|>", "<|end|>"),
+        system=("<|system|>\n", "<|end|>\n"),
+        user=("<|user|>\n", "<|end|>\n"),
+        assistant=("<|assistant|>\n", "<|end|>\n"),
+        end="<|end|>",
+    ),
+    Family(
+        "qwen-3",
+        ("<|im_start|>", "<think>"),  # the empty thought is how Qwen 3 is told to answer at once
+        system=("<|im_start|>system\n", "<|im_end|>\n"),
+        user=("<|im_start|>user\n", "<|im_end|>\n"),
+        assistant=("<|im_start|>assistant\n<think>\n\n</think>\n\n", "<|im_end|>\n"),
+        end="<|im_end|>",
+    ),
+    Family(
+        "chatml",  # SmolLM, Qwen 2
+        ("<|im_start|>", "<|im_end|>"),
+        system=("<|im_start|>system\n", "<|im_end|>\n"),
+        user=("<|im_start|>user\n", "<|im_end|>\n"),
+        assistant=("<|im_start|>assistant\n", "<|im_end|>\n"),
+        end="<|im_end|>",
+    ),
+    Family(
+        "llama-3",
+        ("<|start_header_id|>", "<|eot_id|>"),
+        system=("<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"),
+        user=("<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"),
+        assistant=("<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"),
+        end="<|eot_id|>",
+        begin="<|begin_of_text|>",
+    ),
+    Family(
+        "gemma-3",
+        ("<start_of_turn>", "<end_of_turn>"),
+        system=None,
+        user=("<start_of_turn>user\n", "<end_of_turn>\n"),
+        assistant=("<start_of_turn>model\n", "<end_of_turn>\n"),
+        end="<end_of_turn>",
+        begin="<bos>",
+    ),
+    Family(
+        "mistral",
+        ("[INST]", "[/INST]", "[SYSTEM_PROMPT]"),
+        system=("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
+        user=("[INST]", "[/INST]"),
+        assistant=("", "</s>"),
+        end="</s>",
+        begin="<s>",
+    ),
+    Family(
+        "mistral-v3",
+        ("[INST]", "[/INST]"),
+        system=None,
+        user=("[INST] ", "[/INST]"),
+        assistant=("", "</s>"),
+        end="</s>",
+        begin="<s>",
+    ),
+)
+
+
+def family_of(tokenizer: Tokenizer) -> Family:
+    """The first family all of whose markers are in the tokenizer's vocabulary.
+
+    Raises:
+        ModelError: no known family; the model has no chat format that we know.
+    """
+    for family in FAMILIES:
+        if all(marker in tokenizer for marker in family.markers):
+            return family
+    raise ModelError(
+        "the tokenizer has the markers of no known chat format",
+        remedy="use an instruction-tuned model of: " + ", ".join(family.name for family in FAMILIES),
+    )
+
+
+def encode_prompt(tokenizer: Tokenizer, family: Family, messages: Sequence[Message]) -> Ids:
+    """Ids of a conversation up to where the assistant is to write."""
+    return tokenizer.encode_template([*_pieces(family, messages), (family.assistant[0], True)])
+
+
+def encode_answer(tokenizer: Tokenizer, family: Family, text: str) -> Ids:
+    """Ids of what the assistant writes, its end token included."""
+    return (*tokenizer.encode(text), end_token(tokenizer, family))
+
+
+def end_token(tokenizer: Tokenizer, family: Family) -> int:
+    """The id at which the family's answers end."""
+    return tokenizer.special_ids[family.end]
+
+
+def render_prompt(family: Family, messages: Sequence[Message]) -> str:
+    """The conversation as one text, for people to read."""
+    return "".join(text for text, _ in _pieces(family, messages)) + family.assistant[0]
+
+
+def _pieces(family: Family, messages: Sequence[Message]) -> list[tuple[str, bool]]:
+    pieces = [(family.begin, True)]
+    if family.system is None and messages and messages[0].role == "system":
+        first, second, *rest = messages
+        messages = [Message(second.role, f"{first.content}\n\n{second.content}"), *rest]
+    for message in messages:
+        before, after = family.around(message.role)
+        pieces += [(before, True), (message.content, False), (after, True)]
+    return pieces

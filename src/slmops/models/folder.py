@@ -1,0 +1,90 @@
+"""A model's folder: what may stand in it, and what slmops writes beside the weights. Loads no weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from slmops.core.errors import ModelError
+
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_MAX_CONFIG_BYTES = 10_000_000
+
+
+@dataclass(frozen=True)
+class Card:
+    """slmops.json: how a model of ours is asked. `task` holds the task's name and options."""
+
+    task: dict[str, Any]
+    prompt: Literal["full", "short"]
+    licence: str
+    format: int = 1
+
+
+def write_card(folder: Path, card: Card) -> None:
+    (folder / "slmops.json").write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def read_card(folder: Path) -> Card | None:
+    """The card of a model that slmops made, None for any other model."""
+    path = folder / "slmops.json"
+    return Card(**read_json(path)) if path.is_file() else None
+
+
+def is_onnx(folder: Path) -> bool:
+    return (folder / "genai_config.json").is_file()
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuses a folder that lacks config or weights, has pickled weights, or points outside itself.
+
+    Raises:
+        ModelError: naming the file and the remedy.
+    """
+    if not folder.is_dir():
+        raise ModelError("there is no such folder", where=str(folder), remedy="check the path")
+    inside = folder.resolve()
+    for path in folder.rglob("*"):
+        if not path.resolve().is_relative_to(inside):
+            raise ModelError("this link leaves the model's folder", where=str(path), remedy="replace it by the file")
+    if is_onnx(folder):
+        return
+    config = folder / "config.json"
+    if not config.is_file():
+        raise ModelError("there is no config.json", where=str(folder), remedy="give a Hugging Face model folder")
+    if not isinstance(read_json(config), dict):
+        raise ModelError("is no JSON object", where=str(config))
+    weights = sorted(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        for name in set(read_json(index).get("weight_map", {}).values()):
+            if not isinstance(name, str) or not (folder / name).resolve().is_relative_to(inside):
+                raise ModelError(f"names {name!r}, which leaves the folder", where=str(index), remedy="do not trust it")
+            if not (folder / name).is_file():
+                raise ModelError(f"names {name}, which is not there", where=str(index), remedy="fetch the whole model")
+    if weights:
+        return
+    if pickled := next((path for path in sorted(folder.iterdir()) if path.suffix in _PICKLED), None):
+        raise ModelError(
+            "weights are pickled: loading them could run any program",
+            where=str(pickled),
+            remedy="convert them to safetensors where you trust their origin",
+        )
+    raise ModelError("there are no weights (*.safetensors)", where=str(folder), remedy="fetch the whole model")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold weights: safetensors, or an ONNX graph with its data."""
+    patterns = ("*.onnx", "*.onnx.data") if is_onnx(folder) else ("*.safetensors",)
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
+
+
+def read_json(path: Path) -> Any:
+    if path.stat().st_size > _MAX_CONFIG_BYTES:
+        raise ModelError("is larger than 10 MB", where=str(path), remedy="check its origin")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"is no JSON: {error}", where=str(path)) from error

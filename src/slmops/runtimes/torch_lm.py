@@ -1,0 +1,115 @@
+"""The torch runtime: a folder of safetensors, run by transformers on the CPU. Works on token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slmops.core.errors import ModelError, need
+from slmops.models.forward import NumberFormat, autocast, load_causal_lm, target_logits
+from slmops.models.packing import Example, pack, shared_prefix
+from slmops.runtimes.decoding import common_length, decode
+from slmops.runtimes.trie import TokenTrie
+from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores
+
+_PACKED_TOKENS = 1024
+
+
+class TorchRuntime:
+    """A causal language model in fp32. `number_format` is for scoring and choosing; writing is always fp32."""
+
+    def __init__(
+        self, folder: Path, *, ends: frozenset[int], threads: int = 0, number_format: NumberFormat = "float32"
+    ) -> None:
+        torch = need("torch", "train")
+        if threads:
+            torch.set_num_threads(threads)
+        self.model = load_causal_lm(folder)
+        self.number_format = number_format
+        self.limits = Limits(int(getattr(self.model.config, "max_position_embeddings", 2048)))
+        self._ends = ends
+        self._held: Ids = ()  # what the key-value cache holds
+        self._cache = None
+        self._can_crop = not getattr(self.model.config, "sliding_window", None)
+
+    def generate(self, requests: Iterator[Request | None]) -> Iterator[Chunk]:
+        for request in requests:
+            if request is None:
+                continue
+            if len(request.prompt) >= self.limits.context:
+                raise ModelError(
+                    f"a prompt of {len(request.prompt)} tokens does not fit the context of {self.limits.context}",
+                    remedy="shorten the text",
+                )
+            reused = self._keep_common(request.prompt)
+            yield from decode(request, request.prompt[reused:], reused, self._step, self._ends)
+
+    def score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
+        prompts = [prompt for prompt, _ in pairs]
+        examples = [
+            Example(str(row), (*path, continuation), (True,) * len(continuation))
+            for row, (path, (_, continuation)) in enumerate(zip(_paths(prompts), pairs, strict=True))
+        ]
+        found: dict[str, list[float]] = {}
+        for rows, ids, logits in self._logits(examples):
+            logprobs = logits - np.logaddexp.reduce(logits.astype(np.float64), axis=1, keepdims=True)
+            for row, token, line in zip(rows, ids, logprobs, strict=True):
+                found.setdefault(row, []).append(float(line[token]))
+        return [Scores(tuple(found.get(str(row), ()))) for row in range(len(pairs))]
+
+    def choose(self, prompts: Sequence[Ids], trie: TokenTrie) -> NDArray[np.float64]:
+        branches = trie.branches()
+        examples = [
+            Example(f"{row}/{index}", (*path, (*branch, trie.allowed(branch)[0])), (*[False] * len(branch), True))
+            for row, path in enumerate(_paths(prompts))
+            for index, branch in enumerate(branches)
+        ]
+        logprobs = np.zeros((len(prompts), len(trie.answers)))
+        waiting: dict[int, dict[Ids, NDArray[np.float32]]] = {}
+        for rows, _, logits in self._logits(examples):
+            for name, line in zip(rows, logits, strict=True):
+                row, index = map(int, name.split("/"))
+                at_branches = waiting.setdefault(row, {})
+                at_branches[branches[index]] = line
+                if len(at_branches) == len(branches):
+                    logprobs[row] = trie.answer_logprobs(waiting.pop(row))
+        return logprobs
+
+    def _logits(self, examples: list[Example]) -> Iterator[tuple[list[str], list[int], NDArray[np.float32]]]:
+        """(rows, target ids, (target, vocab) logits), batch by batch."""
+        torch = need("torch", "train")
+        for batch in pack(examples, _PACKED_TOKENS):
+            with torch.inference_mode(), autocast(self.number_format):
+                logits = target_logits(self.model, batch).numpy()
+            yield [batch.rows[row] for row in batch.target_row.tolist()], batch.target_ids.tolist(), logits
+
+    def _keep_common(self, prompt: Ids) -> int:
+        """Shrinks the cache to what it shares with `prompt`, which keeps at least one token to compute."""
+        transformers = need("transformers", "train")
+        shared = min(common_length(self._held, prompt), len(prompt) - 1)
+        if self._cache is None or not self._can_crop or shared <= 0:
+            self._cache, shared = transformers.DynamicCache(), 0
+        elif shared < len(self._held):
+            self._cache.crop(shared - len(self._held))
+        self._held = prompt[:shared]
+        return shared
+
+    def _step(self, ids: Ids) -> NDArray[np.float32]:
+        torch = need("torch", "train")
+        with torch.inference_mode():
+            output = self.model(
+                input_ids=torch.tensor([ids]), past_key_values=self._cache, use_cache=True, logits_to_keep=1
+            )
+        self._held += ids
+        logits: NDArray[np.float32] = output.logits[0, -1].float().numpy()
+        return logits
+
+
+def _paths(prompts: Sequence[Ids]) -> list[tuple[Ids, ...]]:
+    """Each prompt as (what all share, the rest)."""
+    shared = shared_prefix(prompts)
+    shared -= any(len(prompt) == shared for prompt in prompts)
+    return [(prompt[:shared], prompt[shared:]) if shared > 0 else (prompt,) for prompt in prompts]

@@ -1,0 +1,57 @@
+"""A closed set of answers as a token trie: decoding along it cannot leave the set. Works on token ids only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = tuple[int, ...]
+
+
+class TokenTrie:
+    """The paths of `answers` (token ids, each without an end token). A node with one child costs no model step.
+
+    Where one answer begins another, `end` (the model's end token) is what tells them apart.
+    """
+
+    def __init__(self, answers: Iterable[Ids], end: int) -> None:
+        self.answers = tuple(dict.fromkeys(answers))
+        self.end = end
+        children: dict[Ids, set[int]] = {}
+        for answer in self.answers:
+            for length, token in enumerate(answer):
+                children.setdefault(answer[:length], set()).add(token)
+        for answer in self.answers:
+            if answer in children:
+                children[answer].add(end)
+        self._children = {written: tuple(sorted(tokens)) for written, tokens in children.items()}
+
+    def allowed(self, written: Ids) -> Ids:
+        """Token ids that may follow `written`, in ascending order; empty when the answer is complete."""
+        return self._children.get(written, ())
+
+    def branches(self) -> list[Ids]:
+        """What may have been written where more than one token can follow, shortest first."""
+        return sorted((written for written, tokens in self._children.items() if len(tokens) > 1), key=len)
+
+    def answer_logprobs(self, branch_logits: dict[Ids, NDArray[np.float32]]) -> NDArray[np.float64]:
+        """(answer,) log-probabilities from the (vocab,) logits at every branch; they sum to one over the set."""
+        logprobs = {
+            written: log_softmax(logits, self._children[written]) for written, logits in branch_logits.items()
+        }
+        totals = np.zeros(len(self.answers))
+        for row, answer in enumerate(self.answers):
+            path = (*answer, self.end)
+            for length in range(len(path)):
+                if path[:length] in logprobs:
+                    totals[row] += logprobs[path[:length]].get(path[length], 0.0)
+        return totals
+
+
+def log_softmax(logits: NDArray[np.float32], among: Ids) -> dict[int, float]:
+    """Log-probability of each id of `among` when nothing else is possible."""
+    chosen = logits[list(among)].astype(np.float64)
+    shifted = chosen - chosen.max()
+    return dict(zip(among, (shifted - np.log(np.exp(shifted).sum())).tolist(), strict=True))

@@ -1,0 +1,90 @@
+"""The one protocol of all runtimes: `generate` and `score`, over token ids.
+
+Knows no text, template, task or HTTP. A prefix that consecutive requests share is computed once (implicit: the
+longest match with what the runtime still holds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slmops.runtimes.trie import TokenTrie
+
+Ids = tuple[int, ...]
+Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. Temperature 0 is greedy."""
+
+    max_tokens: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a runtime can take: tokens in prompt and answer together."""
+
+    context: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt to answer; `constraint` restricts the answer to the paths of a trie."""
+
+    id: str
+    prompt: Ids
+    sampling: Sampling = Sampling()
+    constraint: TokenTrie | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Newly written ids of request `id`, with their log-probabilities under the constraint; how many prompt tokens
+    were reused; why it ended, on the last chunk."""
+
+    id: str
+    ids: Ids
+    logprobs: tuple[float, ...]
+    reused_tokens: int = 0
+    finish: Finish | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Teacher-forced log-probabilities of a continuation's tokens."""
+
+    logprobs: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        return sum(self.logprobs)
+
+
+class Runtime(Protocol):
+    """A loaded model that can write and score."""
+
+    limits: Limits
+
+    def generate(self, requests: Iterator[Request | None]) -> Iterator[Chunk]:
+        """Answers requests as they are pulled; None means that nothing waits.
+
+        Raises:
+            ModelError: a prompt does not fit the context.
+        """
+        ...
+
+    def score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
+        """Log-probabilities of each pair's second part after its first."""
+        ...
+
+    def choose(self, prompts: Sequence[Ids], trie: TokenTrie) -> NDArray[np.float64]:
+        """(prompt, answer) log-probabilities of a closed set's answers when nothing else is possible."""
+        ...

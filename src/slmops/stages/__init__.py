@@ -1,0 +1,6 @@
+"""Stages: the only place where rooms meet. One short file per stage, named by what it makes.
+
+    dataset → teacher → labels → pruned → targets → student → int4 … → evidence → bundle
+
+`project.py` composes the config, `assemble.py` the pipeline, `run.py` runs it; the rest makes one artifact each.
+"""

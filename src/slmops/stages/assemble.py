@@ -1,0 +1,46 @@
+"""The pipeline that a config asks for: which stages, in which order. Runs nothing."""
+
+from __future__ import annotations
+
+from slmops.core.pipeline import Stage
+from slmops.models.references import find_cached, resolve
+from slmops.optimization.config import OptimizationConfig
+from slmops.stages.bundle import bundle_stage
+from slmops.stages.converted import converted_stage
+from slmops.stages.dataset import dataset_stage
+from slmops.stages.evidence import evidence_stage
+from slmops.stages.labels import labels_stage
+from slmops.stages.project import Project
+from slmops.stages.pruned import pruned_stage
+from slmops.stages.student import student_stage
+from slmops.stages.targets import targets_stage
+from slmops.stages.teacher import teacher_stage
+
+
+def assemble(project: Project) -> list[Stage]:
+    """The stages of `project`, each after its inputs. Heavy libraries are imported only when a stage is made."""
+    stages = [dataset_stage(project)]
+    if project.teacher:
+        stages.append(teacher_stage(project, identity_of(project, project.teacher.model)))
+        if project.data.unlabelled:
+            stages.append(labels_stage(project))
+    student_model = project.student.model
+    stages.append(pruned_stage(project, identity_of(project, student_model) if student_model else None))
+    if project.teacher:
+        stages.append(targets_stage(project))
+    stages.append(student_stage(project))
+    stages += [converted_stage("student", optimization) for optimization in project.optimization]
+    if "teacher_int4" in project.subjects():
+        stages.append(converted_stage("teacher", OptimizationConfig(name="int4"), name="teacher_int4"))
+    stages.append(evidence_stage(project))
+    if project.deployment:
+        stages.append(bundle_stage(project))
+    return stages
+
+
+def identity_of(project: Project, reference: str) -> str | None:
+    """What decides a model's content: of a remote one from the cache, None while it was never fetched."""
+    if reference.startswith("file:") or (project.root / reference).is_dir():
+        return resolve(reference, base=project.root).identity
+    found = find_cached(reference)
+    return found.identity if found else None

@@ -1,0 +1,61 @@
+"""How long a stage will take before it was ever run: tokens × operations a token ÷ the speed the probe found.
+
+Once a stage has run, its own measured time is what the plan shows.
+"""
+
+from __future__ import annotations
+
+from slmops.models.references import find_cached
+from slmops.models.folder import read_json
+from slmops.stages.project import Project
+
+_BYTES_A_TOKEN = 4.0
+_INSTRUCTION_TOKENS = 100
+_USED = 0.5  # share of the probed speed that a whole training step reaches (measured on the example)
+_DEFAULT_GFLOPS = 150.0
+
+
+def training_minutes(project: Project, role: str) -> float:
+    """Minutes to train the teacher or the student."""
+    config = project.student.train if role == "student" else project.teacher.train if project.teacher else None
+    if config is None:
+        return 0.1
+    texts = _bytes(project, "train") if role == "teacher" else _bytes(project, "targets")
+    rows = _rows(project, "train") if role == "teacher" else _rows(project, "targets")
+    instruction = _INSTRUCTION_TOKENS * rows / 32 if role == "teacher" else 0
+    tokens = texts / _BYTES_A_TOKEN + 12 * rows + instruction
+    passes = 3.0 if config.method == "full" else 2.2  # forward and backward, with or without the weights' gradient
+    layers = (project.student.layers or 30) if role == "student" else 30
+    return config.epochs * tokens * passes * _operations_a_token(project, layers) / (_speed(project) * 60e9)
+
+
+def forward_minutes(project: Project, part: str) -> float:
+    """Minutes for the teacher to read `unlabelled` or all `targets` once."""
+    tokens = _bytes(project, part) / _BYTES_A_TOKEN + 15 * _rows(project, part)
+    return tokens * _operations_a_token(project, 30) / (_speed(project) * 60e9)
+
+
+def _speed(project: Project) -> float:
+    return _USED * _DEFAULT_GFLOPS
+
+
+def _bytes(project: Project, part: str) -> float:
+    train = project.data.train.stat().st_size
+    unlabelled = project.data.unlabelled.stat().st_size if project.data.unlabelled else 0
+    if part == "targets":
+        return (train + 0.6 * unlabelled) * (1 + project.synthesis.augment)
+    return float(train if part == "train" else unlabelled)
+
+
+def _rows(project: Project, part: str) -> float:
+    return _bytes(project, part) / 120  # a line of the example: its text and its label
+
+
+def _operations_a_token(project: Project, layers: int) -> float:
+    """Two for each weight of the layers; the output head is applied to a few positions only."""
+    reference = project.teacher.model if project.teacher else project.student.model
+    found = find_cached(reference) if reference else None
+    config = read_json(found.folder / "config.json") if found else {}
+    width, inner = config.get("hidden_size", 576), config.get("intermediate_size", 1536)
+    heads, key_heads = config.get("num_attention_heads", 9), config.get("num_key_value_heads", 3)
+    return 2.0 * layers * (2 * width * width * (1 + key_heads / heads) + 3 * width * inner)

@@ -1,0 +1,106 @@
+"""`evidence`: what every model answered on the held-out test, what it cost, and how they compare.
+
+The answers are the artifact; times, memory and everything computed from them stand beside it as measurements.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from slmops.core.files import write_whole
+from slmops.core.measurement import Interval
+from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.evaluation.benchmark import Subject, benchmark
+from slmops.evaluation.compare import compare_pairs, cost_figures, gains, parse_all, quality_figures
+from slmops.stages.parts import read_part, read_task, read_task_spec
+from slmops.stages.project import Project
+from slmops.tasks.types import Json, Record
+
+SOURCES = {"teacher": "teacher", "untrained": "pruned", "student": "student"}  # subject → the stage that makes it
+CLASSICAL = "classical"
+
+
+def evidence_stage(project: Project) -> Stage:
+    subjects = project.subjects()
+    inputs = {"dataset": "dataset"} | {
+        name: SOURCES.get(name, name) for name in subjects if name != CLASSICAL
+    }
+    section = {
+        "compare": subjects,
+        "shipped": project.shipped(),
+        "evaluation": project.evaluation.model_dump(exclude={"compare"}),
+        "prompt": project.student.prompt,
+        "seed": project.seed,
+    }
+    minutes = 0.4 + 0.25 * len(subjects)
+    return Stage("evidence", 1, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
+
+
+def _make(project: Project, work: Work) -> None:
+    dataset = work.inputs["dataset"]
+    task, test = read_task(dataset), read_part(dataset, "test")
+    gold, seed = [record.gold for record in test], work.seed
+    threads = project.evaluation.bench.threads or work.choices["threads"]
+    subjects = [
+        Subject(name, folder, "full" if name.startswith("teacher") else project.student.prompt)
+        for name, folder in work.inputs.items()
+        if name != "dataset"
+    ]
+    done = benchmark(
+        subjects,
+        test,
+        read_part(dataset, "validation"),
+        task=read_task_spec(dataset),
+        threads=threads,
+        report=lambda answered, total: work.progress(0.9 * answered / total, f"{answered}/{total} messages"),
+    )
+    work.progress(0.9, "intervals and paired tests")
+    texts = {result.name: [answer.text for answer in result.answers] for result in done}
+    if CLASSICAL in project.subjects():
+        texts[CLASSICAL] = list(task.baseline(read_part(dataset, "train"), test) or [])
+    predicted = {name: parse_all(task, answers) for name, answers in texts.items()}
+    conditions = {"threads": threads, "prompts": len(test)}
+    for name, answers in predicted.items():
+        for figure, value in quality_figures(task, answers, gold, seed).items():
+            work.measure(figure, "share", value, subject=name)
+    for result in done:
+        for figure, value in cost_figures(result, project.evaluation.cost.usd_per_hour, seed).items():
+            work.measure(figure, figure.rpartition("_")[2], value, subject=result.name, **conditions)
+    by_name = {result.name: result for result in done}
+    shipped = project.shipped()
+    for against in ("teacher", "teacher_int4"):
+        if against in by_name and shipped in by_name:
+            for figure, value in gains(task, by_name[shipped], by_name[against], predicted, gold, seed).items():
+                work.measure(figure, "share", value, subject=shipped, against=against)
+    others = [name for name in ("teacher", CLASSICAL, "untrained", "student") if name in predicted and name != shipped]
+    for pair in compare_pairs(task, [(shipped, name) for name in others], predicted, gold, seed):
+        more = {"against": pair.b, "metric": pair.metric, "p_value": pair.p_value}
+        work.measure("difference", "share", pair.difference, subject=pair.a, **more)
+    for name, answers in texts.items():
+        _write_answers(work.out / "answers" / f"{name}.jsonl", test, answers, predicted[name])
+
+
+def _write_answers(path: Path, rows: list[Record], texts: list[str], answers: list[Json | None]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    lines: list[dict[str, Any]] = [
+        {"id": row.id, "inputs": dict(row.inputs), "gold": row.gold, "text": text, "answer": answer}
+        for row, text, answer in zip(rows, texts, answers, strict=True)
+    ]
+    write_whole(path, "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines))
+
+
+def read_answers(evidence: Path, subject: str) -> list[dict[str, Any]]:
+    """The rows of one subject: id, inputs, gold, text, answer (None where invalid)."""
+    return [json.loads(line) for line in (evidence / "answers" / f"{subject}.jsonl").read_text().splitlines()]
+
+
+def gate_figures(measurements: dict[tuple[str, str, str], Interval], shipped: str) -> dict[str, Interval]:
+    """What gates may ask of: the shipped model's figures, and its gains against the teacher."""
+    figures = {name: value for (subject, name, against), value in measurements.items() if subject == shipped and not against}
+    return figures | {
+        name: value
+        for (subject, name, against), value in measurements.items()
+        if subject == shipped and against == "teacher" and name != "difference"
+    }

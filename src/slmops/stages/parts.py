@@ -1,0 +1,81 @@
+"""What several stages need: records and task of the dataset, rows as examples, a model folder written whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from slmops.data.records import read_records
+from slmops.models.families import encode_answer, encode_prompt, end_token, family_of
+from slmops.models.folder import Card, write_card
+from slmops.models.packing import Example
+from slmops.models.tokenizer import Tokenizer
+from slmops.runtimes.probes import record_probes
+from slmops.runtimes.torch_lm import TorchRuntime
+from slmops.tasks import load_task
+from slmops.tasks.types import Record, Task
+from slmops.training.examples import to_examples
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Prompt = Literal["full", "short"]
+_PROBES = 24
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+
+
+def read_part(dataset: Path, part: str) -> list[Record]:
+    """The records of `train`, `validation`, `test` or `unlabelled`."""
+    return read_records(dataset / f"{part}.jsonl")
+
+
+def read_task_spec(dataset: Path) -> dict[str, Any]:
+    """The task's name and options, as `load_task` takes them."""
+    spec: dict[str, Any] = json.loads((dataset / "task.json").read_text())
+    return spec
+
+
+def read_task(dataset: Path) -> Task:
+    spec = read_task_spec(dataset)
+    return load_task(spec["name"], **spec["options"])
+
+
+def answered_examples(
+    tokenizer: Tokenizer, task: Task, rows: Iterable[tuple[Record, str]], prompt: Prompt
+) -> list[Example]:
+    """Rows with the answers to learn, as packed examples."""
+    family = family_of(tokenizer)
+    ask = task.short_messages if prompt == "short" else task.messages
+    return to_examples(
+        (record.id, encode_prompt(tokenizer, family, ask(record)), encode_answer(tokenizer, family, answer))
+        for record, answer in rows
+    )
+
+
+def save_model(model: nn.Module, source: Path, out: Path, dataset: Path, prompt: Prompt, licence: str) -> None:
+    """Writes weights, the tokenizer of `source`, the card and probes of the validation rows."""
+    model.save_pretrained(out)  # type: ignore[operator]
+    for name in _TOKENIZER_FILES:
+        if (source / name).is_file():
+            (out / name).write_bytes((source / name).read_bytes())
+    for path in out.iterdir():
+        path.chmod(0o644)
+    write_card(out, Card(read_task_spec(dataset), prompt, licence))
+    tokenizer = Tokenizer(out)
+    family = family_of(tokenizer)
+    runtime = TorchRuntime(out, ends=frozenset({end_token(tokenizer, family)}))
+    task = read_task(dataset)
+    ask = task.short_messages if prompt == "short" else task.messages
+    pairs = [
+        (encode_prompt(tokenizer, family, ask(record)), encode_answer(tokenizer, family, str(record.gold)))
+        for record in read_part(dataset, "validation")[:_PROBES]
+    ]
+    record_probes(runtime, pairs, out / "probes.jsonl")

@@ -1,0 +1,121 @@
+"""Runs a project: fetches base models, plans, makes what is missing, checks the gates before anything is published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from slmops.core import gates, machine, pipeline
+from slmops.core.artifact import Manifest
+from slmops.core.errors import GateError, need
+from slmops.core.files import write_whole
+from slmops.core.pipeline import Made, Planned
+from slmops.core.store import Store
+from slmops.models.references import resolve
+from slmops.stages.assemble import assemble, identity_of
+from slmops.stages.evidence import gate_figures
+from slmops.stages.project import Project
+
+Progress = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made, and the gates' verdicts."""
+
+    made: tuple[Made, ...]
+    verdicts: tuple[gates.Verdict, ...]
+
+
+def plan(project: Project, *, first: str | None = None, only: str | None = None) -> list[Planned]:
+    """What `run` would do; fetches and makes nothing but the choices probed from the machine."""
+    stages = assemble(project)
+    return pipeline.plan(stages, open_store(project), project.name, choices(project), first=first, only=only)
+
+
+def run(
+    project: Project,
+    *,
+    first: str | None = None,
+    only: str | None = None,
+    progress: Progress = lambda stage, share, note: None,
+) -> Outcome:
+    """Runs what is not yet made.
+
+    Raises:
+        GateError: a figure fell short; whatever comes after evidence is not made.
+        BusyError: another run works in this project.
+    """
+    _fetch_models(project, progress)
+    planned = plan(project, first=first, only=only)
+    made: list[Made] = []
+    verdicts: list[gates.Verdict] = []
+    steps = pipeline.run(
+        planned,
+        open_store(project),
+        project.state,
+        project.name,
+        choices(project),
+        seed=project.seed,
+        progress=progress,
+    )
+    with closing(steps):
+        for step in steps:
+            made.append(step)
+            if step.stage.name == "evidence":
+                verdicts = check_gates(project, step.manifest)
+                failed = [verdict.sentence for verdict in verdicts if not verdict.passed]
+                if failed:
+                    raise GateError("; ".join(failed), where=f"{project.path.name} · gates", remedy="slmops report")
+    return Outcome(tuple(made), tuple(verdicts))
+
+
+def check_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
+    """The verdict of every gate on what `evidence` measured."""
+    figures = gate_figures(figures_of(evidence), project.shipped())
+    return gates.check(gates.parse_gates(project.gates), figures)
+
+
+def figures_of(evidence: Manifest) -> dict[tuple[str, str, str], Any]:
+    """(subject, figure, measured against whom or "") → interval."""
+    return {
+        (measured.subject, measured.name, str(measured.conditions.get("against", ""))): measured.value
+        for measured in evidence.measurements
+    }
+
+
+def open_store(project: Project) -> Store:
+    return Store(project.store_root)
+
+
+def choices(project: Project) -> Mapping[str, Any]:
+    """What was probed from the machine when the project was first planned; frozen, so that a resumed or repeated run
+    makes the same."""
+    path = project.state / "choices.json"
+    if path.is_file():
+        frozen: dict[str, Any] = json.loads(path.read_text())
+        return frozen
+    need("torch", "train")
+    threads = machine.default_threads()
+    number_format, gflops = machine.probe_number_format(threads)
+    project.state.mkdir(parents=True, exist_ok=True)
+    probed = {"number_format": number_format, "threads": threads, "gflops": gflops}
+    write_whole(path, json.dumps(probed, indent=2) + "\n")
+    return probed
+
+
+def _fetch_models(project: Project, progress: Progress) -> None:
+    """Base models come first: their content decides keys."""
+    references = [project.teacher.model] if project.teacher else []
+    references += [project.student.model] if project.student.model else []
+    for reference in references:
+        if identity_of(project, reference) is None:
+            resolve(
+                reference,
+                base=project.root,
+                open_stored=open_store(project).open,
+                say=lambda text: progress("models", 0.0, text),
+            )

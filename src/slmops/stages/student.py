@@ -1,0 +1,65 @@
+"""`student`: the small model, taught by the teacher's cached distributions, or on gold where there is no teacher."""
+
+from __future__ import annotations
+
+import torch
+
+from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.models.forward import load_causal_lm
+from slmops.models.tokenizer import Tokenizer
+from slmops.stages.estimates import training_minutes
+from slmops.stages.parts import answered_examples, read_part, read_task, save_model
+from slmops.stages.project import Project
+from slmops.stages.targets import read_answers
+from slmops.training.losses import cross_entropy, mix
+from slmops.training.methods import merge, prepare
+from slmops.training.targets import teach_from_cache
+from slmops.training.trainer import train, write_curve
+
+
+def student_stage(project: Project) -> Stage:
+    inputs = {"dataset": "dataset", "pruned": "pruned"}
+    section = {"train": project.student.train.model_dump(), "prompt": project.student.prompt, "seed": project.seed}
+    if project.teacher:
+        inputs["targets"] = "targets"
+        section["loss"] = project.distillation.loss.model_dump()
+    return Stage(
+        "student",
+        1,
+        inputs,
+        section,
+        lambda work: _make(project, work),
+        Estimate(training_minutes(project, "student"), 210),
+        ("number_format", "threads"),
+    )
+
+
+def _make(project: Project, work: Work) -> None:
+    torch.set_num_threads(work.choices["threads"])
+    dataset, pruned, config = work.inputs["dataset"], work.inputs["pruned"], project.student.train
+    work.licence = work.parent_licences["pruned"]
+    tokenizer, task, prompt = Tokenizer(pruned), read_task(dataset), project.student.prompt
+    held_out = [(record, str(record.gold)) for record in read_part(dataset, "validation")]
+    if "targets" in work.inputs:
+        rows = read_answers(work.inputs["targets"])
+        loss = mix(project.distillation.loss.model_dump())
+    else:
+        rows = [(record, str(record.gold)) for record in read_part(dataset, "train")]
+        loss = cross_entropy
+    examples = answered_examples(tokenizer, task, rows, prompt)
+    model = prepare(load_causal_lm(pruned), config, work.seed)
+    curve = train(
+        model,
+        examples,
+        config,
+        loss,
+        teach=teach_from_cache(work.inputs["targets"], examples) if "targets" in work.inputs else None,
+        validation=answered_examples(tokenizer, task, held_out, prompt),
+        validation_loss=cross_entropy,
+        seed=work.seed,
+        number_format=work.choices["number_format"],
+        scratch=work.scratch,
+        report=lambda step, steps, loss: work.progress(step / steps, f"step {step}/{steps}, loss {loss:.3f}"),
+    )
+    save_model(merge(model), pruned, work.out, dataset, prompt, work.licence)
+    write_curve(work.out / "curve.jsonl", curve)

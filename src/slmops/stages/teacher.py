@@ -1,0 +1,67 @@
+"""`teacher`: the big model, taught the task with low-rank adapters (or taken as it is), merged into one folder."""
+
+from __future__ import annotations
+
+import torch
+
+from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.models.forward import load_causal_lm
+from slmops.models.references import Model, find_cached, resolve
+from slmops.models.tokenizer import Tokenizer
+from slmops.stages.estimates import training_minutes
+from slmops.stages.parts import answered_examples, read_part, read_task, save_model
+from slmops.stages.project import Project
+from slmops.training.losses import cross_entropy
+from slmops.training.methods import merge, prepare
+from slmops.training.trainer import train, write_curve
+
+
+def teacher_stage(project: Project, identity: str | None) -> Stage:
+    """`identity` decides the base model's content; None while it was never fetched."""
+    assert project.teacher is not None
+    config = project.teacher.train
+    section = {"model": identity, "train": config.model_dump() if config else None, "seed": project.seed}
+    minutes = training_minutes(project, "teacher")
+    estimate = Estimate(minutes + (0.0 if find_cached(project.teacher.model) else 1.0), 545)
+    return Stage(
+        "teacher",
+        1,
+        {"dataset": "dataset"},
+        section,
+        lambda work: _make(project, work),
+        estimate,
+        ("number_format", "threads"),
+    )
+
+
+def base_model(project: Project, reference: str, work: Work) -> Model:
+    return resolve(reference, base=project.root, say=lambda text: work.progress(0.0, text))
+
+
+def _make(project: Project, work: Work) -> None:
+    assert project.teacher is not None
+    torch.set_num_threads(work.choices["threads"])
+    base = base_model(project, project.teacher.model, work)
+    work.licence = base.licence
+    dataset, config = work.inputs["dataset"], project.teacher.train
+    model = load_causal_lm(base.folder)
+    if config:
+        tokenizer, task = Tokenizer(base.folder), read_task(dataset)
+        rows = [(record, str(record.gold)) for record in read_part(dataset, "train")]
+        held_out = [(record, str(record.gold)) for record in read_part(dataset, "validation")]
+        model = prepare(model, config, work.seed)
+        curve = train(
+            model,
+            answered_examples(tokenizer, task, rows, "full"),
+            config,
+            cross_entropy,
+            validation=answered_examples(tokenizer, task, held_out, "full"),
+            validation_loss=cross_entropy,
+            seed=work.seed,
+            number_format=work.choices["number_format"],
+            scratch=work.scratch,
+            report=lambda step, steps, loss: work.progress(step / steps, f"step {step}/{steps}, loss {loss:.3f}"),
+        )
+        model = merge(model)
+        write_curve(work.out / "curve.jsonl", curve)
+    save_model(model, base.folder, work.out, dataset, "full", base.licence)

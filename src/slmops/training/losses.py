@@ -1,0 +1,72 @@
+"""Losses over target positions: what the answer was, and what the teacher would have said.
+
+In come (target, vocab) logits, out goes one value a target. Knows no model, no batch layout, no optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A teacher's distribution at each target: its top-k ids with log-probabilities at `temperature`; the mass of all
+    other tokens is exactly what is missing to one. `trusted` says where the answer itself may be learned, too."""
+
+    ids: Tensor  # (target, k)
+    logprobs: Tensor  # (target, k)
+    trusted: Tensor  # (target,) 0 or 1
+    temperature: float
+
+
+TokenLoss = Callable[["Tensor", "Tensor", Taught | None], "Tensor"]  # (logits, target_ids, taught) → (target,)
+
+
+def cross_entropy(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
+    """−log q(answer), where the answer is trusted."""
+    from torch.nn import functional
+
+    loss = functional.cross_entropy(logits, target_ids, reduction="none")
+    return loss if taught is None else loss * taught.trusted
+
+
+def forward_kl(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
+    """T² · KL(p ∥ q) of teacher p and student q, both at temperature T (Hinton et al. 2015, arXiv 1503.02531, section 2).
+
+    Over the teacher's top k tokens and one bucket for all others, so that no mass is lost.
+    """
+    import torch
+
+    if taught is None:
+        raise ValueError("forward_kl needs a teacher")
+    student = torch.log_softmax(logits / taught.temperature, dim=-1).gather(1, taught.ids)
+    teacher = taught.logprobs.float()
+    kept = teacher.exp()
+    tail = (1 - kept.sum(1)).clamp(min=1e-6)
+    student_tail = (1 - student.exp().sum(1)).clamp(min=1e-6)
+    divergence = (kept * (teacher - student)).sum(1) + tail * (tail.log() - student_tail.log())
+    return divergence * taught.temperature**2
+
+
+LOSSES: dict[str, TokenLoss] = {"cross_entropy": cross_entropy, "forward_kl": forward_kl}
+
+
+def mix(weights: dict[str, float]) -> TokenLoss:
+    """The weighted sum of named losses."""
+    terms = [(LOSSES[name], weight) for name, weight in weights.items() if weight]
+
+    def mixed(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
+        loss = weight_of(terms[0], logits, target_ids, taught)
+        for term in terms[1:]:
+            loss = loss + weight_of(term, logits, target_ids, taught)
+        return loss
+
+    def weight_of(term: tuple[TokenLoss, float], *arguments: object) -> Tensor:
+        return term[0](*arguments) * term[1]  # type: ignore[arg-type]
+
+    return mixed

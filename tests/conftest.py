@@ -1,0 +1,38 @@
+"""Few and real fixtures: a tiny random model with a real tokenizer, and the default model cut to two layers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a ChatML byte-level tokenizer of about 400 tokens."""
+    from tests.tiny import write_tokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder, ("<|im_start|>", "<|im_end|>"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama of width 32 in ChatML, as a model folder."""
+    from tests.tiny import write_model
+
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder, "llama", ("<|im_start|>", "<|im_end|>"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def default_model() -> Path:
+    """The catalogue's default model, downloaded once."""
+    from slmops.models.references import resolve
+
+    return resolve("smollm2-135m-instruct").folder

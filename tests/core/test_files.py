@@ -1,0 +1,118 @@
+"""Whole files, locks and full disks, with real processes, real kills and real limits."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from slmops.core.errors import BusyError, SlmopsError
+from slmops.core.files import free_bytes, full_disk_explained, lock, wait_for_lock, write_whole
+
+_WRITE_FOREVER = """
+import itertools, sys
+from pathlib import Path
+from slmops.core.files import write_whole
+print("ready", flush=True)
+for turn in itertools.count():
+    write_whole(Path(sys.argv[1]), "ab"[turn % 2] * 300_000)
+"""
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from slmops.core.files import lock
+with lock(Path(sys.argv[1])):
+    print("ready", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+_WRITE_UNDER_A_LIMIT = """
+import resource, sys
+from pathlib import Path
+from slmops.core.files import write_whole
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+write_whole(Path(sys.argv[1]), "b" * 100_000)
+"""
+
+
+def test_a_written_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path: Path) -> None:
+    write_whole(tmp_path / "notes.txt", "old")
+    write_whole(tmp_path / "notes.txt", b"new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"notes.txt": "new"}
+
+
+def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "big.txt"
+    for _ in range(4):
+        with _child(_WRITE_FOREVER, path) as child:
+            time.sleep(random.uniform(0.03, 0.15))
+            child.send_signal(signal.SIGKILL)
+        assert path.read_text() in ("a" * 300_000, "b" * 300_000)
+
+
+def test_a_write_that_hits_a_limit_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "big.txt"
+    write_whole(path, "old")
+    done = subprocess.run([sys.executable, "-c", _WRITE_UNDER_A_LIMIT, path], capture_output=True, text=True)
+    assert "the disk is full, or a quota is reached: 0.1 MB needed at least" in done.stderr
+    assert "SLMOPS_STORE" in done.stderr
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"big.txt": "old"}
+
+
+def test_a_full_disk_is_named_with_what_is_free(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SlmopsError, match=r"3\.0 MB needed at least, [\d.]+ MB free — free space"),
+        full_disk_explained(tmp_path, 3_000_000),
+        open("/dev/full", "wb", buffering=0) as full,  # a device that answers every write with ENOSPC
+    ):
+        full.write(b"x")
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), full_disk_explained(tmp_path):
+        (tmp_path / "missing").read_bytes()
+
+
+def test_a_held_lock_is_refused_with_the_holder_named_and_a_kill_frees_it(tmp_path: Path) -> None:
+    path = tmp_path / "project" / "lock"
+    with _child(_HOLD, path, 60) as child:
+        with (
+            pytest.raises(BusyError, match=rf"process {child.pid} has been at work here since \d{{4}}-.*kill"),
+            lock(path),
+        ):
+            pass
+        child.send_signal(signal.SIGKILL)
+    with lock(path):
+        assert path.read_text().startswith(f"{os.getpid()} ")
+
+
+def test_a_patient_lock_waits_for_the_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with _child(_HOLD, path, 0.3) as child, wait_for_lock(path):
+        assert path.read_text().startswith(f"{os.getpid()} ")
+        child.wait(timeout=10)
+
+
+def test_a_lock_is_free_after_an_error_under_it(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), lock(tmp_path / "lock"):
+        raise ZeroDivisionError
+    with lock(tmp_path / "lock"):
+        pass
+
+
+def test_free_space_is_known_for_a_folder_yet_to_be_made(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path / "not" / "yet") > 0
+
+
+def _child(code: str, *arguments: object) -> subprocess.Popen[str]:
+    child = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    return child

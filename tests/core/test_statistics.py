@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from slmops.core.statistics import (
+    bootstrap,
+    mcnemar,
+    paired_difference,
+    paired_latency_reduction,
+    paired_ratio,
+    percentile_interval,
+)
+
+
+def share(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def counted(flags: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return np.stack([flags, np.ones(len(flags))], axis=1).astype(float)
+
+
+SKEWED = np.random.default_rng(3).lognormal(size=80)
+
+
+def test_the_interval_is_scipys_bca() -> None:
+    from scipy import stats
+
+    known = stats.bootstrap((SKEWED,), np.mean, n_resamples=10_000, method="BCa", rng=np.random.default_rng(0))
+    found = bootstrap(np.stack([SKEWED, np.ones(80)], axis=1), share, seed=0)
+    assert found.value == pytest.approx(SKEWED.mean())
+    assert (found.low, found.high) == pytest.approx(tuple(known.confidence_interval), rel=0.02)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    generator, rounds = np.random.default_rng(1), 400
+    intervals = [
+        bootstrap(counted(generator.random(200) < 0.9), share, seed=seed, samples=1000) for seed in range(rounds)
+    ]
+    assert 0.91 < sum(found.low <= 0.9 <= found.high for found in intervals) / rounds < 0.99
+
+
+def test_the_same_seed_gives_the_same_interval_however_much_is_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = counted(SKEWED > 1)
+    whole = bootstrap(rows, share, seed=5)
+    monkeypatch.setattr("slmops.core.statistics._DRAWN_AT_ONCE", 1000)
+    assert bootstrap(rows, share, seed=5) == whole
+    assert bootstrap(rows, share, seed=6) != whole
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(0, 5))
+def test_the_interval_holds_its_value(flags: list[bool], seed: int) -> None:
+    found = bootstrap(counted(np.array(flags)), share, seed=seed, samples=200)
+    assert 0 <= found.low <= found.high <= 1 and found.n == len(flags)
+    assert found.low - 1e-9 <= found.value <= found.high + 1e-9
+
+
+def test_an_undefined_figure_is_not_a_number() -> None:
+    nothing_right, all_right = counted(np.zeros(9, dtype=bool)), counted(np.ones(9, dtype=bool))
+    kept = paired_ratio(all_right, nothing_right, share, seed=0)
+    assert math.isnan(kept.value) and math.isnan(kept.low) and math.isnan(kept.high)
+
+
+def test_pairing_narrows_the_difference_of_models_that_err_together() -> None:
+    generator = np.random.default_rng(2)
+    teacher = generator.random(300) < 0.9
+    student = teacher & (generator.random(300) < 0.95)
+    paired = paired_difference(counted(student), counted(teacher), share, seed=0)
+    apart = paired_difference(counted(student), counted(generator.permutation(teacher)), share, seed=0)
+    assert paired.value == pytest.approx(apart.value)
+    assert paired.high < 0 < apart.high
+
+
+def test_what_is_kept_is_a_ratio_on_the_same_examples() -> None:
+    teacher = np.array([True] * 90 + [False] * 10)
+    student = np.array([True] * 81 + [False] * 19)
+    kept = paired_ratio(counted(student), counted(teacher), share, seed=0)
+    assert kept.value == pytest.approx(0.9) and 0.8 < kept.low < 0.9 < kept.high < 1
+
+
+def test_models_on_different_examples_cannot_be_paired() -> None:
+    with pytest.raises(ValueError):
+        paired_difference(counted(np.ones(3, dtype=bool)), counted(np.ones(4, dtype=bool)), share, seed=0)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60))
+def test_mcnemars_p_is_the_binomial_tests(pairs: list[tuple[bool, bool]]) -> None:
+    from scipy import stats
+
+    only_a, only_b = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    known = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert mcnemar([a for a, _ in pairs], [b for _, b in pairs]) == pytest.approx(known)
+
+
+def test_a_percentile_stands_in_its_interval() -> None:
+    found = percentile_interval(SKEWED, 95, seed=0)
+    assert found.value == pytest.approx(np.percentile(SKEWED, 95))
+    assert found.low < found.value < found.high <= SKEWED.max()
+
+
+@pytest.mark.parametrize("percentile", [None, 50, 95])
+def test_prompts_that_all_take_a_tenth_save_nine_tenths(percentile: float | None) -> None:
+    saved = paired_latency_reduction(100 * SKEWED, 10 * SKEWED, percentile=percentile, seed=0)
+    assert (saved.value, saved.low, saved.high) == pytest.approx((0.9, 0.9, 0.9))
+
+
+def test_a_slower_model_saves_less_than_nothing() -> None:
+    slower = paired_latency_reduction(SKEWED, 2 * SKEWED + np.random.default_rng(0).random(80), seed=0)
+    assert slower.value < -1 and slower.low < slower.value < slower.high

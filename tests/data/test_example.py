@@ -1,0 +1,25 @@
+"""The support-triage example holds what its data card says."""
+
+from __future__ import annotations
+
+from benchmarks.example_data import DATA, NAMES, describe_files, describe_overlap
+
+from slmops.data.check import check_splits
+from slmops.data.read import labels_of, read_jsonl
+
+FILES = {name: read_jsonl(DATA / f"{name}.jsonl") for name in NAMES}
+
+
+def test_the_card_says_what_the_files_hold() -> None:
+    card = (DATA / "README.md").read_text().splitlines()
+    assert set(describe_files(FILES)) | set(describe_overlap(FILES)) <= set(card)
+
+
+def test_every_intent_of_the_card_is_in_training_and_test() -> None:
+    card = (DATA / "README.md").read_text()
+    assert labels_of(FILES["labelled"]) == labels_of(FILES["test"])
+    assert all(f"| {label} |" in card for label in labels_of(FILES["test"]))
+
+
+def test_no_training_message_is_like_one_of_the_test() -> None:
+    assert check_splits([*FILES["labelled"], *FILES["unlabelled"]], FILES["test"]) == []

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from slmops.core.errors import ConfigError, InvalidAnswer
+from slmops.tasks import load_task
+from slmops.tasks.classification import Classification
+from slmops.tasks.types import Message, Record, Source
+
+TASK = Classification(["order_status", "membership"])
+
+
+def record(text: str, gold: str | None = None) -> Record:
+    return Record(text, {"text": text}, gold, Source("train.jsonl", 1))
+
+
+def test_the_instruction_lists_every_label_before_the_message() -> None:
+    system, user = TASK.messages(record("Where is it?"))
+    assert system.role == "system" and "order_status, membership" in system.content
+    assert user == Message("user", "Where is it?")
+
+
+def test_only_the_answer_is_learned() -> None:
+    learned = [message.learn for message in TASK.messages(record("Where is it?"), "order_status")]
+    assert learned == [False, False, True]
+
+
+def test_a_student_is_asked_without_instruction() -> None:
+    asked = TASK.short_messages(record("Where is it?"), "order_status")
+    assert asked == [Message("user", "Where is it?"), Message("assistant", "order_status", learn=True)]
+
+
+def test_a_users_instruction_replaces_ours() -> None:
+    system = Classification(("a", "b"), instruction="Sort this.").messages(record("x"))[0]
+    assert system.content == "Sort this.\nLabels: a, b"
+
+
+def test_an_answer_is_a_label_and_nothing_else() -> None:
+    assert TASK.parse(" membership\n") == "membership"
+    for text in ("", "Membership", "membership.", "order_status membership"):
+        with pytest.raises(InvalidAnswer):
+            TASK.parse(text)
+
+
+def test_one_label_is_no_choice() -> None:
+    with pytest.raises(ConfigError, match="two labels"):
+        Classification(["a", "a"])
+
+
+def test_a_task_is_loaded_by_its_name() -> None:
+    assert load_task("classification", labels=["a", "b"]).name == "classification"
+    with pytest.raises(ConfigError, match="did you mean classification"):
+        load_task("clasification", labels=["a", "b"])
+
+
+TRAIN = [record(f"{verb} {thing}", label) for verb in ("where is", "when comes", "no sign of") for thing, label in [
+    ("my parcel", "order_status"), ("the lamp I ordered", "order_status"),
+    ("the plus discount", "membership"), ("my monthly plus plan", "membership"),
+]]  # fmt: skip
+
+
+def test_the_classical_baseline_learns_and_repeats_itself() -> None:
+    test = [record("any sign of the parcel?"), record("plus plan, monthly")]
+    assert TASK.baseline(TRAIN, test) == ["order_status", "membership"]
+    first, second = (TASK.baseline_probabilities(TRAIN, test) for _ in range(2))
+    assert np.array_equal(first, second) and np.allclose(first.sum(axis=1), 1)
+
+
+def test_the_baseline_gives_a_label_it_never_saw_no_probability() -> None:
+    wider = Classification(["a_new_label", *TASK.labels])
+    assert (wider.baseline_probabilities(TRAIN, TRAIN[:2])[:, 0] == 0).all()
+
+
+def test_the_baseline_learns_from_a_single_message_of_a_label() -> None:
+    lonely = [record("where is my parcel", "order_status"), record("plus plan", "membership")]
+    assert TASK.baseline(lonely, [record("a parcel")]) == ["order_status"]

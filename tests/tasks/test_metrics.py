@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slmops.tasks.metrics import Accuracy, MacroF1, ValidAnswers
+from slmops.tasks.types import Metric
+
+LABELS = ("a", "b", "c")
+ANSWERS = st.lists(st.tuples(st.sampled_from((*LABELS, None)), st.sampled_from(LABELS)), min_size=1, max_size=40)
+
+
+def figure(metric: Metric, predicted: list[str | None], gold: list[str]) -> float:
+    return float(metric.reduce(metric.rows(predicted, gold).sum(axis=0)))
+
+
+def test_an_invalid_answer_is_wrong_and_told_apart() -> None:
+    predicted, gold = ["a", None, "b", "b"], ["a", "a", "b", "c"]
+    assert figure(Accuracy(), predicted, gold) == 0.5
+    assert figure(ValidAnswers(), predicted, gold) == 0.75
+    assert figure(MacroF1(LABELS), predicted, gold) == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+
+
+@given(ANSWERS)
+def test_macro_f1_is_what_scikit_learn_finds(answers: list[tuple[str | None, str]]) -> None:
+    from sklearn.metrics import f1_score
+
+    predicted, gold = [answer for answer, _ in answers], [right for _, right in answers]
+    seen = sorted({answer for answer in (*predicted, *gold) if answer})
+    known = f1_score(gold, [answer or "invalid" for answer in predicted], labels=seen, average="macro", zero_division=0)
+    assert figure(MacroF1(LABELS), predicted, gold) == pytest.approx(known)
+
+
+@pytest.mark.parametrize("metric", [Accuracy(), ValidAnswers(), MacroF1(LABELS)], ids=lambda metric: metric.name)
+def test_many_sums_reduce_at_once(metric: Metric) -> None:
+    rows = metric.rows(["a", "b", None], ["a", "c", "c"])
+    weights = np.array([[1, 1, 1], [3, 0, 0], [0, 1, 2]], dtype=float)
+    at_once = metric.reduce(weights @ rows)
+    assert at_once.tolist() == [float(metric.reduce(weight @ rows)) for weight in weights]
+
+
+def test_predictions_and_gold_must_be_as_many() -> None:
+    with pytest.raises(ValueError):
+        Accuracy().rows(["a"], ["a", "b"])
