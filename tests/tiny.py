@@ -22,7 +22,10 @@ def write_tokenizer(folder: Path, markers: tuple[str, ...], more: tuple[str, ...
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", *markers, *more]
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(TEXTS, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=markers[-1], pad_token="<|endoftext|>")

@@ -1,0 +1,47 @@
+"""The command `slmops`: one file per group of commands, no logic. Heavy libraries are imported by what needs them."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from slmops.core.errors import SlmopsError
+
+app = typer.Typer(
+    name="slmops",
+    help="From a task and a big teacher to a tiny, proven language model on your own devices.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Runs the command line: exit codes 0, 1 error, 2 usage, 3 a gate fell short, 130 interrupted."""
+    from slmops.cli import models, project, store
+
+    for group in (project, store, models):
+        group.register(app)
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app(standalone_mode=False)
+    except SlmopsError as error:
+        if debug:
+            raise
+        _say(f"error: {error}")
+        raise SystemExit(error.exit_code) from None
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted; the same command goes on where it was")
+        raise SystemExit(130) from None
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")

@@ -12,9 +12,7 @@ from typing import Any
 
 import psutil
 
-_REPORTED = (
-    "slmops torch transformers peft onnxruntime onnxruntime-genai foundry-local-sdk tokenizers numpy scikit-learn"
-).split()
+_REPORTED = ["slmops", "torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai", "foundry-local-sdk", "tokenizers", "numpy", "scikit-learn"]
 
 
 def describe_machine() -> dict[str, Any]:

@@ -101,13 +101,15 @@ def plan(
     *,
     first: str | None = None,
     only: str | None = None,
+    until: str | None = None,
 ) -> list[Planned]:
-    """What a run would do. `first`: run that stage and all that follow from it again; `only`: nothing but that one.
+    """What a run would do. `first`: run that stage and all that follow from it again; `only`: nothing but that one;
+    `until`: that one and what it needs.
 
     Raises:
-        SlmopsError: `first` or `only` names no stage, or an input of `only` was never made.
+        SlmopsError: a stage that is named does not exist, or an input of `only` was never made.
     """
-    for asked in (first, only):
+    for asked in (first, only, until):
         if asked is not None and asked not in {stage.name for stage in stages}:
             raise SlmopsError(
                 f"there is no stage {asked!r}", remedy="choose one of " + ", ".join(stage.name for stage in stages)
@@ -120,7 +122,8 @@ def plan(
         if lacking:
             raise SlmopsError(f"{only} needs {', '.join(lacking)}, never made as configured", remedy="slmops run")
         return [planned[only]]
-    return list(planned.values())
+    needed = _ancestors(until, planned) if until else set(planned)
+    return [item for item in planned.values() if item.stage.name in needed]
 
 
 def run(
@@ -157,6 +160,11 @@ def stage_key(stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[
     """The hash of everything that decides what the stage makes."""
     used = {choice: choices.get(choice) for choice in stage.choices}
     return hash_json([stage.name, stage.version, dict(parents), stage.section, used])
+
+
+def _ancestors(stage: str, planned: Mapping[str, Planned]) -> set[str]:
+    """The stage and all that it needs, directly or not."""
+    return {stage}.union(*(_ancestors(source, planned) for source in planned[stage].stage.inputs.values()))
 
 
 def _plan_stage(

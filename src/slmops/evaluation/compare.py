@@ -50,9 +50,7 @@ def parse_all(task: Task, texts: Sequence[str]) -> list[Json | None]:
 
 def quality_figures(task: Task, predicted: Sequence[Json | None], gold: Sequence[Json], seed: int) -> Figures:
     """The task's metrics with bootstrap intervals."""
-    return {
-        metric.name: bootstrap(metric.rows(predicted, gold), metric.reduce, seed=seed) for metric in task.metrics
-    }
+    return {metric.name: bootstrap(metric.rows(predicted, gold), metric.reduce, seed=seed) for metric in task.metrics}
 
 
 def cost_figures(done: Benchmarked, usd_per_hour: float, seed: int) -> Figures:
@@ -127,9 +125,7 @@ def compare_pairs(
 
 
 def _scaled(interval: Interval, factor: float) -> Interval:
-    return Interval(
-        interval.value * factor, interval.low * factor, interval.high * factor, interval.level, interval.n
-    )
+    return Interval(interval.value * factor, interval.low * factor, interval.high * factor, interval.level, interval.n)
 
 
 def _remaining(reduction: Interval) -> Interval:

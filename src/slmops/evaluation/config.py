@@ -10,7 +10,9 @@ from slmops.core.config import Section
 class BenchConfig(Section):
     """How speed is measured."""
 
-    threads: int | None = Field(None, ge=1, le=1024, description="for each model; as many as there are cores unless given")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="for each model; as many as there are cores unless given"
+    )
 
 
 class CostConfig(Section):
@@ -23,7 +25,8 @@ class EvaluationConfig(Section):
     """What is compared, and how."""
 
     compare: tuple[str, ...] | None = Field(
-        None, description="teacher, untrained, student, optimizations by name, teacher_int4, classical; all unless given"
+        None,
+        description="teacher, untrained, student, optimizations by name, teacher_int4, classical; all unless given",
     )
     bench: BenchConfig = BenchConfig()
     cost: CostConfig = CostConfig()

@@ -57,7 +57,7 @@ def from_hub(name: str, revision: str, folder: Path, say: Callable[[str], None])
             local_dir=folder,
             allow_patterns=["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"],
         )
-    except Exception as error:  # noqa: BLE001  the hub client raises many kinds, all of which mean the same here
+    except Exception as error:
         raise ModelError(f"hf:{name} cannot be fetched: {error}", remedy="check the name and your network") from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     card = getattr(info, "card_data", None)

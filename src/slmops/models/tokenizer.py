@@ -27,7 +27,7 @@ class Tokenizer:
             raise ModelError("tokenizer.json is larger than 100 MB", where=str(folder), remedy="check its origin")
         try:
             self._tokenizer = RustTokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001  tokenizers raises bare Exception
+        except Exception as error:
             raise ModelError(f"tokenizer.json cannot be read: {error}", where=str(folder)) from error
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_padding()

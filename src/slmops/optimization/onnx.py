@@ -42,7 +42,7 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
         try:
             prepared = builder.parse_extra_options("", str(model), str(out), config.precision, "cpu", cache, options)
             builder.create_model("", str(model), str(out), config.precision, "cpu", cache, **prepared)
-        except Exception as error:  # noqa: BLE001  the builder raises bare Exceptions and whatever its parts raise
+        except Exception as error:
             raise ModelError(
                 f"the ONNX builder cannot convert this model: {error}",
                 where=str(model),

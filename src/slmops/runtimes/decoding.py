@@ -42,7 +42,9 @@ def decode(request: Request, prompt_rest: Ids, reused_tokens: int, step: Step, e
 
 def common_length(first: Ids, second: Ids) -> int:
     """How many first ids two sequences share."""
-    return next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
 
 
 def _choose(

@@ -38,9 +38,7 @@ class TokenTrie:
 
     def answer_logprobs(self, branch_logits: dict[Ids, NDArray[np.float32]]) -> NDArray[np.float64]:
         """(answer,) log-probabilities from the (vocab,) logits at every branch; they sum to one over the set."""
-        logprobs = {
-            written: log_softmax(logits, self._children[written]) for written, logits in branch_logits.items()
-        }
+        logprobs = {written: log_softmax(logits, self._children[written]) for written, logits in branch_logits.items()}
         totals = np.zeros(len(self.answers))
         for row, answer in enumerate(self.answers):
             path = (*answer, self.end)

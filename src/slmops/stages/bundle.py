@@ -31,9 +31,7 @@ def bundle_stage(project: Project) -> Stage:
 def _make(project: Project, work: Work) -> None:
     deployment = project.deployment[0]
     work.licence = work.parent_licences["model"]
-    write_folder(
-        work.inputs["model"], work.out, name=deployment.name or project.name, version=deployment.version
-    )
+    write_folder(work.inputs["model"], work.out, name=deployment.name or project.name, version=deployment.version)
     task, test = read_task(work.inputs["dataset"]), read_part(work.inputs["dataset"], "test")
     texts = [record.inputs["text"] for record in test]
     work.progress(0.1, f"asking Foundry Local {len(texts)} messages")
@@ -46,7 +44,10 @@ def _make(project: Project, work: Work) -> None:
         work.measure(figure, "share", value, subject="foundry-local")
     same = [[float(a.strip() == b.strip())] for a, b in zip(said, free, strict=True)]
     work.measure(
-        "same_as_artifact", "share", bootstrap(same, lambda sums: sums[..., 0] / len(same), seed=work.seed), "foundry-local"
+        "same_as_artifact",
+        "share",
+        bootstrap(same, lambda sums: sums[..., 0] / len(same), seed=work.seed),
+        "foundry-local",
     )
     latency = percentile_interval([answer.latency_ms for answer in run.answers], 50, seed=work.seed)
     work.measure("latency_ms", "ms", latency, subject="foundry-local")

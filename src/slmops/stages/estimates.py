@@ -5,8 +5,8 @@ Once a stage has run, its own measured time is what the plan shows.
 
 from __future__ import annotations
 
-from slmops.models.references import find_cached
 from slmops.models.folder import read_json
+from slmops.models.references import find_cached
 from slmops.stages.project import Project
 
 _BYTES_A_TOKEN = 4.0

@@ -24,9 +24,7 @@ CLASSICAL = "classical"
 
 def evidence_stage(project: Project) -> Stage:
     subjects = project.subjects()
-    inputs = {"dataset": "dataset"} | {
-        name: SOURCES.get(name, name) for name in subjects if name != CLASSICAL
-    }
+    inputs = {"dataset": "dataset"} | {name: SOURCES.get(name, name) for name in subjects if name != CLASSICAL}
     section = {
         "compare": subjects,
         "shipped": project.shipped(),
@@ -98,7 +96,9 @@ def read_answers(evidence: Path, subject: str) -> list[dict[str, Any]]:
 
 def gate_figures(measurements: dict[tuple[str, str, str], Interval], shipped: str) -> dict[str, Interval]:
     """What gates may ask of: the shipped model's figures, and its gains against the teacher."""
-    figures = {name: value for (subject, name, against), value in measurements.items() if subject == shipped and not against}
+    figures = {
+        name: value for (subject, name, against), value in measurements.items() if subject == shipped and not against
+    }
     return figures | {
         name: value
         for (subject, name, against), value in measurements.items()

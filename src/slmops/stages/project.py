@@ -49,9 +49,7 @@ class StudentConfig(Section):
     model: str | None = Field(None, description="or a ready small model")
     layers: int | None = Field(None, ge=1, le=1000, description="how many layers are kept, evenly spread")
     prompt: Literal["short", "full"] = Field("short", description="short: it needs no instruction, it learned it")
-    train: TrainConfig = Field(
-        default_factory=lambda: TrainConfig(**STUDENT_TRAINING), description="how it learns"
-    )
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig(**STUDENT_TRAINING), description="how it learns")
 
     @field_validator("train", mode="before")
     @classmethod
@@ -130,11 +128,7 @@ class Project(Section):
     def _validated(cls, data: dict[str, Any], path: Path, positions: Positions) -> Project:
         project = validate(data, cls, path, positions)
         root = path.resolve().parent
-        places = {
-            name: (root / value).resolve()
-            for name, value in project.data
-            if isinstance(value, Path)
-        }
+        places = {name: (root / value).resolve() for name, value in project.data if isinstance(value, Path)}
         project = project.model_copy(update={"data": project.data.model_copy(update=places)})
         project._path, project._positions = path.resolve(), positions
         try:

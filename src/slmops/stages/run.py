@@ -30,10 +30,14 @@ class Outcome:
     verdicts: tuple[gates.Verdict, ...]
 
 
-def plan(project: Project, *, first: str | None = None, only: str | None = None) -> list[Planned]:
+def plan(
+    project: Project, *, first: str | None = None, only: str | None = None, until: str | None = None
+) -> list[Planned]:
     """What `run` would do; fetches and makes nothing but the choices probed from the machine."""
     stages = assemble(project)
-    return pipeline.plan(stages, open_store(project), project.name, choices(project), first=first, only=only)
+    return pipeline.plan(
+        stages, open_store(project), project.name, choices(project), first=first, only=only, until=until
+    )
 
 
 def run(
@@ -41,6 +45,7 @@ def run(
     *,
     first: str | None = None,
     only: str | None = None,
+    until: str | None = None,
     progress: Progress = lambda stage, share, note: None,
 ) -> Outcome:
     """Runs what is not yet made.
@@ -50,7 +55,7 @@ def run(
         BusyError: another run works in this project.
     """
     _fetch_models(project, progress)
-    planned = plan(project, first=first, only=only)
+    planned = plan(project, first=first, only=only, until=until)
     made: list[Made] = []
     verdicts: list[gates.Verdict] = []
     steps = pipeline.run(

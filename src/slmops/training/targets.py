@@ -49,7 +49,10 @@ def cache_targets(
         top = distribution.topk(top_k, dim=-1)
         names = [batch.rows[row] for row in batch.target_row.tolist()]
         at = torch.tensor(
-            [first[name] + order[name][offset] for name, offset in zip(names, batch.target_offset.tolist(), strict=True)]
+            [
+                first[name] + order[name][offset]
+                for name, offset in zip(names, batch.target_offset.tolist(), strict=True)
+            ]
         )
         ids[at], logprobs[at] = top.indices.int(), top.values.half()
         done += len(batch.rows)

@@ -1,0 +1,138 @@
+"""Commands on any one model: ask, convert, eval, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slmops.cli.options import CONFIG, AsJson, Config, Threads, open_store
+
+if TYPE_CHECKING:
+    from slmops.core.store import Store
+
+Model = Annotated[str, typer.Argument(help="hf:, pypi:, file: or store: reference, an artifact, or a catalogue name.")]
+Rows = Annotated[Path, typer.Option("--data", help="A labelled JSONL file.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(ask)
+    app.command()(convert)
+    app.command("eval")(evaluate)
+    app.command()(bench)
+
+
+def ask(
+    model: Model,
+    prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of a free answer.")] = 256,
+    threads: Threads = 0,
+    config: Config = CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a model one thing."""
+    import math
+    import sys
+
+    from slmops.core.console import console, print_json
+    from slmops.stages.verbs import ask as ask_model
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    reply = ask_model(model, text, store=_store(config), max_tokens=max_tokens, threads=threads)
+    if as_json:
+        print_json(
+            {"text": reply.text, "probability": math.exp(reply.logprob), "tokens": reply.tokens, "finish": reply.finish}
+        )
+    else:
+        console.print(reply.text, markup=False, soft_wrap=True)
+
+
+def convert(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
+    precision: Annotated[str, typer.Option("--precision", "-p", help="fp32, int8 or int4.")] = "int4",
+    block_size: Annotated[int, typer.Option(help="Weights that share a scale: 16, 32, 64, 128 or 256.")] = 32,
+    config: Config = CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model as ONNX for ONNX Runtime GenAI and Foundry Local."""
+    from slmops.core.config import validate
+    from slmops.core.console import console, print_json
+    from slmops.optimization.config import OptimizationConfig
+    from slmops.stages.verbs import convert as convert_model
+
+    asked = {"precision": precision, "block_size": block_size}
+    chosen = validate(asked, OptimizationConfig, Path("command line"), {})
+    written = convert_model(model, out, chosen, store=_store(config))
+    size = sum(path.stat().st_size for path in written.iterdir())
+    if as_json:
+        print_json({"folder": written, "bytes": size})
+    else:
+        console.print(f"wrote {written} ({size / 1e6:.1f} MB)", soft_wrap=True)
+
+
+def evaluate(model: Model, data: Rows, threads: Threads = 0, config: Config = CONFIG, as_json: AsJson = False) -> None:
+    """Measure a model's answers on a labelled file."""
+    from slmops.core.console import print_json, show_progress
+    from slmops.stages.verbs import evaluate as evaluate_model
+
+    with show_progress() as progress:
+        found = evaluate_model(
+            model,
+            data,
+            store=_store(config),
+            threads=threads,
+            report=lambda done, total: progress("eval", done / total, f"{done}/{total} rows"),
+        )
+    if as_json:
+        print_json(found)
+    else:
+        _print_figures([found])
+
+
+def bench(
+    models: Annotated[list[str], typer.Argument(help="Models to run side by side.")],
+    data: Rows,
+    threads: Threads = 0,
+    config: Config = CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Measure speed and memory of models side by side, each in a process of its own."""
+    from slmops.core.console import print_json, show_progress
+    from slmops.stages.verbs import bench as bench_models
+
+    with show_progress() as progress:
+        found = bench_models(
+            models,
+            data,
+            store=_store(config),
+            threads=threads,
+            report=lambda done, total: progress("bench", done / total, f"{done}/{total} rows"),
+        )
+    if as_json:
+        print_json(found)
+    else:
+        _print_figures(found)
+
+
+def _store(config: Path) -> Store | None:
+    """The store, where there is one to look in."""
+    import os
+
+    return open_store(config) if config.is_file() or os.environ.get("SLMOPS_STORE") else None
+
+
+def _print_figures(found: list[Any]) -> None:
+    from slmops.core.console import print_table
+    from slmops.evaluation.figures import describe_figure, write_figure, write_range
+
+    rows = []
+    for name in found[0].figures:
+        figure = describe_figure(name)
+        values = [
+            f"{write_figure(one.figures[name], figure.unit)}  {write_range(one.figures[name], figure.unit)}"
+            for one in found
+        ]
+        rows.append((figure.label, *values))
+    print_table(("", *(one.reference for one in found)), rows)

@@ -1,0 +1,40 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from slmops.core.store import Store
+    from slmops.stages.project import Project
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The project's file.")]
+Variant = Annotated[str | None, typer.Option("--variant", help="One of the file's variants.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Threads = Annotated[int, typer.Option("--threads", min=0, help="0: as many as there are cores.")]
+CONFIG = Path("slmops.yaml")
+
+
+def load(config: Path, variant: str | None = None) -> Project:
+    from slmops.stages.project import Project
+
+    return Project.load(config, variant)
+
+
+def open_store(config: Path) -> Store:
+    """The store of the project, or $SLMOPS_STORE where there is no project."""
+    import os
+
+    from slmops.core.errors import ConfigError
+    from slmops.core.store import Store
+
+    if root := os.environ.get("SLMOPS_STORE"):
+        return Store(Path(root))
+    if not config.is_file():
+        raise ConfigError(
+            "there is no such file", where=str(config), remedy="go to a project's folder, or set SLMOPS_STORE"
+        )
+    return Store(config.resolve().parent / ".slmops" / "store")

@@ -1,0 +1,225 @@
+"""Commands on a project: init, run, plan, status, report, train, distill, schema, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slmops.cli.options import CONFIG, AsJson, Config, Variant, load
+
+if TYPE_CHECKING:
+    from slmops.core.pipeline import Planned
+    from slmops.stages.run import Outcome
+
+From = Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it again.")]
+Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run nothing but this stage.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (init, run, plan, status, report, train, distill, schema, doctor):
+        app.command()(command)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the project begins.")] = Path(),
+    name: Annotated[str | None, typer.Option(help="The project's name; the folder's unless given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a slmops.yaml to fill in."""
+    from slmops.core.console import console, print_json
+    from slmops.stages.start import init as start
+
+    path = start(folder, name)
+    if as_json:
+        print_json({"config": path})
+    else:
+        console.print(f"wrote {path}; put your data beside it, then: slmops plan, slmops run")
+
+
+def run(
+    config: Config = CONFIG,
+    variant: Variant = None,
+    first: From = None,
+    only: Only = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make everything that slmops.yaml asks for; what is unchanged is not made again."""
+    if dry_run:
+        _show_plan(config, variant, first, only, as_json)
+    else:
+        _run(config, variant, first, only, None, as_json)
+
+
+def plan(
+    config: Config = CONFIG, variant: Variant = None, first: From = None, only: Only = None, as_json: AsJson = False
+) -> None:
+    """Show what a run would do, with estimated minutes and megabytes."""
+    _show_plan(config, variant, first, only, as_json)
+
+
+def status(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
+    """Show which stages are made, when, and what of."""
+    from slmops.core.console import print_json, print_table
+    from slmops.stages.run import plan as plan_project
+
+    planned = plan_project(load(config, variant))
+    if as_json:
+        print_json([_planned_json(item) for item in planned])
+        return
+    rows = []
+    for item in planned:
+        made = item.made
+        rows.append(
+            (
+                item.stage.name,
+                made.id[:12],
+                made.made_by.started,
+                f"{made.made_by.seconds:.0f} s",
+                f"{made.size_bytes / 1e6:.1f} MB",
+            )
+            if made
+            else (item.stage.name, "–", item.why, "", "")
+        )
+    print_table(("stage", "artifact", "made", "took", "size"), rows)
+
+
+def report(
+    config: Config = CONFIG,
+    variant: Variant = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write the page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the HTML report of what was measured."""
+    from slmops.core.console import console, print_json
+    from slmops.stages.report import write_report
+
+    summary, path = write_report(load(config, variant), out)
+    if as_json:
+        print_json(summary.to_json() | {"page": str(path)})
+        return
+    _print_headline(summary.to_json())
+    console.print(f"report: {path}", soft_wrap=True)
+
+
+def train(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
+    """Teach the teacher its task (or, without one, fine-tune the student)."""
+    project = load(config, variant)
+    _run(config, variant, None, None, "teacher" if project.teacher else "student", as_json)
+
+
+def distill(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
+    """Make the student, and whatever it needs."""
+    _run(config, variant, None, None, "student", as_json)
+
+
+def schema() -> None:
+    """Print the JSON schema of slmops.yaml, for editors."""
+    from slmops.core.console import print_json
+    from slmops.stages.project import json_schema
+
+    print_json(json_schema())
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at versions and hardware, say what is missing and what mends it."""
+    from slmops.core.console import print_json, print_table
+    from slmops.stages.doctor import doctor as look
+
+    findings = look(Path())
+    if as_json:
+        print_json(findings)
+    else:
+        rows = [("ok" if f.well else "NO", f.what, f.says, "" if f.well else f.remedy) for f in findings]
+        print_table(("", "what", "found", "remedy"), rows)
+    if not all(finding.well for finding in findings):
+        raise typer.Exit(1)
+
+
+def _run(
+    config: Path, variant: str | None, first: str | None, only: str | None, until: str | None, as_json: bool
+) -> None:
+    from slmops.core.console import console, print_json, show_progress
+    from slmops.stages.run import run as run_project
+
+    project = load(config, variant)
+    with show_progress() as progress:
+        outcome = run_project(project, first=first, only=only, until=until, progress=progress)
+    if as_json:
+        print_json(_outcome_json(outcome))
+        return
+    ran = [made for made in outcome.made if made.ran]
+    console.print(
+        f"made {', '.join(made.stage.name for made in ran)}"
+        if ran
+        else "nothing to do: everything is made as configured"
+    )
+    for verdict in outcome.verdicts:
+        console.print(f"gate passed · {verdict.sentence}")
+    if until is None and only is None:
+        from slmops.stages.report import write_report
+
+        summary, path = write_report(project)
+        _print_headline(summary.to_json())
+        console.print(f"report: {path}", soft_wrap=True)
+
+
+def _print_headline(summary: dict[str, object]) -> None:
+    from slmops.core.console import console
+
+    for name in ("accuracy_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction"):
+        figure = summary.get(name)
+        if isinstance(figure, dict):
+            console.print(f"{name:22} {figure['value']:7.1%}   ({figure['low']:.1%} … {figure['high']:.1%})")
+
+
+def _show_plan(config: Path, variant: str | None, first: str | None, only: str | None, as_json: bool) -> None:
+    from slmops.core.console import console, print_json, print_table
+    from slmops.stages.run import plan as plan_project
+
+    planned = plan_project(load(config, variant), first=first, only=only)
+    if as_json:
+        print_json([_planned_json(item) for item in planned])
+        return
+    rows = [
+        (
+            item.stage.name,
+            "run" if item.runs else "keep",
+            item.why,
+            f"{item.estimate.minutes:.1f}" if item.runs else "",
+            f"{item.estimate.megabytes:.0f}",
+        )
+        for item in planned
+    ]
+    print_table(("stage", "", "why", "minutes", "MB"), rows)
+    running = [item.estimate for item in planned if item.runs]
+    minutes, megabytes = sum(e.minutes for e in running), sum(e.megabytes for e in running)
+    console.print(f"about {minutes:.0f} minutes and {megabytes:.0f} MB" if running else "nothing to do")
+
+
+def _planned_json(item: Planned) -> dict[str, object]:
+    return {
+        "stage": item.stage.name,
+        "runs": item.runs,
+        "why": item.why,
+        "artifact": item.made.id if item.made else None,
+        "minutes": round(item.estimate.minutes, 2) if item.runs else 0.0,
+        "megabytes": round(item.estimate.megabytes, 1),
+    }
+
+
+def _outcome_json(outcome: Outcome) -> dict[str, object]:
+    return {
+        "made": [
+            {
+                "stage": made.stage.name,
+                "artifact": made.manifest.id,
+                "ran": made.ran,
+                "seconds": made.manifest.made_by.seconds,
+            }
+            for made in outcome.made
+        ],
+        "gates": [{"name": v.gate.name, "passed": v.passed, "sentence": v.sentence} for v in outcome.verdicts],
+    }

@@ -1,0 +1,84 @@
+"""What is installed, what the machine can do, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from slmops.core.files import free_bytes
+from slmops.core.machine import default_threads, describe_machine, describe_versions, probe_number_format
+from slmops.models.references import CATALOGUE, cache_root, find_cached
+from slmops.models.sources import hub_is_blocked
+
+_EXTRAS = {
+    "train": ("torch", "transformers", "peft", "safetensors", "gguf"),
+    "onnx": ("onnxruntime_genai", "onnx", "onnx_ir"),
+    "evaluation": ("sklearn", "scipy", "matplotlib"),
+    "foundry": ("foundry_local_sdk",),
+}
+_ROOM_MB = 3000  # base model, teacher, student and conversions of the default model
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: how it stands, and the command that mends it where it is not well."""
+
+    what: str
+    well: bool
+    says: str
+    remedy: str = ""
+
+
+def doctor(folder: Path) -> list[Finding]:
+    """Looks at everything a run needs."""
+    machine = describe_machine()
+    findings = [
+        Finding("python", sys.version_info >= (3, 11), machine["python"], "install Python 3.11 or newer"),
+        Finding(
+            "machine",
+            True,
+            f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mb']} MB, {' '.join(machine['extensions'])}",
+        ),
+        *(_extra(name, modules) for name, modules in _EXTRAS.items()),
+    ]
+    if importlib.util.find_spec("torch"):
+        chosen, speeds = probe_number_format(default_threads())
+        told = ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in speeds.items())
+        findings.append(Finding("number format", True, f"{chosen} ({told})"))
+    memory = machine["memory_mb"]
+    findings.append(Finding("memory", memory > 4000, f"{memory} MB", "a 135 M model needs 4 GB to be taught"))
+    free_mb = free_bytes(folder) / 1e6
+    findings.append(
+        Finding(
+            "disk", free_mb > _ROOM_MB, f"{free_mb:.0f} MB free", "free space, or set SLMOPS_STORE and SLMOPS_CACHE"
+        )
+    )
+    return [
+        *findings,
+        _base_model(),
+        Finding("pip", shutil.which("pip") is not None, "for models from a package index", "install pip"),
+    ]
+
+
+def _extra(name: str, modules: tuple[str, ...]) -> Finding:
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    versions = describe_versions()
+    told = ", ".join(f"{module} {versions.get(module.replace('_', '-'), '')}".strip() for module in modules)
+    return Finding(
+        f"extra {name}",
+        not missing,
+        f"lacks {', '.join(missing)}" if missing else told,
+        f"pip install 'slmops[{name}]'",
+    )
+
+
+def _base_model() -> Finding:
+    name = next(iter(CATALOGUE))
+    if find_cached(name):
+        return Finding("default model", True, f"{name} is in {cache_root()}")
+    blocked = hub_is_blocked()
+    source = "the package index, since " + blocked if blocked else "the hub"
+    return Finding("default model", True, f"{name} will be fetched from {source}")

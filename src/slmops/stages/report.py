@@ -1,0 +1,254 @@
+"""The report of a project's last evidence: gathered from the manifests, rendered by `evaluation.report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from slmops.core.artifact import Manifest
+from slmops.core.errors import SlmopsError
+from slmops.core.files import write_whole
+from slmops.core.measurement import Interval
+from slmops.core.pipeline import Planned
+from slmops.core.store import Store
+from slmops.evaluation import summary as parts
+from slmops.evaluation.summary import Summary
+from slmops.models.families import family_of, render_prompt
+from slmops.models.tokenizer import Tokenizer
+from slmops.stages.evidence import CLASSICAL, SOURCES, read_answers
+from slmops.stages.parts import read_task
+from slmops.stages.project import Project
+from slmops.stages.run import check_gates, figures_of, open_store, plan
+from slmops.tasks.types import Record, Source, Task
+from slmops.training.trainer import read_curve
+
+_GAINS = ("accuracy_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction")
+
+
+def summarize(project: Project) -> Summary:
+    """What the project's artifacts, as configured, have shown.
+
+    Raises:
+        SlmopsError: evidence was not made yet, or is of another config.
+    """
+    planned = {item.stage.name: item for item in plan(project)}
+    evidence = planned["evidence"].made
+    if evidence is None:
+        raise SlmopsError(
+            f"there is no evidence for this config ({planned['evidence'].why})", where="report", remedy="slmops run"
+        )
+    store = open_store(project)
+    dataset = store.open(evidence.parents["dataset"])
+    task, answers_folder = read_task(dataset), store.open(evidence.id)
+    figures, shipped = figures_of(evidence), project.shipped()
+    labels = tuple(task.grammar.values) if task.grammar else ()
+    answers = {name: read_answers(answers_folder, name) for name in project.subjects()}
+    bundle = planned["bundle"].made if "bundle" in planned else None
+    return Summary(
+        name=project.name,
+        task=task.name,
+        config=project.path.read_text(),
+        labels=labels,
+        made=parts.Made(
+            run=evidence.made_by.id,
+            date=evidence.made_by.started,
+            command=evidence.made_by.command,
+            seed=evidence.made_by.seed,
+            versions=dict(evidence.made_by.versions),
+            machine={name: value for name, value in evidence.made_by.machine.items() if name != "choices"},
+            choices=dict(evidence.made_by.machine.get("choices", {}))
+            | {"usd_per_hour": project.evaluation.cost.usd_per_hour},
+        ),
+        data=_describe_data(planned),
+        shipped=shipped,
+        subjects=tuple(_describe_subject(project, name, evidence, store, task) for name in project.subjects()),
+        **_gain(figures, shipped, "teacher"),
+        against_teacher_int4=parts.Gain(**_gain(figures, shipped, "teacher_int4"))
+        if _has(figures, "teacher_int4")
+        else None,
+        comparisons=_comparisons(evidence),
+        gates=tuple(
+            parts.Gate(name=verdict.gate.name, sentence=verdict.sentence, passed=verdict.passed)
+            for verdict in check_gates(project, evidence)
+        ),
+        published=_published(figures, shipped),
+        curves=_curves(store, planned),
+        confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)),
+        mistakes=_mistakes(answers, shipped),
+        lineage=_lineage(planned),
+        foundry_local=_foundry(bundle) if bundle else None,
+    )
+
+
+def write_report(project: Project, out: Path | None = None) -> tuple[Summary, Path]:
+    """Writes the HTML page; returns what it shows and where it is."""
+    from slmops.evaluation.report import render
+
+    summary = summarize(project)
+    path = out or project.state / "report.html"
+    write_whole(path, render(summary))
+    return summary, path
+
+
+def _describe_data(planned: dict[str, Planned]) -> parts.Data:
+    def measured(stage: str) -> dict[tuple[str, str], float]:
+        made = planned[stage].made if stage in planned else None
+        return {(m.name, m.subject): m.value.value for m in made.measurements} if made else {}
+
+    rows = {subject: int(value) for (name, subject), value in measured("dataset").items() if name == "rows"}
+    labels = {name: int(value) for (name, _), value in measured("labels").items()}
+    rejected = {"confidence too low": labels["rejected"]} if labels.get("rejected") else {}
+    return parts.Data(
+        train=rows["train"],
+        validation=rows["validation"],
+        test=rows["test"],
+        unlabelled=rows["unlabelled"],
+        labelled_by_teacher=labels.get("accepted", 0),
+        rejected=rejected,
+    )
+
+
+def _describe_subject(project: Project, name: str, evidence: Manifest, store: Store, task: Task) -> parts.Subject:
+    figures = {
+        figure: value
+        for (subject, figure, against), value in figures_of(evidence).items()
+        if subject == name and not against
+    }
+    if name == CLASSICAL:
+        return parts.Subject(name=name, what="TF-IDF and logistic regression, cross-validated", figures=figures)
+    artifact = evidence.parents[name]
+    folder = store.open(artifact)
+    full = name.startswith("teacher") or project.student.prompt == "full"
+    example = Record("", {"text": "{text}"}, None, Source(""))
+    messages = task.messages(example) if full else task.short_messages(example)
+    return parts.Subject(
+        name=name,
+        what=_what(project, name),
+        artifact=artifact,
+        prompt=render_prompt(family_of(Tokenizer(folder)), messages),
+        figures=figures,
+    )
+
+
+def _what(project: Project, name: str) -> str:
+    teacher = project.teacher.model if project.teacher else ""
+    learned = f"{teacher} + {project.teacher.train.method}" if project.teacher and project.teacher.train else teacher
+    student = f"{project.student.layers} layers of the teacher" if project.student.from_ else str(project.student.model)
+    known = {
+        "teacher": f"{learned}, fp32 torch",
+        "teacher_int4": f"{learned}, int4 ONNX",
+        "untrained": f"{student} before learning, fp32 torch",
+        "student": f"{student}, fp32 torch",
+    }
+    return known.get(name) or f"the student as {name} ONNX"
+
+
+def _has(figures: dict[tuple[str, str, str], Interval], against: str) -> bool:
+    return any(other == against for _, _, other in figures)
+
+
+def _gain(figures: dict[tuple[str, str, str], Interval], shipped: str, against: str) -> dict[str, Any]:
+    return {name: figures.get((shipped, name, against)) for name in _GAINS}
+
+
+def _comparisons(evidence: Manifest) -> tuple[parts.Comparison, ...]:
+    return tuple(
+        parts.Comparison(
+            a=measured.subject,
+            b=measured.conditions["against"],
+            metric=measured.conditions["metric"],
+            difference=measured.value,
+            p_value=measured.conditions["p_value"],
+        )
+        for measured in evidence.measurements
+        if measured.name == "difference"
+    )
+
+
+def _published(figures: dict[tuple[str, str, str], Interval], shipped: str) -> tuple[parts.Published, ...]:
+    """SPEC.md's table: the figures the field quotes, beside ours."""
+
+    def row(
+        claim: str, published: str, figure: str, at_least: float, unit: Any, note: str = "", against: str = "teacher"
+    ) -> parts.Published:
+        ours = figures.get((shipped, figure, against))
+        reached = ours.value >= at_least if ours else None
+        return parts.Published(claim=claim, published=published, ours=ours, unit=unit, reached=reached, note=note)
+
+    teacher = figures.get(("teacher", "cost_per_million_usd", ""))
+    ours = figures.get((shipped, "cost_per_million_usd", ""))
+    cost = Interval.exact(1 - ours.value / teacher.value) if ours and teacher else None
+    return (
+        row("inference time against the teacher", "−85 %", "latency_reduction", 0.85, "reduction"),
+        row("memory against the teacher: model bytes", "−95 %", "model_bytes_reduction", 0.95, "reduction"),
+        row(
+            "memory against the teacher: resident peak",
+            "−95 %",
+            "memory_reduction",
+            0.95,
+            "reduction",
+            "the Python process included",
+        ),
+        row("accuracy kept", "92 %", "accuracy_kept", 0.92, "share"),
+        parts.Published(
+            claim="operating cost",
+            published="−60 %",
+            ours=cost,
+            unit="reduction",
+            reached=cost.value >= 0.6 if cost else None,
+            note="same price an hour, more answers in it",
+        ),
+    )
+
+
+def _curves(store: Store, planned: dict[str, Planned]) -> dict[str, tuple[parts.Point, ...]]:
+    curves = {}
+    for stage in ("teacher", "student"):
+        made = planned[stage].made if stage in planned else None
+        if made and "curve.jsonl" in made.files:
+            points = read_curve(store.open(made.id) / "curve.jsonl")
+            curves[stage] = tuple(
+                parts.Point(step=point.step, loss=point.loss, validation_loss=point.validation_loss) for point in points
+            )
+    return curves
+
+
+def _confusion(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    counts = {(gold, answer): 0 for gold in labels for answer in labels}
+    for row in rows:
+        if row["answer"] is not None:
+            counts[row["gold"], row["answer"]] += 1
+    return tuple(tuple(counts[gold, answer] for answer in labels) for gold in labels)
+
+
+def _mistakes(answers: dict[str, list[dict[str, Any]]], shipped: str) -> tuple[parts.Mistake, ...]:
+    shown = [name for name in ("teacher", *SOURCES, CLASSICAL) if name in answers and name != "untrained"]
+    return tuple(
+        parts.Mistake(
+            text=row["inputs"]["text"],
+            gold=row["gold"],
+            answers={name: answers[name][index]["answer"] for name in dict.fromkeys([*shown, shipped])},
+        )
+        for index, row in enumerate(answers[shipped])
+        if row["answer"] != row["gold"]
+    )
+
+
+def _lineage(planned: dict[str, Planned]) -> tuple[parts.Step, ...]:
+    return tuple(
+        parts.Step(
+            stage=name,
+            kind=item.made.kind,
+            id=item.made.id,
+            parents=dict(item.made.parents),
+            seconds=item.made.made_by.seconds,
+            size_bytes=item.made.size_bytes,
+        )
+        for name, item in planned.items()
+        if item.made
+    )
+
+
+def _foundry(bundle: Manifest) -> parts.FoundryLocal:
+    figures = {m.name: m.value for m in bundle.measurements if m.subject == "foundry-local"}
+    return parts.FoundryLocal(**{name: figures.get(name) for name in parts.FoundryLocal.model_fields})

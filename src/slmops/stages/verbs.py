@@ -1,0 +1,154 @@
+"""What can be done to any one model, by reference: ask, convert, evaluate, bench. Nothing here is a stage: nothing is
+kept but what the user asked to be written."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slmops.core.errors import ModelError, SlmopsError
+from slmops.core.machine import default_threads
+from slmops.core.measurement import Interval
+from slmops.core.store import Store
+from slmops.data.read import read_jsonl
+from slmops.evaluation.benchmark import Subject, benchmark
+from slmops.evaluation.compare import cost_figures, parse_all, quality_figures
+from slmops.models.folder import Card, read_card
+from slmops.models.references import Model, resolve
+from slmops.optimization.config import OptimizationConfig
+from slmops.optimization.onnx import write_onnx
+from slmops.runtimes.local import LocalModel, Reply
+from slmops.runtimes.types import Sampling
+from slmops.tasks import load_task
+from slmops.tasks.types import Message, Record, Source
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model's figures on labelled rows."""
+
+    reference: str
+    rows: int
+    figures: dict[str, Interval]
+
+
+def find_model(reference: str, store: Store | None) -> Model:
+    """A model by reference; a name of the store needs no `store:` before it where nothing else is called so."""
+    opened = store.open if store else None
+    if ":" not in reference.split("/", 1)[0] and store is not None and _in_store(store, reference):
+        reference = f"store:{reference}"
+    return resolve(reference, open_stored=opened)
+
+
+def ask(reference: str, prompt: str, *, store: Store | None = None, max_tokens: int = 256, threads: int = 0) -> Reply:
+    """One answer. A model that slmops made for a task is asked the task's way, inside its grammar; any other chats."""
+    folder = find_model(reference, store).folder
+    model, card = LocalModel(folder, threads=threads), read_card(folder)
+    if card is None:
+        return model.ask([Message("user", prompt)], sampling=Sampling(max_tokens))
+    task = load_task(card.task["name"], **card.task["options"])
+    record = Record("", {"text": prompt}, None, Source("prompt"))
+    messages = task.short_messages(record) if card.prompt == "short" else task.messages(record)
+    return model.ask(messages, grammar=task.grammar, sampling=Sampling(max_tokens))
+
+
+def convert(reference: str, out: Path, config: OptimizationConfig, *, store: Store | None = None) -> Path:
+    """Writes the model as ONNX into the new folder `out`, whole or not at all."""
+    if out.exists():
+        raise SlmopsError("exists already", where=str(out), remedy="give another folder, or remove it")
+    source = find_model(reference, store).folder
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        written = Path(scratch) / "model"
+        write_onnx(source, written, config)
+        shutil.move(written, out)
+    return out
+
+
+def evaluate(
+    reference: str,
+    data: Path,
+    *,
+    store: Store | None = None,
+    threads: int = 0,
+    seed: int = 7,
+    report: Report | None = None,
+) -> Evaluated:
+    """The task's metrics, with intervals, of a model that slmops made, on a labelled file."""
+    figures = _measure(reference, data, store, threads, seed, report or _silent)[0]
+    quality = {name: value for name, value in figures.items() if name in ("accuracy", "macro_f1", "valid_answers")}
+    return Evaluated(reference, next(iter(quality.values())).n, quality)
+
+
+def bench(
+    references: Sequence[str],
+    data: Path,
+    *,
+    store: Store | None = None,
+    threads: int = 0,
+    seed: int = 7,
+    report: Report | None = None,
+) -> list[Evaluated]:
+    """Speed and memory of models on the same prompts, taking turns, each in a process of its own."""
+    return [
+        Evaluated(reference, next(iter(figures.values())).n, figures)
+        for reference, figures in zip(
+            references, _measure_all(references, data, store, threads, seed, report or _silent), strict=True
+        )
+    ]
+
+
+def _measure(
+    reference: str, data: Path, store: Store | None, threads: int, seed: int, report: Report
+) -> list[dict[str, Interval]]:
+    return _measure_all([reference], data, store, threads, seed, report)
+
+
+def _measure_all(
+    references: Sequence[str], data: Path, store: Store | None, threads: int, seed: int, report: Report
+) -> list[dict[str, Interval]]:
+    folders = [find_model(reference, store).folder for reference in references]
+    cards = [_card_of(reference, folder) for reference, folder in zip(references, folders, strict=True)]
+    spec: dict[str, Any] = cards[0].task
+    if any(card.task != spec for card in cards):
+        raise SlmopsError("these models were made for different tasks", remedy="bench those of one task together")
+    task = load_task(spec["name"], **spec["options"])
+    rows = read_jsonl(data, labels=set(task.grammar.values) if task.grammar else None)
+    subjects = [
+        Subject(str(index), folder, card.prompt)
+        for index, (folder, card) in enumerate(zip(folders, cards, strict=True))
+    ]
+    done = benchmark(subjects, rows, rows[:3], task=spec, threads=threads or default_threads(), report=report)
+    gold = [row.gold for row in rows]
+    return [
+        quality_figures(task, parse_all(task, [answer.text for answer in result.answers]), gold, seed)
+        | cost_figures(result, 0.10, seed)
+        for result in done
+    ]
+
+
+def _card_of(reference: str, folder: Path) -> Card:
+    card = read_card(folder)
+    if card is None:
+        raise ModelError(
+            f"{reference} was not made for a task", where=str(folder), remedy="name a model that slmops made"
+        )
+    return card
+
+
+def _in_store(store: Store, reference: str) -> bool:
+    try:
+        store.manifest(reference)
+    except SlmopsError:
+        return False
+    return True
+
+
+def _silent(done: int, total: int) -> None:
+    """Says nothing."""
