@@ -44,9 +44,9 @@ def write_model(folder: Path, architecture: str, markers: tuple[str, ...], **cha
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,  # what ONNX Runtime's attention takes is a multiple of 16
         "max_position_embeddings": 512,
         "bos_token_id": 0,
         "eos_token_id": 2,

@@ -29,7 +29,7 @@ class Digest:
 
 @dataclass(frozen=True)
 class Run:
-    """By what an artifact was made: the run's id, the command, seed, versions, machine, when (ISO 8601) and for how long."""
+    """By what an artifact was made: the run's id, command, seed, versions, machine, when (ISO 8601), for how long."""
 
     id: str
     command: str

@@ -128,8 +128,9 @@ def _plain(node: Any, place: tuple[str | int, ...], positions: Positions) -> Any
         return {str(key): _plain(value, (*place, str(key)), positions) for key, value in node.items()}
     if isinstance(node, list):
         for index in range(len(node)):
-            known = hasattr(node, "lc") and index in (node.lc.data or {})
-            positions[(*place, index)] = node.lc.item(index)[0] + 1 if known else 1
+            lines = getattr(node, "lc", None)
+            known = lines is not None and index in (lines.data or {})
+            positions[(*place, index)] = lines.item(index)[0] + 1 if lines is not None and known else 1
         return [_plain(value, (*place, index), positions) for index, value in enumerate(node)]
     for kind in (bool, int, float, str):
         if isinstance(node, kind):

@@ -12,7 +12,18 @@ from typing import Any
 
 import psutil
 
-_REPORTED = ["slmops", "torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai", "foundry-local-sdk", "tokenizers", "numpy", "scikit-learn"]
+_REPORTED = (
+    "slmops",
+    "torch",
+    "transformers",
+    "peft",
+    "onnxruntime",
+    "onnxruntime-genai",
+    "foundry-local-sdk",
+    "tokenizers",
+    "numpy",
+    "scikit-learn",
+)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is measured: a value with its interval, and what it was measured on. Knows no threshold and no unit's meaning."""
+"""What is measured: a value with its interval, and what it was measured on. Knows no threshold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RunId = str
 
 @dataclass(frozen=True)
 class Interval:
-    """A point estimate and its interval at confidence `level` from `n` observations (an exact figure: low = high, n = 1)."""
+    """A point estimate and its interval at confidence `level` from `n` observations (exact: low = high, n = 1)."""
 
     value: float
     low: float

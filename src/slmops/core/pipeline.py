@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,7 +135,7 @@ def run(
     *,
     seed: int,
     progress: Callable[[str, float, str], None] = lambda stage, share, note: None,
-) -> Iterator[Made]:
+) -> Generator[Made, None, None]:
     """Makes what is missing, stage by stage; yields each artifact as it stands in the store.
 
     `folder` is the project's `.slmops`. A second run in it is refused (BusyError). Killed at any moment, the next run

@@ -165,7 +165,7 @@ class _Worker:
             self._said.seek(0)
             last = (self._said.read().strip().splitlines() or ["nothing"])[-1]
             raise ModelError(
-                f"the process that runs {self._subject.name} ended with code {self._process.returncode}; it said: {last}",
+                f"the process of {self._subject.name} ended with code {self._process.returncode}; it said: {last}",
                 remedy="slmops ask MODEL PROMPT shows whether it loads; not enough memory is a common cause",
             )
         reply: dict[str, Any] = json.loads(line)

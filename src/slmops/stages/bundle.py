@@ -1,4 +1,4 @@
-"""`bundle`: the shipped model as a Foundry Local folder, asked through Foundry Local itself before it counts as made."""
+"""`bundle`: the shipped model as a Foundry Local folder, asked through Foundry Local before it counts as made."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ def _make(source: str, config: OptimizationConfig, work: Work) -> None:
         work.measure(f"parity_{figure}", "", float(value), precision=config.precision)
     if parity.mean_probability_difference > _LIMITS[config.precision]:
         raise ModelError(
-            f"{config.precision} is no longer the same model: over {parity.probes} probes a token's probability moved by "
-            f"{parity.mean_probability_difference:.3f} on average, {_LIMITS[config.precision]} is allowed",
+            f"{config.precision} is no longer the same model: over {parity.probes} probes a token's probability moved "
+            f"by {parity.mean_probability_difference:.3f} on average, {_LIMITS[config.precision]} is allowed",
             where=f"optimization.{config.name}",
             remedy="choose a higher precision or a smaller block_size",
         )

@@ -49,7 +49,7 @@ def _make(project: Project, work: Work) -> None:
     test = read_jsonl(data.test, labels=known, max_row_bytes=data.max_row_bytes)
     unlabelled = []
     if data.unlabelled:
-        unlabelled = read_jsonl(data.unlabelled, label_field=None, max_row_bytes=data.max_row_bytes)
+        unlabelled = read_jsonl(data.unlabelled, max_row_bytes=data.max_row_bytes)
     work.progress(0.3, "looking for messages that train and test share")
     check_splits([*train, *unlabelled], test)
     if isinstance(data.validation, float):

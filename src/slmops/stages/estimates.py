@@ -17,8 +17,8 @@ _DEFAULT_GFLOPS = 150.0
 
 def training_minutes(project: Project, role: str) -> float:
     """Minutes to train the teacher or the student."""
-    config = project.student.train if role == "student" else project.teacher.train if project.teacher else None
-    if config is None:
+    config = project.student.train if role == "student" else project.teacher and project.teacher.train
+    if not config:
         return 0.1
     texts = _bytes(project, "train") if role == "teacher" else _bytes(project, "targets")
     rows = _rows(project, "train") if role == "teacher" else _rows(project, "targets")

@@ -55,13 +55,13 @@ def _make(project: Project, work: Work) -> None:
         report=lambda answered, total: work.progress(0.9 * answered / total, f"{answered}/{total} messages"),
     )
     work.progress(0.9, "intervals and paired tests")
-    texts = {result.name: [answer.text for answer in result.answers] for result in done}
+    texts: dict[str, list[str]] = {result.name: [answer.text for answer in result.answers] for result in done}
     if CLASSICAL in project.subjects():
-        texts[CLASSICAL] = list(task.baseline(read_part(dataset, "train"), test) or [])
+        texts[CLASSICAL] = [str(answer) for answer in task.baseline(read_part(dataset, "train"), test) or ()]
     predicted = {name: parse_all(task, answers) for name, answers in texts.items()}
     conditions = {"threads": threads, "prompts": len(test)}
-    for name, answers in predicted.items():
-        for figure, value in quality_figures(task, answers, gold, seed).items():
+    for name, parsed in predicted.items():
+        for figure, value in quality_figures(task, parsed, gold, seed).items():
             work.measure(figure, "share", value, subject=name)
     for result in done:
         for figure, value in cost_figures(result, project.evaluation.cost.usd_per_hour, seed).items():

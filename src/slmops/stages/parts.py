@@ -62,7 +62,7 @@ def answered_examples(
 
 def save_model(model: nn.Module, source: Path, out: Path, dataset: Path, prompt: Prompt, licence: str) -> None:
     """Writes weights, the tokenizer of `source`, the card and probes of the validation rows."""
-    model.save_pretrained(out)  # type: ignore[operator]
+    model.save_pretrained(out)
     for name in _TOKENIZER_FILES:
         if (source / name).is_file():
             (out / name).write_bytes((source / name).read_bytes())

@@ -21,8 +21,8 @@ from slmops.training.config import DistillationConfig, TrainConfig
 
 STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "student", "teacher_int4", "evidence", "bundle")
 _RESERVED = (*STAGES, "untrained", "classical")
-TEACHER_TRAINING = {"method": "lora"}
-STUDENT_TRAINING = {"method": "full", "epochs": 6, "learning_rate": 1e-3, "batch_size": 64}
+TEACHER_TRAINING: dict[str, Any] = {"method": "lora"}
+STUDENT_TRAINING: dict[str, Any] = {"method": "full", "epochs": 6, "learning_rate": 1e-3, "batch_size": 64}
 
 
 class TeacherConfig(Section):

@@ -36,7 +36,7 @@ def cross_entropy(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> 
 
 
 def forward_kl(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
-    """T² · KL(p ∥ q) of teacher p and student q, both at temperature T (Hinton et al. 2015, arXiv 1503.02531, section 2).
+    """T² · KL(p ∥ q) of teacher p and student q at temperature T (Hinton et al. 2015, arXiv 1503.02531, section 2).
 
     Over the teacher's top k tokens and one bucket for all others, so that no mass is lost.
     """
@@ -57,16 +57,10 @@ LOSSES: dict[str, TokenLoss] = {"cross_entropy": cross_entropy, "forward_kl": fo
 
 
 def mix(weights: dict[str, float]) -> TokenLoss:
-    """The weighted sum of named losses."""
-    terms = [(LOSSES[name], weight) for name, weight in weights.items() if weight]
+    """The weighted sum of named losses; those of weight 0 are not computed."""
 
     def mixed(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
-        loss = weight_of(terms[0], logits, target_ids, taught)
-        for term in terms[1:]:
-            loss = loss + weight_of(term, logits, target_ids, taught)
-        return loss
-
-    def weight_of(term: tuple[TokenLoss, float], *arguments: object) -> Tensor:
-        return term[0](*arguments) * term[1]  # type: ignore[arg-type]
+        terms = [weight * LOSSES[name](logits, target_ids, taught) for name, weight in weights.items() if weight]
+        return sum(terms[1:], start=terms[0])
 
     return mixed

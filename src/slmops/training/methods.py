@@ -1,4 +1,4 @@
-"""What of a model learns: low-rank adapters, or all of it but the embeddings. Changes a model in place; trains nothing."""
+"""What of a model learns: low-rank adapters, or all but the embeddings. Changes a model in place; trains nothing."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
             r=config.rank, lora_alpha=config.alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
         )
         wrapped: nn.Module = peft.get_peft_model(model, adapter)
-        return wrapped.get_base_model()  # type: ignore[operator, no-any-return]
+        return wrapped.get_base_model()
     model.requires_grad_(True)
-    for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):  # type: ignore[operator]
+    for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
         embedding.requires_grad_(False)  # few rows tell little about 49,000 tokens, and they are half of the weights
     return model
 
@@ -34,7 +34,7 @@ def merge(model: nn.Module) -> nn.Module:
     peft_tuners = need("peft.tuners.lora", "train")
     for name, layer in list(model.named_modules()):
         if isinstance(layer, peft_tuners.LoraLayer):
-            layer.merge()  # type: ignore[operator]
+            layer.merge()
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, layer.get_base_layer())  # type: ignore[operator]
+            setattr(model.get_submodule(parent), child, layer.get_base_layer())
     return model

@@ -172,7 +172,7 @@ class _Checkpoint:
         from safetensors.torch import save_file
 
         self._folder.mkdir(parents=True, exist_ok=True)
-        tensors = {}
+        tensors: dict[str, Any] = {}
         for name, parameter in self._parameters.items():
             state = self._optimizer.state[parameter]
             tensors |= {f"weight/{name}": parameter.detach(), f"first/{name}": state["exp_avg"]}
