@@ -11,19 +11,21 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from slmops.core.artifact import Manifest, Run, hash_json
-from slmops.core.errors import SlmopsError
+from slmops.core.errors import SlmopsError, StoreError
 from slmops.core.files import full_disk_explained, lock
 from slmops.core.machine import describe_machine, describe_versions
 from slmops.core.measurement import ArtifactId, Interval, Measurement
 from slmops.core.store import Store
 
 Progress = Callable[[float, str], None]  # share done (0…1), a short note
+_AGAIN = ("asked for", "follows")  # why a stage runs though what it made is there
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,13 @@ def run(
             stage = item.stage
             parents = item.parents or {role: made[source].id for role, source in stage.inputs.items()}
             key = stage_key(stage, parents, choices)
-            manifest = item.made or (None if item.why == "asked for" else store.find(key))
+            manifest = item.made or (None if item.why in _AGAIN else store.find(key))
             ran = manifest is None
+            place = folder / "work" / f"{stage.name}-{key[:12]}"
             if manifest is None:
-                manifest = _make(stage, key, parents, store, folder, name, choices, seed, run_id, progress)
+                manifest = _make(stage, key, parents, store, place, name, choices, seed, run_id, progress)
+            _call_latest(store, f"{name}/{stage.name}", manifest.id)
+            shutil.rmtree(place, ignore_errors=True)
             made[stage.name] = manifest
             yield Made(stage, manifest, ran)
 
@@ -182,7 +187,7 @@ def _plan_stage(
     if before is not None:
         estimate = Estimate(before.made_by.seconds / 60, before.size_bytes / 1e6)
     waiting = [source for source in sources if source.made is None]
-    asked = stage.name in (first, only) or any(source.why in ("asked for", "follows") for source in sources)
+    asked = stage.name in (first, only) or any(source.why in _AGAIN for source in sources)
     if waiting:
         why = "follows" if asked else "input changes" if before else "never made"
         return Planned(stage, None, None, why, estimate)
@@ -201,14 +206,13 @@ def _make(
     key: str,
     parents: Mapping[str, ArtifactId],
     store: Store,
-    folder: Path,
+    place: Path,
     name: str,
     choices: Mapping[str, Any],
     seed: int,
     run_id: str,
     progress: Callable[[str, float, str], None],
 ) -> Manifest:
-    place = folder / "work" / f"{stage.name}-{key[:12]}"
     out, scratch = place / "out", place / "scratch"
     if out.exists():
         shutil.rmtree(out)  # a killed run's half result
@@ -219,7 +223,7 @@ def _make(
     licences = {role: store.manifest(parent).licence for role, parent in parents.items()}
     work = Work(inputs, licences, out, scratch, seed, choices, lambda share, note: progress(stage.name, share, note))
     progress(stage.name, 0.0, "")
-    with full_disk_explained(folder, int(stage.estimate.megabytes * 1e6)):
+    with full_disk_explained(place, int(stage.estimate.megabytes * 1e6)):
         stage.make(work)
     made_by = Run(
         run_id,
@@ -230,7 +234,7 @@ def _make(
         started.isoformat(timespec="seconds"),
         round(time.perf_counter() - clock, 2),
     )
-    manifest = store.commit(
+    return store.commit(
         out,
         kind=stage.name,
         key=key,
@@ -240,9 +244,14 @@ def _make(
         licence=work.licence,
         name=f"{name}/{stage.name}",
     )
-    store.set_alias(f"{name}/{stage.name}", "latest", manifest.id)
-    shutil.rmtree(place)
-    return manifest
+
+
+def _call_latest(store: Store, name: str, artifact: ArtifactId) -> None:
+    """Points name@latest at the artifact, where a kill right after its commit or another config left it elsewhere."""
+    with suppress(StoreError):  # nothing is called so yet
+        if store.manifest(f"{name}@latest").id == artifact:
+            return
+    store.set_alias(name, "latest", artifact)
 
 
 def _newest(store: Store, name: str, stage: str) -> Manifest | None:

@@ -10,7 +10,6 @@ request whose prompt and answer, 2,048 tokens unless limited, exceed the context
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ from slmops.models.tokenizer import Tokenizer
 _REWRITTEN = ("genai_config.json", "tokenizer_config.json", "chat_template.jinja", "inference_model.json")
 _GREEDY = {"do_sample": False, "top_k": 1, "num_beams": 1, "min_length": 0}
 _UNPENALIZED = {"no_repeat_ngram_size": 0, "repetition_penalty": 1.0, "diversity_penalty": 0.0}
-_NAMES_A_FILE = re.compile(r".*filename|data_file|tokenizer_dir")
-_NAMES_CODE = re.compile(r".*(library|_path)")  # custom_ops_library, backend_path: loaded, so run
 
 
 class _Strict(BaseModel):
@@ -65,7 +62,7 @@ def write_folder(model: Path, out: Path, *, name: str, version: int) -> None:
         raise ModelError("is no ONNX Runtime GenAI folder", where=str(model), remedy="convert it first: slmops convert")
     tokenizer = Tokenizer(model)
     family = family_of(tokenizer)
-    genai = _read_genai_config(model)
+    genai = _read(model / "genai_config.json", _GenaiConfig)
     genai["model"]["eos_token_id"] = end_token(tokenizer, family)
     genai["search"] |= _GREEDY | _UNPENALIZED | {"max_length": genai["model"]["context_length"]}
     tokenizer_config = _read(model / "tokenizer_config.json", _Strict)
@@ -90,39 +87,11 @@ def verify(folder: Path) -> str:
     check_model_folder(folder)
     if (folder / "download.tmp").exists():
         raise ModelError("is a download that did not finish", where=str(folder), remedy="fetch it again")
-    _read_genai_config(folder)
+    _read(folder / "genai_config.json", _GenaiConfig)
     Tokenizer(folder)
     _read(folder / "tokenizer_config.json", _TokenizerConfig)
     identifier: str = _read(folder / "inference_model.json", _InferenceModel)["Name"]
     return identifier
-
-
-def _read_genai_config(folder: Path) -> dict[str, Any]:
-    """genai_config.json, if all that it has ONNX Runtime GenAI open are files of `folder`, and no libraries."""
-    path = folder / "genai_config.json"
-    config = _read(path, _GenaiConfig)
-    waiting: list[Any] = [config]
-    while waiting:  # not by recursion: how deep it is nested is the sender's choice
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting += part
-        elif isinstance(part, dict):
-            waiting += part.values()
-            for key, value in part.items():
-                _check_entry(path, key, value)
-    return config
-
-
-def _check_entry(path: Path, key: str, value: Any) -> None:
-    if _NAMES_CODE.fullmatch(key):
-        raise ModelError(f"{key} would load and run a library", where=str(path), remedy="do not trust this model")
-    if not _NAMES_A_FILE.fullmatch(key):
-        return
-    target = path.parent / str(value)
-    if not target.resolve().is_relative_to(path.parent.resolve()):
-        raise ModelError(f"{key} {value!r} leaves the folder", where=str(path), remedy="do not trust this model")
-    if not target.exists():
-        raise ModelError(f"{key} {value!r} is not there", where=str(path), remedy="fetch the whole model")
 
 
 def _read(path: Path, schema: type[BaseModel]) -> dict[str, Any]:

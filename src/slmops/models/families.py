@@ -162,7 +162,7 @@ def render_prompt(family: Family, messages: Sequence[Message]) -> str:
 
 def _pieces(family: Family, messages: Sequence[Message]) -> list[tuple[str, bool]]:
     pieces = [(family.begin, True)]
-    if family.system is None and messages and messages[0].role == "system":
+    if family.system is None and len(messages) > 1 and messages[0].role == "system":
         first, second, *rest = messages
         messages = [Message(second.role, f"{first.content}\n\n{second.content}"), *rest]
     for message in messages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from slmops.core.errors import ModelError
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MAX_CONFIG_BYTES = 10_000_000
+_NAMES_A_FILE = re.compile(r".*filename|data_file|tokenizer_dir")
+_NAMES_CODE = re.compile(r".*(library|_path)")  # custom_ops_library, backend_path: loaded, so run
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,18 @@ def is_onnx(folder: Path) -> bool:
 
 
 def check_model_folder(folder: Path) -> None:
-    """Refuses a folder that lacks config or weights, has pickled weights, or points outside itself.
+    """Refuses a folder that lacks config or weights, has pickled weights, points outside itself, or would run code.
 
     Raises:
         ModelError: naming the file and the remedy.
     """
     if not folder.is_dir():
         raise ModelError("there is no such folder", where=str(folder), remedy="check the path")
-    inside = folder.resolve()
     for path in folder.rglob("*"):
-        if not path.resolve().is_relative_to(inside):
+        if not _stays_inside(folder, path):
             raise ModelError("this link leaves the model's folder", where=str(path), remedy="replace it by the file")
     if is_onnx(folder):
+        _check_genai_config(folder / "genai_config.json")
         return
     config = folder / "config.json"
     if not config.is_file():
@@ -59,8 +62,12 @@ def check_model_folder(folder: Path) -> None:
     weights = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        for name in set(read_json(index).get("weight_map", {}).values()):
-            if not isinstance(name, str) or not (folder / name).resolve().is_relative_to(inside):
+        found = read_json(index)
+        weight_map = found.get("weight_map") if isinstance(found, dict) else None
+        if not isinstance(weight_map, dict):
+            raise ModelError("has no weight_map", where=str(index), remedy="fetch the whole model")
+        for name in weight_map.values():
+            if not isinstance(name, str) or not _stays_inside(folder, folder / name):
                 raise ModelError(f"names {name!r}, which leaves the folder", where=str(index), remedy="do not trust it")
             if not (folder / name).is_file():
                 raise ModelError(f"names {name}, which is not there", where=str(index), remedy="fetch the whole model")
@@ -88,3 +95,35 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ModelError(f"is no JSON: {error}", where=str(path)) from error
+
+
+def _check_genai_config(path: Path) -> None:
+    """Refuses a configuration that has ONNX Runtime GenAI open anything but files of the folder, or any library."""
+    waiting: list[Any] = [read_json(path)]
+    while waiting:  # not by recursion: how deep it is nested is the sender's choice
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting += part.values()
+            for key, value in part.items():
+                _check_entry(path, key, value)
+
+
+def _check_entry(path: Path, key: str, value: Any) -> None:
+    if _NAMES_CODE.fullmatch(key):
+        raise ModelError(f"{key} would load and run a library", where=str(path), remedy="do not trust this model")
+    if not _NAMES_A_FILE.fullmatch(key):
+        return
+    target = path.parent / str(value)
+    if not _stays_inside(path.parent, target):
+        raise ModelError(f"{key} {value!r} leaves the folder", where=str(path), remedy="do not trust this model")
+    if not target.exists():
+        raise ModelError(f"{key} {value!r} is not there", where=str(path), remedy="fetch the whole model")
+
+
+def _stays_inside(folder: Path, path: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a link to itself, a name that no file can have
+        return False

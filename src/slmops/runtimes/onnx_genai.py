@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from slmops.core.errors import ModelError, need
 from slmops.models.folder import check_model_folder, read_json
-from slmops.runtimes.decoding import common_length, decode
+from slmops.runtimes.decoding import check_fits, common_length, decode, room_for_answer
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores
 
@@ -25,12 +25,12 @@ class OnnxRuntime:
     def __init__(self, folder: Path, *, ends: frozenset[int], threads: int = 0) -> None:
         self._genai = need("onnxruntime_genai", "onnx")
         check_model_folder(folder)
-        config = self._genai.Config(str(folder))
         options = {"session.intra_op.allow_spinning": "0"}  # a spinning thread steals the core of whoever comes next
         if threads:
             options["intra_op_num_threads"] = threads  # type: ignore[assignment]
-        config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
         try:
+            config = self._genai.Config(str(folder))
+            config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
             self._model = self._genai.Model(config)
         except RuntimeError as error:
             raise ModelError(f"cannot be loaded: {error}", where=str(folder), remedy="convert it again") from error
@@ -44,12 +44,14 @@ class OnnxRuntime:
         for request in requests:
             if request is None:
                 continue
-            reused = self._prepare(request.prompt, request.sampling.max_tokens)
-            yield from decode(request, request.prompt[reused:], reused, self._step, self._ends)
+            room = room_for_answer(request, self.limits)
+            reused = self._prepare(request.prompt, room)
+            yield from decode(request, room, request.prompt[reused:], reused, self._step, self._ends)
 
     def score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
         scores = []
         for prompt, continuation in pairs:
+            check_fits(len(prompt) + len(continuation), self.limits)
             waiting = prompt[self._prepare(prompt, len(continuation)) :]
             logprobs = []
             for token in continuation:
@@ -62,6 +64,7 @@ class OnnxRuntime:
     def choose(self, prompts: Sequence[Ids], trie: TokenTrie) -> NDArray[np.float64]:
         logprobs = np.zeros((len(prompts), len(trie.answers)))
         for row, prompt in enumerate(prompts):
+            check_fits(len(prompt) + trie.longest, self.limits)
             at_branches = {}
             for branch in trie.branches():
                 path = prompt + branch
@@ -72,11 +75,6 @@ class OnnxRuntime:
     def _prepare(self, prompt: Ids, more: int) -> int:
         """Rewinds to what is shared with `prompt`; returns how many of its tokens need not be computed."""
         needed = len(prompt) + more
-        if len(prompt) >= self.limits.context:
-            raise ModelError(
-                f"a prompt of {len(prompt)} tokens does not fit the context of {self.limits.context}",
-                remedy="shorten the text",
-            )
         shared = min(common_length(self._held, prompt), len(prompt) - 1)
         if self._generator is None or needed > self._window:
             self._window = min(self.limits.context, max(_FIRST_WINDOW, self._window * 2, needed))
@@ -89,7 +87,11 @@ class OnnxRuntime:
         return shared
 
     def _step(self, ids: Ids) -> NDArray[np.float32]:
-        self._generator.append_tokens(np.array(ids, dtype=np.int32))
+        try:
+            self._generator.append_tokens(np.array(ids, dtype=np.int32))
+        except RuntimeError as error:
+            self._generator = None
+            raise ModelError(f"ONNX Runtime cannot run this model: {error}", remedy="convert another one") from error
         self._held += ids
         logits: NDArray[np.float32] = self._generator.get_logits()[0, -1].astype(np.float32)
         return logits

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slmops.core.errors import ModelError, need
+from slmops.core.errors import need
 from slmops.models.forward import NumberFormat, autocast, load_causal_lm, target_logits
 from slmops.models.packing import Example, pack, shared_prefix
-from slmops.runtimes.decoding import common_length, decode
+from slmops.runtimes.decoding import check_fits, common_length, decode, room_for_answer
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores
 
@@ -33,21 +33,18 @@ class TorchRuntime:
         self._ends = ends
         self._held: Ids = ()  # what the key-value cache holds
         self._cache = None
-        self._can_crop = not getattr(self.model.config, "sliding_window", None)
 
     def generate(self, requests: Iterator[Request | None]) -> Iterator[Chunk]:
         for request in requests:
             if request is None:
                 continue
-            if len(request.prompt) >= self.limits.context:
-                raise ModelError(
-                    f"a prompt of {len(request.prompt)} tokens does not fit the context of {self.limits.context}",
-                    remedy="shorten the text",
-                )
+            room = room_for_answer(request, self.limits)
             reused = self._keep_common(request.prompt)
-            yield from decode(request, request.prompt[reused:], reused, self._step, self._ends)
+            yield from decode(request, room, request.prompt[reused:], reused, self._step, self._ends)
 
     def score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
+        for prompt, continuation in pairs:
+            check_fits(len(prompt) + len(continuation), self.limits)
         prompts = [prompt for prompt, _ in pairs]
         examples = [
             Example(str(row), (*path, continuation), (True,) * len(continuation))
@@ -61,6 +58,8 @@ class TorchRuntime:
         return [Scores(tuple(found.get(str(row), ()))) for row in range(len(pairs))]
 
     def choose(self, prompts: Sequence[Ids], trie: TokenTrie) -> NDArray[np.float64]:
+        for prompt in prompts:
+            check_fits(len(prompt) + trie.longest, self.limits)
         branches = trie.branches()
         examples = [
             Example(f"{row}/{index}", (*path, (*branch, trie.allowed(branch)[0])), (*[False] * len(branch), True))
@@ -90,7 +89,7 @@ class TorchRuntime:
         """Shrinks the cache to what it shares with `prompt`, which keeps at least one token to compute."""
         transformers = need("transformers", "train")
         shared = min(common_length(self._held, prompt), len(prompt) - 1)
-        if self._cache is None or not self._can_crop or shared <= 0:
+        if self._cache is None or shared <= 0:
             self._cache, shared = transformers.DynamicCache(), 0
         elif shared < len(self._held):
             self._cache.crop(shared - len(self._held))

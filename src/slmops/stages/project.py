@@ -22,7 +22,7 @@ from slmops.training.config import DistillationConfig, TrainConfig
 STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "student", "teacher_int4", "evidence", "bundle")
 _RESERVED = (*STAGES, "untrained", "classical")
 TEACHER_TRAINING: dict[str, Any] = {"method": "lora"}
-STUDENT_TRAINING: dict[str, Any] = {"method": "full", "epochs": 6, "learning_rate": 1e-3, "batch_size": 64}
+STUDENT_TRAINING: dict[str, Any] = {"method": "full", "epochs": 4, "learning_rate": 1e-3, "batch_size": 64}
 
 
 class TeacherConfig(Section):

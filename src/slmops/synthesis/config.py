@@ -20,4 +20,4 @@ class SynthesisConfig(Section):
 
     answer: tuple[Literal["unlabelled"], ...] = ("unlabelled",)
     accept: AcceptConfig = AcceptConfig()
-    augment: int = Field(2, ge=0, le=50, description="cheaply made texts for each one, labelled by the teacher")
+    augment: int = Field(1, ge=0, le=50, description="cheaply made texts for each one, labelled by the teacher")

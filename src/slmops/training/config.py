@@ -16,7 +16,7 @@ class TrainConfig(Section):
 
     method: Literal["lora", "full"] = Field("lora", description="low-rank adapters, or all weights but the embeddings")
     epochs: float = Field(2.0, gt=0, le=1000, description="how often each row is seen")
-    learning_rate: float = Field(1e-3, gt=0, lt=1, description="at its peak")
+    learning_rate: float = Field(1.5e-3, gt=0, lt=1, description="at its peak")
     batch_size: int = Field(16, ge=1, le=4096, description="examples a step")
     rank: int = Field(16, ge=1, le=1024, description="of the adapters (lora)")
     alpha: float = Field(32.0, gt=0, description="scale of the adapters is alpha / rank (lora)")

@@ -40,6 +40,7 @@ def cache_targets(
         first[example.row] = total
         total += sum(example.learn)
     order = {example.row: {at: i for i, at in enumerate(_learned(example))} for example in ordered}
+    top_k = min(top_k, teacher.config.vocab_size)
     ids = torch.zeros(total, top_k, dtype=torch.int32)
     logprobs = torch.zeros(total, top_k, dtype=torch.float16)
     done = 0

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 Teach = Callable[[Batch], Taught]
-_CHECKPOINT_EVERY_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ def train(
     seed: int,
     number_format: NumberFormat,
     scratch: Path,
+    checkpoint_every_s: float = 20.0,
     report: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> list[Point]:
     """Trains in place; returns the curve. Started again over the same scratch folder, it goes on where it was.
@@ -92,7 +92,7 @@ def train(
             curve.append(Point(step + 1, running[0] / running[1], held_out))
             running = [0.0, 0]
         report(step + 1, steps, value)
-        if time.monotonic() - saved_at > _CHECKPOINT_EVERY_S:
+        if time.monotonic() - saved_at >= checkpoint_every_s:
             checkpoint.save(step + 1, curve, running)
             saved_at = time.monotonic()
     return curve

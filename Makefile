@@ -1,0 +1,60 @@
+# Every target first makes the environment it needs in .venv, once for each state of pyproject.toml and constraints.txt.
+# PYTHON=… chooses the interpreter. TORCH_INDEX=… is where torch comes from, if not from pip's own index.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+STATE := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
+FOR_USE := .venv/for-use-$(STATE)
+FOR_WORK := .venv/for-work-$(STATE)
+EXAMPLE := examples/support-triage
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench docs constraints clean
+
+help:  ## say what there is
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /make \1	/' | expand -t 20
+
+demo: $(FOR_USE)  ## teach, distil, shrink and prove the example; the second time it finds everything made
+	@cd $(EXAMPLE) && ../../$(BIN)/slmops run
+	@$(BIN)/python scripts/where.py $(EXAMPLE)/slmops.yaml
+
+test: check  ## all checks and all tests
+	$(BIN)/python -m pytest
+
+check: $(FOR_WORK)  ## style, types, and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(FOR_WORK)  ## measure ourselves, and others beside us, into benchmarks/results
+	$(BIN)/python -m benchmarks.main
+
+docs: $(FOR_WORK)  ## generate the reference pages and build the site into site/
+	$(BIN)/python scripts/reference.py
+	$(BIN)/mkdocs build --strict --quiet
+
+constraints: $(FOR_WORK)  ## pin what is installed now
+	{ head -n 1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > .venv/constraints.txt
+	mv .venv/constraints.txt constraints.txt
+
+clean:  ## remove what make made, but not downloaded models
+	rm -rf .venv site build dist .*_cache .hypothesis $(EXAMPLE)/.slmops
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(FOR_USE): .venv/made
+	$(PIP) --editable '.[all]'
+	@touch $@
+
+$(FOR_WORK): .venv/made
+	$(PIP) --editable '.[dev,docs]'
+	@touch $@
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
+	@touch $@

@@ -1,0 +1,349 @@
+"""How fast shared-prefix packing trains, against padded batches of the same examples: `python -m benchmarks.packing`.
+
+A LoRA (r = 16, every linear layer) on smollm2-135m-instruct learns 30 banking intents of CLINC150 that are listed in an
+instruction of 142 tokens. Packed and padded steps take turns in one process, on the same model, in the same number
+format; the padded side gets the best of the batch sizes in `GRID` and sorted lengths. TRL's SFTTrainer runs with its
+defaults. Also measured: how far the two gradients differ, and what a dense mask would cost.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.results import Asked, Group, Measured, Target, parser, run
+from slmops.core.errors import DataError
+from slmops.core.machine import default_threads, probe_number_format
+from slmops.core.measurement import Interval
+from slmops.core.statistics import bootstrap
+from slmops.models.families import encode_answer, encode_prompt, family_of
+from slmops.models.forward import NumberFormat, autocast, load_causal_lm, target_logits
+from slmops.models.packing import Batch, Example, pack
+from slmops.models.references import resolve
+from slmops.models.tokenizer import Tokenizer
+from slmops.tasks.classification import Classification
+from slmops.tasks.types import Record, Source
+from slmops.training.config import TrainConfig
+from slmops.training.examples import to_examples
+from slmops.training.losses import cross_entropy
+from slmops.training.methods import prepare
+from slmops.training.trainer import train
+
+MODEL = "smollm2-135m-instruct"
+DATA = Path(os.environ.get("SLMOPS_BENCH_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
+DATA_SHA256 = "0856ad7c64d62f91e954aeeda88ebdf3610ed0424d0800cd077d9505d17e1f32"
+DOMAINS = ("banking", "credit_cards")  # 15 intents each
+INSTRUCTION = "Answer with the one label that fits best."  # with the labels and the format: 142 tokens
+GRID = (4, 8, 16)  # padded batch sizes
+EXAMPLES = 32  # a packed step; they fill one sequence
+ROUNDS = 3
+MAX_TOKENS = 1024
+SEED = 7
+
+B = TypeVar("B")
+LossOf = Callable[[nn.Module, B], Tensor]
+
+_FASTER = Target("≥ 6 × padded batches (examples/s, same run)", "at least", 6)
+_FORMATS: tuple[NumberFormat, ...] = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The same messages as packed examples, and as texts for a peer that tokenizes itself."""
+
+    examples: tuple[Example, ...]
+    conversations: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured; smaller for tests."""
+
+    examples: int = EXAMPLES
+    rounds: int = ROUNDS
+    grid: tuple[int, ...] = GRID
+    trl_steps: int = 2
+
+
+def groups(settings: Settings = Settings()) -> list[Group]:
+    """The training rows: the issue's two, and what explains them."""
+    trained = "LoRA training of a 135 M model, 30 intents in a 142-token instruction"
+    equality = Asked(
+        "gradient_equality",
+        "relative norm difference of the LoRA gradient, packed against padded, fp32",
+        "",
+        Target("gradient equality ≤ 10⁻⁵", "at most", 1e-5),
+    )
+    made = [Group((equality,), lambda wanted: [("gradient_equality", gradient_equality(settings.examples))])]
+    for number_format in formats():
+        asked = (
+            Asked(f"training_{number_format}", f"{trained}, {number_format}: packed against padded", "/s", _FASTER),
+            Asked(f"dense_mask_{number_format}", f"packed, {number_format}: own attention against a dense mask", "/s"),
+        )
+        made.append(Group(asked, functools.partial(_speeds, number_format, settings)))
+    against_trl = Asked("training_trl", f"{trained}: packed against TRL's SFTTrainer at its defaults", "/s")
+    made.append(Group((against_trl,), lambda wanted: [("training_trl", speed_against_trl(settings))]))
+    return made
+
+
+@functools.cache
+def formats() -> tuple[NumberFormat, ...]:
+    """fp32, and bf16 where the machine is fast at it."""
+    return _FORMATS if probe_number_format(default_threads())[0] == "bfloat16" else _FORMATS[:1]
+
+
+def read_rows(folder: Path, count: int) -> Rows:
+    """`count` messages, drawn at random.
+
+    Raises:
+        DataError: the data are not there, or are others.
+    """
+    path = DATA / "clinc150" / "train.jsonl"
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != DATA_SHA256:
+        raise DataError(
+            "the benchmark's data are not there, or are others",
+            where=str(path),
+            remedy="write the training rows of CLINC150 (github.com/clinc/oos-eval, data/data_full.json) as JSON Lines "
+            f"of text, label and domain there (sha256 {DATA_SHA256}), or set SLMOPS_BENCH_DATA to where they are",
+        )
+    rows = [row for row in map(json.loads, path.read_text().splitlines()) if row["domain"] in DOMAINS]
+    task = Classification(sorted({row["label"] for row in rows}), INSTRUCTION)
+    tokenizer = Tokenizer(folder)
+    family = family_of(tokenizer)
+    chosen, conversations = [], []
+    for index in np.random.default_rng(SEED).permutation(len(rows))[:count]:
+        row = rows[index]
+        asked = task.messages(Record(str(index), {"text": row["text"]}, None, Source(path.name, int(index) + 1)))
+        prompt, answer = encode_prompt(tokenizer, family, asked), encode_answer(tokenizer, family, row["label"])
+        chosen.append((str(index), prompt, answer))
+        conversations.append(
+            {
+                "prompt": [{"role": message.role, "content": message.content} for message in asked],
+                "completion": [{"role": "assistant", "content": row["label"]}],
+            }
+        )
+    return Rows(tuple(to_examples(chosen)), tuple(conversations))
+
+
+def gradient_equality(examples: int = EXAMPLES) -> Measured:
+    """How far the gradient of packed sequences is from that of padded batches, on the same adapters."""
+    torch.set_num_threads(default_threads())
+    model, rows = _prepared_model(), _rows(examples).examples
+    torch.manual_seed(SEED)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # zero at first, which would leave half of the gradient zero
+                parameter.normal_(std=0.01)
+    packed = _gradient(model, _packed_loss, list(pack(rows, MAX_TOKENS)))
+    padded = _gradient(model, _padded_loss, _batches(rows, GRID[0]))
+    difference = float((packed - padded).norm() / padded.norm())
+    return Measured(difference, Interval(difference, difference, difference, n=examples))
+
+
+def speed_against_trl(settings: Settings) -> Measured:
+    """Packed training in the number format that the trainer would choose, then TRL with its own choices."""
+    number_format = formats()[-1]
+    rows = _rows(settings.examples)
+    ours = _median_speed(_packed_step(_prepared_model(), rows.examples, number_format), settings)
+    theirs, examples = _trl_speed(rows.conversations, number_format, settings.trl_steps)
+    ratio = Interval(ours / theirs, ours / theirs, ours / theirs, n=settings.trl_steps)
+    return Measured(ours, ratio, theirs, note=f"{number_format}; TRL: {examples} examples a step")
+
+
+def _speeds(number_format: NumberFormat, settings: Settings, wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
+    """Packed, padded and dense steps over the same examples, one round after another."""
+    torch.set_num_threads(default_threads())
+    model, examples = _prepared_model(), _rows(settings.examples).examples
+    packed = _packed_step(model, examples, number_format)
+    dense = _step(model, _dense_loss, list(pack(examples, MAX_TOKENS)), number_format)
+    packed(), dense()  # the first ones are slow
+    tried = examples[: max(1, len(examples) // 2)]
+    grid = {}
+    for size in settings.grid:
+        trial = _step(model, _padded_loss, _batches(tried, size), number_format)
+        grid[size] = len(tried) / trial()
+    best = max(grid, key=lambda size: grid[size])
+    padded = _step(model, _padded_loss, _batches(examples, best), number_format)
+    seconds = np.array([(packed(), padded(), dense()) for _ in range(settings.rounds)])  # (round, kind)
+    sizes = ", ".join(f"{size}: {speed:.2f}" for size, speed in grid.items())
+    note = f"padded at its best batch size {best} (examples/s by size: {sizes})"
+    yield f"training_{number_format}", _compare(seconds[:, :2], len(examples), note)
+    yield f"dense_mask_{number_format}", _compare(seconds[:, ::2], len(examples))
+
+
+def _compare(seconds: Any, examples: int, note: str = "") -> Measured:
+    """Examples/s of two kinds of step over the same examples that took turns: (round, kind) seconds."""
+    ours, peer = examples / seconds.mean(axis=0)
+    ratio = bootstrap(seconds, lambda sums: sums[..., 1] / sums[..., 0], seed=SEED)
+    return Measured(float(ours), ratio, float(peer), note)
+
+
+def _packed_step(model: nn.Module, examples: Sequence[Example], number_format: NumberFormat) -> Callable[[], float]:
+    """One step of slmops' own training loop over all examples; returns its seconds."""
+    config = TrainConfig(batch_size=len(examples), epochs=1, schedule="constant", warmup=0)
+
+    def step() -> float:
+        with tempfile.TemporaryDirectory() as scratch:
+            started = time.perf_counter()
+            train(model, examples, config, cross_entropy, seed=SEED, number_format=number_format, scratch=Path(scratch))
+            return time.perf_counter() - started
+
+    return step
+
+
+def _step(
+    model: nn.Module, loss_of: LossOf[B], batches: Sequence[B], number_format: NumberFormat
+) -> Callable[[], float]:
+    """One step over `batches`, optimized as the training loop does; returns its seconds."""
+    config = TrainConfig()
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def step() -> float:
+        started = time.perf_counter()
+        optimizer = torch.optim.AdamW(
+            trainable, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+        )
+        model.train()
+        for batch in batches:
+            with autocast(number_format):
+                loss = loss_of(model, batch) / len(batches)
+            loss.backward()
+        nn.utils.clip_grad_norm_(trainable, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return time.perf_counter() - started
+
+    return step
+
+
+def _packed_loss(model: nn.Module, batch: Batch) -> Tensor:
+    return functional.cross_entropy(target_logits(model, batch), batch.target_ids, reduction="sum")
+
+
+def _padded_loss(model: nn.Module, examples: Sequence[Example]) -> Tensor:
+    """Every example with its own copy of the instruction, padded on the right to the longest, logits everywhere."""
+    whole = [sum(example.path, ()) for example in examples]
+    longest = max(map(len, whole))
+    ids = torch.zeros(len(whole), longest, dtype=torch.long)
+    labels, real = torch.full_like(ids, -100), torch.zeros_like(ids)
+    for row, (tokens, example) in enumerate(zip(whole, examples, strict=True)):
+        ids[row, : len(tokens)], real[row, : len(tokens)] = torch.tensor(tokens), 1
+        learned = torch.tensor([False] * (len(tokens) - len(example.learn)) + list(example.learn))
+        labels[row, : len(tokens)][learned] = ids[row, : len(tokens)][learned]
+    logits = model(input_ids=ids, attention_mask=real, use_cache=False).logits[:, :-1]
+    return functional.cross_entropy(logits.flatten(0, 1).float(), labels[:, 1:].flatten(), reduction="sum")
+
+
+def _dense_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """The packed sequence under one (time, time) mask: what packed attention saves."""
+    decoder: Any = getattr(model, model.base_model_prefix)
+    states = decoder(
+        input_ids=batch.ids, position_ids=batch.positions, attention_mask=_dense_mask(batch), use_cache=False
+    ).last_hidden_state
+    logits = model.get_output_embeddings()(states.flatten(0, 1)[batch.target_at])
+    return functional.cross_entropy(logits.float(), batch.target_ids, reduction="sum")
+
+
+def _dense_mask(batch: Batch) -> Tensor:
+    """(sequence, 1, query, key): whether a token may see another: of its own path, and not after itself."""
+    sequences, segments = batch.parents.shape
+    on_path = torch.zeros(sequences, segments + 1, segments + 1, dtype=torch.bool)  # the last one is padding's
+    for sequence, parents in enumerate(batch.parents.tolist()):
+        for segment in range(segments):
+            ancestor = segment
+            while ancestor >= 0:
+                on_path[sequence, segment, ancestor] = True
+                ancestor = parents[ancestor]
+    on_path[:, -1, -1] = True
+    row = torch.arange(sequences)[:, None, None]
+    seen = on_path[row, batch.segments[:, :, None], batch.segments[:, None, :]]
+    return (seen & (batch.positions[:, None, :] <= batch.positions[:, :, None]))[:, None]
+
+
+def _gradient(model: nn.Module, loss_of: LossOf[B], batches: Sequence[B]) -> Tensor:
+    model.zero_grad()
+    for batch in batches:
+        loss_of(model, batch).backward()
+    return torch.cat([p.grad.flatten().clone() for p in model.parameters() if p.grad is not None])
+
+
+def _batches(examples: Sequence[Example], size: int) -> list[list[Example]]:
+    """Batches of similar lengths: as little padding as there can be."""
+    ordered = sorted(examples, key=lambda example: len(example.path[-1]))
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
+def _median_speed(step: Callable[[], float], settings: Settings) -> float:
+    step()
+    return float(settings.examples / np.median([step() for _ in range(settings.rounds)]))
+
+
+def _trl_speed(conversations: Sequence[dict[str, Any]], number_format: NumberFormat, steps: int) -> tuple[float, int]:
+    """Examples/s of TRL's SFTTrainer at its defaults but for the adapters, and bf16 only where the machine is fast at
+    it; the first step warms up. Returns how many examples a step has, too."""
+    from datasets import Dataset  # type: ignore[import-untyped]
+    from peft import LoraConfig
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    ends: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *arguments: Any, **named: Any) -> None:
+            ends.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as out:
+        trainer = SFTTrainer(
+            str(resolve(MODEL).folder),
+            args=SFTConfig(
+                out,
+                max_steps=steps + 1,
+                use_cpu=True,  # without a GPU it asks for this
+                bf16=number_format == "bfloat16",
+                report_to="none",
+                save_strategy="no",
+                disable_tqdm=True,
+            ),
+            train_dataset=Dataset.from_list(list(conversations)),
+            peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+            callbacks=[Clock()],
+        )
+        examples = trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps
+        trainer.train()
+    return examples * steps / (ends[-1] - ends[0]), examples
+
+
+def _prepared_model() -> nn.Module:
+    """The model with fresh adapters: the same ones each time."""
+    return prepare(load_causal_lm(resolve(MODEL).folder), TrainConfig(), SEED)
+
+
+def _rows(examples: int) -> Rows:
+    return read_rows(resolve(MODEL).folder, examples)
+
+
+def main() -> int:
+    arguments = parser(__doc__.splitlines()[0])
+    arguments.add_argument("--rounds", type=int, default=ROUNDS, help="turns of packed and padded steps")
+    arguments.add_argument("--examples", type=int, default=EXAMPLES, help="in a packed step")
+    arguments.add_argument("--grid", type=int, nargs="+", default=GRID, help="padded batch sizes to choose from")
+    given = arguments.parse_args()
+    return run("packing", groups(Settings(given.examples, given.rounds, tuple(given.grid))), given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

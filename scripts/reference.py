@@ -1,0 +1,147 @@
+"""Writes the generated half of two pages: docs/commands.md from the commands' own help, docs/configuration.md from the
+schema of slmops.yaml. What stands above the mark in a page is written by people and stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from slmops.stages.project import Project, json_schema
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+MARK = "<!-- generated below: make docs -->\n"
+_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+def commands() -> str:
+    """The help of every command, in the order of `slmops --help`."""
+    names = re.findall(r"^  (\w+)  ", _help().partition("Commands:")[2], re.MULTILINE)
+    return "\n".join(f"## {name}\n\n```text\n{_help(name)}```\n" for name in names)
+
+
+def configuration() -> str:
+    """A table for the file and one for each of its sections."""
+    schema = json_schema()
+    top = {name: _resolved(part, schema) for name, part in schema["properties"].items()}
+    plain = {name: part for name, part in top.items() if not _fields(part, schema)}
+    parts = ["## The file\n\n" + _table(_rows(plain, schema, schema.get("required", []), _defaults(Project)))]
+    for name, part in top.items():
+        if fields := _fields(part, schema):
+            model = _model_of(Project, name)
+            needed = _object(part, schema).get("required", [])
+            rows = _rows(fields, schema, needed, _defaults(model))
+            parts.append(f"## {name}\n\n{_object(part, schema)['description']}\n\n{_table(rows)}")
+    return "\n".join(parts)
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"commands.md": commands, "configuration.md": configuration}
+
+
+def renewed(page: Path) -> str:
+    """The page as it should be."""
+    return page.read_text().partition(MARK)[0] + MARK + "\n" + PAGES[page.name]()
+
+
+def _help(*command: str) -> str:
+    program = Path(sys.executable).with_name("slmops")
+    told = subprocess.run(
+        [program, *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"},
+    )
+    return "".join(line.rstrip() + "\n" for line in told.stdout.splitlines())
+
+
+def _rows(
+    fields: Mapping[str, Any], schema: Mapping[str, Any], needed: list[str], defaults: Mapping[str, Any], above: str = ""
+) -> Iterator[tuple[str, str, str, str]]:
+    """field, values, default, meaning; the fields of a section within a section get a dotted name."""
+    for name, part in fields.items():
+        part = _resolved(part, schema)
+        default = defaults.get(name)
+        if inner := _fields(part, schema):
+            inner_defaults = default if isinstance(default, dict) else {}
+            yield from _rows(inner, schema, [], inner_defaults, f"{above}{name}.")
+            continue
+        shown = "**needed**" if name in needed else _code(default)
+        yield f"`{above}{name}`", _values(part, schema), shown, part.get("description", "")
+
+
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """What a section holds where nothing is said, with the names of the file."""
+    found = {}
+    for name, field in model.model_fields.items():
+        value = None if field.is_required() else field.get_default(call_default_factory=True)
+        if isinstance(value, BaseModel):
+            value = value.model_dump(mode="json", by_alias=True)
+        found[field.alias or name] = value
+    return found
+
+
+def _model_of(model: type[BaseModel], name: str) -> type[BaseModel]:
+    """The section's own model, out of `Section | None` or `tuple[Section, ...]`."""
+    field = next(field for key, field in model.model_fields.items() if (field.alias or key) == name)
+    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+    return next(one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
+
+
+def _resolved(part: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema that a reference names, under its own description."""
+    if "$ref" not in part:
+        return dict(part)
+    return schema["$defs"][part["$ref"].rpartition("/")[2]] | {k: v for k, v in part.items() if k != "$ref"}
+
+
+def _object(part: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping among a section's forms: it may also be a scalar, a list of itself, or null."""
+    part = _resolved(part, schema)
+    if "properties" in part:
+        return part
+    forms = [*part.get("anyOf", []), *([part["items"]] if "items" in part else [])]
+    return next((found for form in forms if (found := _object(form, schema))), {})
+
+
+def _fields(part: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(_object(part, schema).get("properties", {}))
+
+
+def _values(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """What may stand there, in words."""
+    if "anyOf" in part:
+        forms = (_values(_resolved(form, schema), schema) for form in part["anyOf"] if form.get("type") != "null")
+        return " or ".join(dict.fromkeys(forms))
+    if "const" in part:
+        return _code(part["const"])
+    if "enum" in part:
+        return ", ".join(map(_code, part["enum"]))
+    if part.get("type") == "array":
+        return f"list of {_values(_resolved(part.get('items', {}), schema), schema)}"
+    kind = {"string": "text", "integer": "whole number", "boolean": "true, false", "object": "mapping"}
+    word = "path" if part.get("format") == "path" else kind.get(part.get("type", ""), part.get("type", "anything"))
+    return " ".join([word, *(f"{sign} {part[bound]:,}" for bound, sign in _BOUNDS.items() if bound in part)])
+
+
+def _code(value: Any) -> str:
+    if value is None or value == "" or value == () or value == {}:
+        return "–"
+    return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
+
+
+def _table(rows: Iterator[tuple[str, str, str, str]]) -> str:
+    head = "| field | values | default | meaning |\n|---|---|---|---|\n"
+    return head + "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
+if __name__ == "__main__":
+    for name in PAGES:
+        (DOCS / name).write_text(renewed(DOCS / name))
