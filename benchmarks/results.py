@@ -35,8 +35,8 @@ Bound = Literal["at least", "at most", "under", "above", "exactly"]
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured. `ratio` is ours / peer; `low` and `high` bound the ratio where there is a peer, else `ours`.
-    `target` is the issue's own words, None where it only asks to report; then nothing `holds` either."""
+    """What was measured. `ratio` is ours / peer; `low` and `high` bound what the target speaks of: the ratio, or `ours`
+    where it names an amount. `target` is the issue's own words, None where it only asks to report."""
 
     id: str
     what: str
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Target:
-    """A goal in the issue's own words, and the number that decides it: the ratio if there is a peer, else ours."""
+    """A goal in the issue's own words, and the bound that decides it."""
 
     words: str
     bound: Bound
@@ -212,8 +212,7 @@ def print_rows(rows: Iterable[Row], title: str | None = None) -> None:
         holds = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[row.holds]
         figures = (_figure(row), _write(row.peer), _write(row.ratio), interval, str(row.n), holds)
         table.add_row(escape(row.id), escape(row.what), row.target or "", *figures)
-    console = Console()
-    console.print(table, width=max(console.width, _TABLE_WIDTH), crop=False)
+    Console(width=max(Console().width, _TABLE_WIDTH)).print(table)
 
 
 def _figure(row: Row) -> str:

@@ -63,7 +63,11 @@ def _help(*command: str) -> str:
 
 
 def _rows(
-    fields: Mapping[str, Any], schema: Mapping[str, Any], needed: list[str], defaults: Mapping[str, Any], above: str = ""
+    fields: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    needed: list[str],
+    defaults: Mapping[str, Any],
+    above: str = "",
 ) -> Iterator[tuple[str, str, str, str]]:
     """field, values, default, meaning; the fields of a section within a section get a dotted name."""
     for name, part in fields.items():

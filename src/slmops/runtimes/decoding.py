@@ -36,7 +36,7 @@ def decode(
             logits, waiting = step(waiting), ()
             token, logprob = _choose(logits, allowed, request.sampling.temperature, generator)
         if token in ends:
-            yield Chunk(request.id, (), (), reused_tokens, "stop")
+            yield Chunk(request.id, (), (logprob,), reused_tokens, "stop")
             return
         written += (token,)
         waiting += (token,)

@@ -48,7 +48,7 @@ class Request:
 @dataclass(frozen=True)
 class Chunk:
     """Newly written ids of request `id`, with their log-probabilities under the constraint; how many prompt tokens
-    were reused; why it ended, on the last chunk."""
+    were reused; why it ended, on the last chunk, which has the end token's log-probability if one was chosen."""
 
     id: str
     ids: Ids

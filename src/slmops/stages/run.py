@@ -58,6 +58,9 @@ def run(
     planned = plan(project, first=first, only=only, until=until)
     made: list[Made] = []
     verdicts: list[gates.Verdict] = []
+    if only == "bundle":  # evidence will not come by
+        evidence = next(item.parents["evidence"] for item in planned if item.parents)
+        verdicts = _pass_gates(project, open_store(project).manifest(evidence))
     steps = pipeline.run(
         planned,
         open_store(project),
@@ -71,10 +74,7 @@ def run(
         for step in steps:
             made.append(step)
             if step.stage.name == "evidence":
-                verdicts = check_gates(project, step.manifest)
-                failed = [verdict.sentence for verdict in verdicts if not verdict.passed]
-                if failed:
-                    raise GateError("; ".join(failed), where=f"{project.path.name} · gates", remedy="slmops report")
+                verdicts = _pass_gates(project, step.manifest)
     return Outcome(tuple(made), tuple(verdicts))
 
 
@@ -110,6 +110,14 @@ def choices(project: Project) -> Mapping[str, Any]:
     probed = {"number_format": number_format, "threads": threads, "gflops": gflops}
     write_whole(path, json.dumps(probed, indent=2) + "\n")
     return probed
+
+
+def _pass_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
+    """The verdicts, if all are good; else GateError."""
+    verdicts = check_gates(project, evidence)
+    if failed := [verdict.sentence for verdict in verdicts if not verdict.passed]:
+        raise GateError("; ".join(failed), where=f"{project.path.name} · gates", remedy="slmops report")
+    return verdicts
 
 
 def _fetch_models(project: Project, progress: Progress) -> None:

@@ -1,0 +1,117 @@
+"""A run that is killed twenty times ends with the very artifacts of a run that was left alone."""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmops.core.store import Store
+from tests.stages.tiny_project import write_project
+
+_KILLS = 20
+_STAGES = ["dataset", "teacher", "labels", "pruned", "targets", "student", "int4", "evidence", "bundle"]
+_CHANGES = {
+    "teacher": "{model: 'file:model', train: {method: lora, rank: 4, epochs: 4, learning_rate: 0.01}}",
+    "synthesis": "{accept: {confidence: 0.3}}",
+    "student": "{from: teacher, layers: 1, train: {epochs: 4, learning_rate: 0.01, batch_size: 16}}",
+    "deployment": "foundry-local",
+}
+Place = tuple[int, float]  # how far a run is: the stage's number, and the share of it that is done
+
+
+class Runs:
+    """A process that forks one for each run."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.stages.forked_runs"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"},
+        )
+
+    def start(self, folder: Path, checkpoint_every_s: float) -> int:
+        """Begins a run; returns its process's id."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps({"folder": str(folder), "checkpoint_every_s": checkpoint_every_s}) + "\n")
+        self._process.stdin.flush()
+        return int(self._told()["pid"])
+
+    def places(self) -> Iterator[Place]:
+        """Where the run is, whenever it says so."""
+        while "status" not in (told := self._told()):
+            yield _STAGES.index(told["stage"]), told["share"]
+        self.status = int(told["status"])
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _told(self) -> dict[str, Any]:
+        assert self._process.stdout
+        told: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return told
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    (tmp_path / "scratch").mkdir()
+    started = Runs(tmp_path / "scratch")
+    yield started
+    started.stop()
+
+
+def test_twenty_kills_change_no_artifact(runs: Runs, tmp_path: Path) -> None:
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    for folder in (alone, killed):
+        write_project(folder, **_CHANGES)
+    moments = _moments(runs, alone, random.Random(20))
+
+    for place, later_s in moments:
+        pid = runs.start(killed, checkpoint_every_s=0)
+        places = runs.places()
+        reached = next((at for at in places if at >= place), None)
+        assert reached, "the run ended before it could be killed"
+        time.sleep(later_s)
+        os.kill(pid, signal.SIGKILL)
+        assert list(places) is not None and runs.status == -signal.SIGKILL
+    runs.start(killed, checkpoint_every_s=0)
+    assert list(runs.places()) and runs.status == 0
+
+    assert _ids(killed) == _ids(alone)
+    assert len(_ids(killed)) == len(_STAGES)
+    assert Store(killed / ".slmops" / "store").verify() == []
+    assert not any((killed / ".slmops" / "work").iterdir())
+
+
+def _moments(runs: Runs, folder: Path, chance: random.Random) -> list[tuple[Place, float]]:
+    """Lets a run be, and draws moments from all of its time: after which place, and how long after."""
+    runs.start(folder, checkpoint_every_s=20)
+    started = time.perf_counter()
+    reached = [(time.perf_counter() - started, place) for place in runs.places()]
+    assert runs.status == 0
+    whole_s = time.perf_counter() - started
+    moments = []
+    for at_s in sorted(chance.uniform(reached[0][0], 0.97 * whole_s) for _ in range(_KILLS)):
+        passed_s, place = reached[bisect.bisect(reached, at_s, key=lambda one: one[0]) - 1]
+        moments.append((place, at_s - passed_s))
+    return moments
+
+
+def _ids(folder: Path) -> dict[str, str]:
+    """The latest artifact of each stage."""
+    store = Store(folder / ".slmops" / "store")
+    return {entry.name: entry.id for entry in store.entries() if "latest" in entry.aliases}

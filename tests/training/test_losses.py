@@ -1,0 +1,103 @@
+"""The losses are what their formulas say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slmops.training.losses import Taught, cross_entropy, forward_kl, mix
+
+seeds = st.integers(0, 2**31)
+temperatures = st.sampled_from([0.5, 1.0, 2.0, 5.0])
+NO_IDS = torch.zeros(3, dtype=torch.long)
+
+
+def logits(seed: int, targets: int = 3, vocabulary: int = 12) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(targets, vocabulary, generator=generator, dtype=torch.float64) * 2
+
+
+def taught(teacher: torch.Tensor, temperature: float, top_k: int) -> Taught:
+    top = torch.log_softmax(teacher / temperature, -1).topk(top_k, -1)
+    return Taught(top.indices, top.values, torch.ones(len(teacher)), temperature)
+
+
+@given(seed=seeds, temperature=temperatures, top_k=st.integers(1, 12))
+def test_a_student_equal_to_its_teacher_has_no_divergence(seed: int, temperature: float, top_k: int) -> None:
+    loss = forward_kl(logits(seed), NO_IDS, taught(logits(seed), temperature, top_k))
+    assert loss.tolist() == pytest.approx([0, 0, 0], abs=1e-4)
+
+
+@given(seed=seeds, temperature=temperatures)
+def test_with_the_whole_vocabulary_it_is_the_dense_divergence(seed: int, temperature: float) -> None:
+    student, teacher = logits(seed), logits(seed + 1)
+    dense = torch.nn.functional.kl_div(
+        torch.log_softmax(student / temperature, -1),
+        torch.log_softmax(teacher / temperature, -1),
+        log_target=True,
+        reduction="none",
+    ).sum(-1)
+    loss = forward_kl(student, NO_IDS, taught(teacher, temperature, 12))
+    assert loss.tolist() == pytest.approx((dense * temperature**2).tolist(), rel=1e-3, abs=1e-4)
+
+
+@given(seed=seeds, temperature=temperatures)
+def test_it_grows_with_what_is_kept_and_never_exceeds_the_dense_divergence(seed: int, temperature: float) -> None:
+    """Merging outcomes into one bucket cannot increase a divergence."""
+    student, teacher = logits(seed), logits(seed + 1)
+    by_k = torch.stack([forward_kl(student, NO_IDS, taught(teacher, temperature, k)) for k in range(1, 13)])
+    assert (by_k >= -1e-4).all()
+    assert (by_k.diff(dim=0) >= -1e-3).all()
+
+
+@given(seed=seeds, temperature=temperatures, top_k=st.integers(1, 11))
+def test_its_gradient_is_that_of_its_value(seed: int, temperature: float, top_k: int) -> None:
+    teacher = taught(logits(seed + 1), temperature, top_k)
+    student = logits(seed).requires_grad_()
+    teacher = Taught(teacher.ids, teacher.logprobs.float(), teacher.trusted, temperature)
+    assert torch.autograd.gradcheck(lambda value: forward_kl(value, NO_IDS, teacher), student, atol=1e-4)
+
+
+@given(seed=seeds)
+def test_the_gradient_of_the_answers_loss_is_that_of_its_value(seed: int) -> None:
+    answers = torch.tensor([1, 5, 11])
+    assert torch.autograd.gradcheck(lambda value: cross_entropy(value, answers, None), logits(seed).requires_grad_())
+
+
+def test_an_answer_that_is_not_trusted_is_not_learned() -> None:
+    teacher = taught(logits(1), 2.0, 4)
+    doubted = Taught(teacher.ids, teacher.logprobs, torch.tensor([1.0, 0.0, 1.0]), 2.0)
+    answers = torch.tensor([1, 5, 11])
+    plain, loss = cross_entropy(logits(2), answers, None), cross_entropy(logits(2), answers, doubted)
+    assert loss.tolist() == pytest.approx([float(plain[0]), 0, float(plain[2])])
+    assert torch.equal(forward_kl(logits(2), answers, doubted), forward_kl(logits(2), answers, teacher))
+
+
+def test_losses_are_mixed_by_their_weights() -> None:
+    answers, teacher = torch.tensor([1, 5, 11]), taught(logits(1), 2.0, 4)
+    mixed = mix({"forward_kl": 0.7, "cross_entropy": 0.3})(logits(2), answers, teacher)
+    expected = 0.7 * forward_kl(logits(2), answers, teacher) + 0.3 * cross_entropy(logits(2), answers, teacher)
+    assert torch.allclose(mixed, expected)
+
+
+def test_a_loss_of_weight_zero_needs_no_teacher() -> None:
+    answers = torch.tensor([1, 5, 11])
+    mixed = mix({"forward_kl": 0.0, "cross_entropy": 1.0})(logits(2), answers, None)
+    assert torch.equal(mixed, cross_entropy(logits(2), answers, None))
+
+
+def test_forward_kl_without_a_teacher_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a teacher"):
+        forward_kl(logits(1), NO_IDS, None)
+
+
+def test_a_very_certain_teacher_gives_finite_values_and_gradients() -> None:
+    certain = torch.zeros(3, 12)
+    certain[:, 4] = 1000
+    student = (-certain).requires_grad_()
+    loss = forward_kl(student, NO_IDS, taught(certain, 1.0, 4))
+    loss.sum().backward()
+    assert loss.isfinite().all()
+    assert student.grad is not None and student.grad.isfinite().all()

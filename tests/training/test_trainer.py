@@ -1,0 +1,165 @@
+"""The training loop: it learns, goes on where it was, and says where it failed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from slmops.core.errors import SlmopsError
+from slmops.models.forward import load_causal_lm, target_logits
+from slmops.models.packing import pack
+from slmops.training.config import TrainConfig
+from slmops.training.losses import Taught, cross_entropy
+from slmops.training.methods import merge, prepare
+from slmops.training.trainer import mean_loss, read_curve, train, write_curve
+from tests.models.architectures import ARCHITECTURES
+from tests.training.rows import rows
+
+STEPS = 36  # of train_child: 24 rows in steps of 4, 6 epochs
+
+
+def start_child(model: Path, scratch: Path, out: Path, method: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.training.train_child", str(model), str(scratch), str(out), method]
+    environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_killed_run_goes_on_to_the_same_bits(tiny_model: Path, tmp_path: Path, method: str) -> None:
+    alone = start_child(tiny_model, tmp_path / "alone", tmp_path / "expected", method)
+    scratch, out = tmp_path / "killed", tmp_path / "out"
+    child = start_child(tiny_model, scratch, out, method)
+    assert child.stdout is not None
+    last_step = random.randrange(1, STEPS - 1)
+    while int(child.stdout.readline()) < last_step:
+        pass
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    last = start_child(tiny_model, scratch, out, method)
+    steps = [int(line) for line in last.communicate()[0].split()]
+    assert 1 < steps[0] <= last_step + 2, "it went on where it was"
+    assert len(alone.communicate()[0].split()) == STEPS
+    for name in ("model.safetensors", "curve.jsonl"):
+        assert (out / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
+
+
+def config(**changes: object) -> TrainConfig:
+    return TrainConfig.model_validate({"epochs": 10, "batch_size": 8, "max_tokens": 256, **changes})
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_it_learns(tmp_path: Path, method: str) -> None:
+    folder = ARCHITECTURES[1].write(tmp_path / "model")
+    model = prepare(load_causal_lm(folder), config(method=method), 1)
+    before = mean_loss(model, rows(20), config(), cross_entropy, "float32")
+    curve = train(
+        model,
+        rows(40),
+        config(method=method, learning_rate=0.01),
+        cross_entropy,
+        validation=rows(20),
+        validation_loss=cross_entropy,
+        seed=1,
+        number_format="float32",
+        scratch=tmp_path / "scratch",
+    )
+    assert curve[-1].validation_loss is not None
+    assert curve[-1].validation_loss < before / 3
+    assert curve[-1].validation_loss == pytest.approx(mean_loss(model, rows(20), config(), cross_entropy, "float32"))
+    assert [point.step for point in curve] == sorted({point.step for point in curve})
+    assert curve[-1].step == 50
+
+
+@pytest.mark.parametrize("epochs", [0.01, 0.5, 1.0, 1.5])
+def test_a_part_of_an_epoch_is_a_part_of_its_steps(tiny_model: Path, tmp_path: Path, epochs: float) -> None:
+    model = prepare(load_causal_lm(tiny_model), config(), 1)
+    seen: list[tuple[int, int]] = []
+    train(
+        model,
+        rows(32),
+        config(epochs=epochs),
+        cross_entropy,
+        seed=1,
+        number_format="float32",
+        scratch=tmp_path,
+        report=lambda step, steps, loss: seen.append((step, steps)),
+    )
+    expected = max(1, round(4 * epochs))
+    assert seen == [(step, expected) for step in range(1, expected + 1)]
+
+
+def test_every_row_is_seen_once_an_epoch(tiny_model: Path, tmp_path: Path) -> None:
+    model = prepare(load_causal_lm(tiny_model), config(), 1)
+    seen: list[str] = []
+
+    def watch(batch):  # type: ignore[no-untyped-def]
+        seen.extend(batch.rows)
+        count = len(batch.target_ids)
+        return Taught(torch.zeros(count, 1, dtype=torch.long), torch.zeros(count, 1), torch.ones(count), 1.0)
+
+    settings = config(epochs=2, batch_size=5)
+    train(model, rows(23), settings, cross_entropy, teach=watch, seed=1, number_format="float32", scratch=tmp_path)
+    names = sorted(example.row for example in rows(23))
+    assert sorted(seen[:23]) == sorted(seen[23:]) == names
+    assert seen[:23] != seen[23:]
+
+
+def test_a_loss_that_is_no_number_names_the_step_and_its_rows(tiny_model: Path, tmp_path: Path) -> None:
+    model = prepare(load_causal_lm(tiny_model), config(), 1)
+
+    def broken(logits: torch.Tensor, target_ids: torch.Tensor, taught: Taught | None) -> torch.Tensor:
+        return cross_entropy(logits, target_ids, taught) * torch.where(target_ids == 104, torch.nan, 1.0)
+
+    with pytest.raises(SlmopsError, match=r"the loss is nan at step 1; its rows: row-\d+") as caught:
+        train(model, rows(40), config(batch_size=40), broken, seed=1, number_format="float32", scratch=tmp_path)
+    assert "learning_rate" in caught.value.remedy
+    assert not list(tmp_path.iterdir())
+
+
+def test_merged_adapters_give_the_same_logits(tiny_model: Path, tmp_path: Path) -> None:
+    settings = config(method="lora", learning_rate=0.01)
+    model = prepare(load_causal_lm(tiny_model), settings, 1)
+    (batch,) = pack(rows(8), 1024)
+    with torch.inference_mode():
+        untrained = target_logits(model, batch)
+    train(model, rows(40), settings, cross_entropy, seed=1, number_format="float32", scratch=tmp_path / "scratch")
+    with torch.inference_mode():
+        before = target_logits(model, batch)
+        after = target_logits(merge(model), batch)
+    assert (before - untrained).abs().max() > 0.1
+    assert torch.allclose(before, after, atol=1e-5)
+    model.save_pretrained(tmp_path / "merged")
+    with torch.inference_mode():
+        assert torch.allclose(target_logits(load_causal_lm(tmp_path / "merged"), batch), after, atol=1e-6)
+
+
+def test_merging_a_model_without_adapters_changes_nothing(tiny_model: Path) -> None:
+    model = load_causal_lm(tiny_model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert all(torch.equal(value, before[name]) for name, value in merge(model).state_dict().items())
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_training_leaves_the_embeddings_untouched(tiny_model: Path, tmp_path: Path, method: str) -> None:
+    settings = config(method=method, epochs=1)
+    model = prepare(load_causal_lm(tiny_model), settings, 1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train(model, rows(40), settings, cross_entropy, seed=1, number_format="float32", scratch=tmp_path)
+    after = model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert not [name for name in changed if "embed_tokens" in name or "lm_head" in name]
+
+
+def test_the_curve_is_read_as_it_was_written(tiny_model: Path, tmp_path: Path) -> None:
+    model = prepare(load_causal_lm(tiny_model), config(), 1)
+    curve = train(model, rows(8), config(), cross_entropy, seed=1, number_format="float32", scratch=tmp_path)
+    write_curve(tmp_path / "curve.jsonl", curve)
+    assert list(read_curve(tmp_path / "curve.jsonl")) == curve
