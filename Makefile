@@ -35,7 +35,7 @@ bench: $(FOR_WORK)  ## measure ourselves, and others beside us, into benchmarks/
 
 docs: $(FOR_WORK)  ## generate the reference pages and build the site into site/
 	$(BIN)/python scripts/reference.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 constraints: $(FOR_WORK)  ## pin what is installed now
 	{ head -n 1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > .venv/constraints.txt

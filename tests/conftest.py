@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("slmops", deadline=None)  # a busy machine is no failure
+settings.load_profile("slmops")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 

@@ -48,7 +48,7 @@ def model(tiny_model: Path) -> torch.nn.Module:
     return load_causal_lm(tiny_model)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     instruction=ids,
     messages=st.lists(ids, min_size=1, max_size=6),

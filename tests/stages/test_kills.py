@@ -54,7 +54,13 @@ class Runs:
         """Where the run is, whenever it says so."""
         while "status" not in (told := self._told()):
             yield _STAGES.index(told["stage"]), told["share"]
-        self.status = int(told["status"])
+        self._status = int(told["status"])
+
+    def end(self, places: Iterator[Place]) -> int:
+        """Waits for the run's end; returns its status."""
+        for _ in places:
+            pass
+        return self._status
 
     def stop(self) -> None:
         self._process.kill()
@@ -87,9 +93,9 @@ def test_twenty_kills_change_no_artifact(runs: Runs, tmp_path: Path) -> None:
         assert reached, "the run ended before it could be killed"
         time.sleep(later_s)
         os.kill(pid, signal.SIGKILL)
-        assert list(places) is not None and runs.status == -signal.SIGKILL
+        assert runs.end(places) == -signal.SIGKILL
     runs.start(killed, checkpoint_every_s=0)
-    assert list(runs.places()) and runs.status == 0
+    assert runs.end(runs.places()) == 0
 
     assert _ids(killed) == _ids(alone)
     assert len(_ids(killed)) == len(_STAGES)
@@ -101,11 +107,13 @@ def _moments(runs: Runs, folder: Path, chance: random.Random) -> list[tuple[Plac
     """Lets a run be, and draws moments from all of its time: after which place, and how long after."""
     runs.start(folder, checkpoint_every_s=20)
     started = time.perf_counter()
-    reached = [(time.perf_counter() - started, place) for place in runs.places()]
-    assert runs.status == 0
-    whole_s = time.perf_counter() - started
+    places = runs.places()
+    reached = [(time.perf_counter() - started, place) for place in places]
+    assert runs.end(places) == 0
+    # Half of the last stage is left out, so that a run that is faster than this one is still killed in time.
+    end_s = (time.perf_counter() - started + reached[-1][0]) / 2
     moments = []
-    for at_s in sorted(chance.uniform(reached[0][0], 0.97 * whole_s) for _ in range(_KILLS)):
+    for at_s in sorted(chance.uniform(reached[0][0], end_s) for _ in range(_KILLS)):
         passed_s, place = reached[bisect.bisect(reached, at_s, key=lambda one: one[0]) - 1]
         moments.append((place, at_s - passed_s))
     return moments

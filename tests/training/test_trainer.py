@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,34 +19,24 @@ from slmops.training.losses import Taught, cross_entropy
 from slmops.training.methods import merge, prepare
 from slmops.training.trainer import mean_loss, read_curve, train, write_curve
 from tests.models.architectures import ARCHITECTURES
+from tests.training.killed_runs import STEPS
 from tests.training.rows import rows
 
-STEPS = 36  # of train_child: 24 rows in steps of 4, 6 epochs
 
-
-def start_child(model: Path, scratch: Path, out: Path, method: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.training.train_child", str(model), str(scratch), str(out), method]
-    environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+@pytest.fixture(scope="module")
+def runs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What runs left behind that were left alone, and that were killed at a random step and started again."""
+    folder = tmp_path_factory.mktemp("runs")
+    step = random.randrange(1, STEPS - 4)
+    command = [sys.executable, "-m", "tests.training.killed_runs", str(tiny_model), str(folder), str(step)]
+    subprocess.run(command, check=True, env=dict(os.environ) | {"OMP_NUM_THREADS": "1"})
+    return folder
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_killed_run_goes_on_to_the_same_bits(tiny_model: Path, tmp_path: Path, method: str) -> None:
-    alone = start_child(tiny_model, tmp_path / "alone", tmp_path / "expected", method)
-    scratch, out = tmp_path / "killed", tmp_path / "out"
-    child = start_child(tiny_model, scratch, out, method)
-    assert child.stdout is not None
-    last_step = random.randrange(1, STEPS - 1)
-    while int(child.stdout.readline()) < last_step:
-        pass
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    last = start_child(tiny_model, scratch, out, method)
-    steps = [int(line) for line in last.communicate()[0].split()]
-    assert 1 < steps[0] <= last_step + 2, "it went on where it was"
-    assert len(alone.communicate()[0].split()) == STEPS
-    for name in ("model.safetensors", "curve.jsonl"):
-        assert (out / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
+@pytest.mark.parametrize("file", ["model.safetensors", "curve.jsonl"])
+def test_a_killed_run_goes_on_to_the_same_bits(runs: Path, method: str, file: str) -> None:
+    assert (runs / f"{method}-killed" / file).read_bytes() == (runs / f"{method}-alone" / file).read_bytes()
 
 
 def config(**changes: object) -> TrainConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from slmops.core.errors import SlmopsError
@@ -29,16 +28,13 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")
     try:
-        app(standalone_mode=False)
+        app(prog_name="slmops")  # usage errors end with 2, `typer.Exit` with its code
     except SlmopsError as error:
         if debug:
             raise
         _say(f"error: {error}")
         raise SystemExit(error.exit_code) from None
-    except click.ClickException as error:
-        error.show()
-        raise SystemExit(error.exit_code) from None
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         _say("interrupted; the same command goes on where it was")
         raise SystemExit(130) from None
 

@@ -4,13 +4,34 @@ they mean."""
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from slmops.tasks.types import Record, Source
 
 _DROP = 0.2  # share of words a drop loses
+
+
+def noisy_copies(
+    rows: Sequence[tuple[Record, str]], epochs: float, noise: float, seed: int, field: str = "text"
+) -> list[tuple[Record, str]]:
+    """The rows of `epochs` epochs: as they are in the first, with other words dropped in every further one.
+
+    A copy's id is its record's with `#` and the epoch behind it; a last epoch that is not whole has the first rows.
+    """
+    copies = list(rows)
+    for epoch in range(1, max(1, math.ceil(epochs))):
+        share = min(1.0, epochs - epoch)
+        for row, (record, answer) in enumerate(rows[: round(share * len(rows))]):
+            generator = np.random.default_rng((seed, epoch, row))
+            text = " ".join(_drop(record.inputs[field].split(), noise, generator)) or record.inputs[field]
+            source = Source("", 0, record.id, "noise")
+            copy = replace(record, id=f"{record.id}#{epoch}", inputs={**record.inputs, field: text}, source=source)
+            copies.append((copy, answer))
+    return copies
 
 
 def augment_texts(records: Sequence[Record], per_record: int, seed: int, field: str = "text") -> list[Record]:
@@ -23,7 +44,7 @@ def augment_texts(records: Sequence[Record], per_record: int, seed: int, field: 
         for turn in range(per_record):
             words = record.inputs[field].split()
             if turn % 2 == 0:
-                how, kept = "drop", [word for word in words if generator.random() >= _DROP]
+                how, kept = "drop", _drop(words, _DROP, generator)
             else:
                 other = records[int(generator.integers(len(records)))].inputs[field].split()
                 how = "splice"
@@ -36,3 +57,7 @@ def augment_texts(records: Sequence[Record], per_record: int, seed: int, field: 
             name = hashlib.sha256(text.encode()).hexdigest()[:16]
             made.append(Record(name, {**record.inputs, field: text}, None, Source("", 0, record.id, how)))
     return made
+
+
+def _drop(words: list[str], share: float, generator: np.random.Generator) -> list[str]:
+    return [word for word in words if generator.random() >= share]

@@ -18,7 +18,7 @@ class OptimizationConfig(Section):
 
     precision: Precision = Field("int4", description="of the weights")
     name: str = Field("", pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="of the stage that makes it")
-    target: Literal["onnx"] = "onnx"
+    target: Literal["onnx"] = Field("onnx", description="the format")
     block_size: Literal[16, 32, 64, 128, 256] = Field(32, description="weights that share a scale")
     symmetric: bool = Field(True, description="no zero point")
 

@@ -61,8 +61,8 @@ class Project(Section):
     """All that slmops.yaml can say."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="of the project; its artifacts carry it")
-    seed: int = Field(7, ge=0, lt=2**32)
-    engine: Literal["local"] = "local"
+    seed: int = Field(7, ge=0, lt=2**32, description="of everything that is drawn")
+    engine: Literal["local"] = Field("local", description="where work runs")
     task: TaskConfig = TaskConfig()
     data: DataConfig
     teacher: TeacherConfig | None = None

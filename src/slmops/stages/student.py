@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
+from slmops.core.errors import need
 from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.data.augment import noisy_copies
 from slmops.models.forward import load_causal_lm
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.estimates import training_minutes
@@ -35,7 +35,7 @@ def student_stage(project: Project) -> Stage:
 
 
 def _make(project: Project, work: Work) -> None:
-    torch.set_num_threads(work.choices["threads"])
+    need("torch", "train").set_num_threads(work.choices["threads"])
     dataset, pruned, config = work.inputs["dataset"], work.inputs["pruned"], project.student.train
     work.licence = work.parent_licences["pruned"]
     tokenizer, task, prompt = Tokenizer(pruned), read_task(dataset), project.student.prompt
@@ -46,12 +46,13 @@ def _make(project: Project, work: Work) -> None:
     else:
         rows = [(record, str(record.gold)) for record in read_part(dataset, "train")]
         loss = cross_entropy
+    rows = noisy_copies(rows, config.epochs, config.noise, work.seed)
     examples = answered_examples(tokenizer, task, rows, prompt)
     model = prepare(load_causal_lm(pruned), config, work.seed)
     curve = train(
         model,
         examples,
-        config,
+        config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
         loss,
         teach=teach_from_cache(work.inputs["targets"], examples) if "targets" in work.inputs else None,
         validation=answered_examples(tokenizer, task, held_out, prompt),

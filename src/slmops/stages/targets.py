@@ -6,8 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
+from slmops.core.errors import need
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.augment import augment_texts
@@ -50,7 +49,7 @@ def read_answers(folder: Path) -> list[tuple[Record, str]]:
 
 
 def _make(project: Project, work: Work) -> None:
-    torch.set_num_threads(work.choices["threads"])
+    need("torch", "train").set_num_threads(work.choices["threads"])
     rows = [(record, str(record.gold)) for record in read_part(work.inputs["dataset"], "train")]
     if "labels" in work.inputs:
         answered = read_records(work.inputs["labels"] / "labels.jsonl")

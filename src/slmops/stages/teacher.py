@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
+from slmops.core.errors import need
 from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.data.augment import noisy_copies
 from slmops.models.forward import load_causal_lm
 from slmops.models.references import Model, find_cached, resolve
 from slmops.models.tokenizer import Tokenizer
@@ -40,7 +40,7 @@ def base_model(project: Project, reference: str, work: Work) -> Model:
 
 def _make(project: Project, work: Work) -> None:
     assert project.teacher is not None
-    torch.set_num_threads(work.choices["threads"])
+    need("torch", "train").set_num_threads(work.choices["threads"])
     base = base_model(project, project.teacher.model, work)
     work.licence = base.licence
     dataset, config = work.inputs["dataset"], project.teacher.train
@@ -48,12 +48,13 @@ def _make(project: Project, work: Work) -> None:
     if config:
         tokenizer, task = Tokenizer(base.folder), read_task(dataset)
         rows = [(record, str(record.gold)) for record in read_part(dataset, "train")]
+        rows = noisy_copies(rows, config.epochs, config.noise, work.seed)
         held_out = [(record, str(record.gold)) for record in read_part(dataset, "validation")]
         model = prepare(model, config, work.seed)
         curve = train(
             model,
             answered_examples(tokenizer, task, rows, "full"),
-            config,
+            config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
             cross_entropy,
             validation=answered_examples(tokenizer, task, held_out, "full"),
             validation_loss=cross_entropy,

@@ -18,6 +18,6 @@ class AcceptConfig(Section):
 class SynthesisConfig(Section):
     """What the teacher answers."""
 
-    answer: tuple[Literal["unlabelled"], ...] = ("unlabelled",)
+    answer: tuple[Literal["unlabelled"], ...] = Field(("unlabelled",), description="what the teacher answers")
     accept: AcceptConfig = AcceptConfig()
     augment: int = Field(1, ge=0, le=50, description="cheaply made texts for each one, labelled by the teacher")

@@ -14,6 +14,6 @@ class TaskConfig(Section):
 
     main: ClassVar[str] = "type"
 
-    type: Literal["classification"] = "classification"
+    type: Literal["classification"] = Field("classification", description="the kind of task")
     labels: Literal["from-data"] | tuple[str, ...] = Field("from-data", description="the closed set of answers")
     instruction: str | None = Field(None, max_length=20_000, description="replaces the built-in instruction")

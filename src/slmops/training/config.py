@@ -18,11 +18,12 @@ class TrainConfig(Section):
     epochs: float = Field(2.0, gt=0, le=1000, description="how often each row is seen")
     learning_rate: float = Field(1.5e-3, gt=0, lt=1, description="at its peak")
     batch_size: int = Field(16, ge=1, le=4096, description="examples a step")
+    noise: float = Field(0.1, ge=0, lt=1, description="share of words dropped, others in every epoch but the first")
     rank: int = Field(16, ge=1, le=1024, description="of the adapters (lora)")
     alpha: float = Field(32.0, gt=0, description="scale of the adapters is alpha / rank (lora)")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate grows")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="of the learning rate after that")
-    weight_decay: float = Field(0.01, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="of the weights that learn")
     max_tokens: int = Field(1024, ge=64, le=65536, description="in a packed sequence")
 
 

@@ -68,7 +68,7 @@ def cache_targets(
 
 def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Batch], Taught]:
     """A teacher that answers from the cache. The examples may have other prompts than the cached ones (a student needs
-    no long instruction) but must have the same answers, row by row.
+    no long instruction) but must have the same answers, row by row; a noisy copy `row#2` is taught as its `row`.
 
     Raises:
         ValueError: a row is not in the cache.
@@ -76,7 +76,8 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
     torch, safetensors = need("torch", "train"), need("safetensors.torch", "train")
     tensors = safetensors.load_file(folder / "targets.safetensors")
     index = json.loads((folder / "targets.json").read_text())
-    missing = [example.row for example in examples if example.row not in index["rows"]]
+    rows = {example.row: index["rows"].get(example.row.partition("#")[0]) for example in examples}
+    missing = [row for row, found in rows.items() if found is None]
     if missing:
         raise ValueError(f"rows without cached targets: {missing[:5]}")
     order = {example.row: {at: i for i, at in enumerate(_learned(example))} for example in examples}
@@ -85,11 +86,11 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
         names = [batch.rows[row] for row in batch.target_row.tolist()]
         at = torch.tensor(
             [
-                index["rows"][name][0] + order[name][offset]
+                rows[name][0] + order[name][offset]
                 for name, offset in zip(names, batch.target_offset.tolist(), strict=True)
             ]
         )
-        trusted = torch.tensor([float(index["rows"][name][1]) for name in names])
+        trusted = torch.tensor([float(rows[name][1]) for name in names])
         return Taught(tensors["ids"][at].long(), tensors["logprobs"][at].float(), trusted, index["temperature"])
 
     return teach

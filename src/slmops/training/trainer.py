@@ -26,6 +26,8 @@ from slmops.training.losses import Taught, TokenLoss
 if TYPE_CHECKING:
     from torch import nn
 
+_LOOKS = 4  # how often the validation rows are looked at
+
 Teach = Callable[[Batch], Taught]
 
 
@@ -67,6 +69,7 @@ def train(
     steps = max(1, round(steps_per_epoch * config.epochs))
     checkpoint = _Checkpoint(scratch / "checkpoint", model, optimizer)
     start, curve, running = checkpoint.load()
+    looks = {round(steps * share / _LOOKS) for share in range(1, _LOOKS + 1)}
     saved_at = time.monotonic()
     for step in range(start, steps):
         rows = _rows_of_step(len(examples), config.batch_size, seed, step)
@@ -84,10 +87,10 @@ def train(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         running = [running[0] + value, running[1] + 1]
-        last_of_epoch = (step + 1) % steps_per_epoch == 0 or step + 1 == steps
-        if last_of_epoch or running[1] == max(1, steps // 40):
+        look = (step + 1) in looks
+        if look or running[1] == max(1, steps // 40):
             held_out = None
-            if last_of_epoch and validation and validation_loss:
+            if look and validation and validation_loss:
                 held_out = mean_loss(model, validation, config, validation_loss, number_format)
             curve.append(Point(step + 1, running[0] / running[1], held_out))
             running = [0.0, 0]
