@@ -31,6 +31,7 @@ check: $(FOR_WORK)  ## style, types, and who imports whom
 	$(BIN)/lint-imports
 
 bench: $(FOR_WORK)  ## measure ourselves, and others beside us, into benchmarks/results
+	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks.main
 
 docs: $(FOR_WORK)  ## generate the reference pages and build the site into site/
