@@ -1,0 +1,72 @@
+"""The command line: exit codes, errors for people, JSON for programs, and nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SLMOPS = str(Path(sys.executable).with_name("slmops"))
+
+
+def slmops(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SLMOPS, *words], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_help_and_a_plan_import_nothing_heavy(tmp_path: Path) -> None:
+    heavy = "torch, transformers, onnxruntime_genai, sklearn, matplotlib"
+    code = (
+        "import sys\nsys.argv = ['slmops', '--help']\nimport slmops.cli\n"
+        "try:\n    slmops.cli.main()\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in '{heavy}'.split(', ') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", [("nonsense",), ("alias", "no-alias-sign"), ("run", "--from"), ()])
+def test_wrong_usage_ends_with_2(words: tuple[str, ...], tmp_path: Path) -> None:
+    assert slmops(*words, folder=tmp_path).returncode == 2
+
+
+def test_an_error_is_one_line_with_its_place_and_remedy(tmp_path: Path) -> None:
+    (tmp_path / "slmops.yaml").write_text("name: x\nstudent: {from: teacher, layer: 3}\n")
+    done = slmops("plan", folder=tmp_path)
+    assert done.returncode == 1
+    assert "slmops.yaml:2 · student.layer: there is no such field — did you mean layers?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_where_an_error_was_raised(tmp_path: Path) -> None:
+    assert "Traceback" in slmops("plan", "--debug", folder=tmp_path).stderr
+
+
+def test_init_writes_a_project_once(tmp_path: Path) -> None:
+    first = slmops("init", "my-task", "--json", folder=tmp_path)
+    assert Path(json.loads(first.stdout)["config"]).name == "slmops.yaml"
+    again = slmops("init", "my-task", folder=tmp_path)
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
+
+
+def test_commands_on_an_empty_store_print_json(tmp_path: Path) -> None:
+    slmops("init", ".", "--name", "empty", folder=tmp_path)
+    assert json.loads(slmops("list", "--json", folder=tmp_path).stdout) == []
+    assert json.loads(slmops("verify", "--json", folder=tmp_path).stdout) == {"damages": []}
+    assert json.loads(slmops("gc", "--json", folder=tmp_path).stdout)["artifacts"] == []
+    assert "properties" in json.loads(slmops("schema", folder=tmp_path).stdout)
+
+
+def test_doctor_names_what_mends_a_machine(tmp_path: Path) -> None:
+    findings = json.loads(slmops("doctor", "--json", folder=tmp_path).stdout)
+    assert {"python", "machine", "extra train", "extra onnx", "disk"} <= {finding["what"] for finding in findings}
+    assert all(finding["well"] or finding["remedy"] for finding in findings)
+
+
+def test_a_model_reference_of_no_known_form_is_explained(tmp_path: Path) -> None:
+    done = slmops("ask", "nowhere", "hello", folder=tmp_path)
+    assert done.returncode == 1
+    assert "'nowhere' is no model reference" in done.stderr
