@@ -73,7 +73,8 @@ def _rows(
     for name, part in fields.items():
         part = _resolved(part, schema)
         default = defaults.get(name)
-        if inner := _fields(part, schema):
+        inner = _fields(part, schema)
+        if inner and not _object(part, schema).get("required"):  # a gate's limit is told as a whole
             inner_defaults = default if isinstance(default, dict) else {}
             yield from _rows(inner, schema, [], inner_defaults, f"{above}{name}.")
             continue
@@ -85,7 +86,7 @@ def _defaults(model: type[BaseModel]) -> dict[str, Any]:
     """What a section holds where nothing is said, with the names of the file."""
     found = {}
     for name, field in model.model_fields.items():
-        value = None if field.is_required() else field.get_default(call_default_factory=True)
+        value = None if field.is_required() or field.default_factory else field.default
         if isinstance(value, BaseModel):
             value = value.model_dump(mode="json", by_alias=True)
         found[field.alias or name] = value
@@ -121,8 +122,8 @@ def _fields(part: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any
 
 def _values(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """What may stand there, in words."""
-    if "anyOf" in part:
-        forms = (_values(_resolved(form, schema), schema) for form in part["anyOf"] if form.get("type") != "null")
+    if alternatives := part.get("anyOf") or part.get("oneOf"):
+        forms = (_values(_resolved(form, schema), schema) for form in alternatives if form.get("type") != "null")
         return " or ".join(dict.fromkeys(forms))
     if "const" in part:
         return _code(part["const"])

@@ -63,7 +63,7 @@ def convert(
     from slmops.stages.verbs import convert as convert_model
 
     asked = {"precision": precision, "block_size": block_size}
-    chosen = validate(asked, OptimizationConfig, Path("command line"), {})
+    chosen = validate(OptimizationConfig, asked, "command line")
     written = convert_model(model, out, chosen, store=_store(config))
     size = sum(path.stat().st_size for path in written.iterdir())
     if as_json:

@@ -1,205 +1,218 @@
-"""Reads slmops.yaml: every problem is told with file, line, field, what is wrong and what to do.
+"""The config: sections that rooms own, composed into a file of which every mistake is told with its line.
 
-In comes a path and a pydantic model of sections (each room owns its own), out goes the model. Knows no room.
+In comes slmops.yaml, out goes a checked `Config`, or one ConfigError with all that is wrong:
+`slmops.yaml:14 · student.layers: 40 is more than 30 — choose 1…30`. Knows no room and no section's meaning.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
-from pydantic_core import CoreSchema, ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
+from slmops.core.document import Document, load_yaml
 from slmops.core.errors import ConfigError
+from slmops.core.mistakes import Problem, as_error, explain, field_of, keys_of, leading, nearest, section_in, short
 
-MAX_BYTES = 1_000_000
-Positions = dict[tuple[str | int, ...], int]
-_Model = TypeVar("_Model", bound=BaseModel)
+AnySection = TypeVar("AnySection", bound="Section")
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+def wrong(what: str, remedy: str = "") -> PydanticCustomError:
+    """What a validator raises: told as it is, with its line. The remedy is the field's description if none is given."""
+    return PydanticCustomError("slmops", "{what}", {"what": what, "remedy": remedy})
+
+
+def one_or_many(item: Any) -> BeforeValidator:
+    """For a tuple of `item`: a list, or one that stands alone."""
+    return BeforeValidator(_as_tuple, json_schema_input_type=item | tuple[item, ...])
+
+
+def over(default: Section) -> BeforeValidator:
+    """For a section whose keys, where not given, are those of `default` instead of its class's."""
+
+    def complete(value: Any) -> Any:
+        value = _spell_out(type(default), value)
+        return default.model_dump(by_alias=True) | _given(value) if isinstance(value, dict) else value
+
+    return BeforeValidator(complete)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _given(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: given for key, given in value.items() if given is not None}
+
+
+def _check_name(value: str) -> str:
+    if not re.fullmatch(_NAME, value):
+        raise wrong(f"{short(value)} cannot be a name", "use letters, digits, '.', '-' and '_', 64 at most")
+    return value
+
+
+def _absolute(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str | Path) or not str(value):
+        raise wrong(f"found {short(value)}, expected a file's path")
+    root = (info.context or {}).get("root", Path())
+    return Path(os.path.abspath(root / os.path.expanduser(value)))
+
+
+Name = Annotated[str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})]
+ConfigPath = Annotated[  # relative to the file's folder
+    Path, BeforeValidator(_absolute), WithJsonSchema({"type": "string", "format": "path"})
+]
+
+
+def _check_overrides(value: dict[str, Any]) -> dict[str, Any]:
+    if "variants" in value:
+        raise wrong("found variants in a variant", "move them beside it")
+    return value
 
 
 class Section(BaseModel):
-    """A section of the file. A scalar or a list given instead of it sets the field that `main` names."""
+    """A part of the config. A scalar in its place sets the field that `main` names; a null is as if not written."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     main: ClassVar[str] = ""
 
     @model_validator(mode="before")
     @classmethod
-    def _main_field(cls, value: Any) -> Any:
-        return {cls.main: value} if cls.main and not isinstance(value, Mapping | BaseModel) else value
+    def _spelled_out(cls, value: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        value = _spell_out(cls, value)
+        if not isinstance(value, dict):
+            raise wrong(f"found {short(value)}, expected keys", "known are " + ", ".join(keys_of(cls)))
+        return {key: given for key, given in value.items() if given is not None or key not in keys_of(cls)}
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        schema = handler.resolve_ref_schema(handler(core))
-        if not cls.main:
-            return schema
-        field = cls.model_fields[cls.main]
-        return {"anyOf": [dict(schema["properties"][field.alias or cls.main]), schema], "title": cls.__name__}
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        reference = handler(core)
+        schema = handler.resolve_ref_schema(reference)
+        if cls.main and "anyOf" not in schema:
+            keys = dict(schema)
+            schema.clear()
+            schema.update({key: keys[key] for key in ("title", "description") if key in keys})
+            schema["anyOf"] = [keys["properties"][cls.main], keys]
+        return reference
 
 
-def load_yaml(path: Path) -> tuple[dict[str, Any], Positions]:
-    """The file's data, and the line (1-based) of every field.
-
-    Raises:
-        ConfigError: no such file, too large, not UTF-8, not YAML, a key given twice, or no mapping.
-    """
-    if not path.is_file():
-        raise ConfigError("there is no such file", where=str(path), remedy="slmops init makes one")
-    if path.stat().st_size > MAX_BYTES:
-        raise ConfigError("is larger than 1 MB", where=str(path), remedy="keep data out of the config")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8 (byte {error.start})", where=str(path), remedy="save it as UTF-8") from error
-    if "&" in text and "*" in text and text.count("*") > 50:
-        raise ConfigError("uses more than 50 aliases", where=str(path), remedy="write the values out")
-    yaml = YAML(typ="rt")
-    try:
-        data = yaml.load(text)
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        what = str(error.problem).split(" with value")[0].replace("found ", "")
-        raise ConfigError(
-            f"{what}: it is given twice", where=f"{path.name}:{line}", remedy="give one of them another name"
-        ) from error
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(
-            f"is no YAML: {error.problem or error.context}", where=f"{path.name}:{line}", remedy="check the indentation"
-        ) from error
-    except (YAMLError, ValueError, RecursionError, OverflowError, TypeError) as error:
-        raise ConfigError(f"is no YAML: {error}", where=path.name, remedy="check the syntax") from error
-    if not isinstance(data, Mapping):
-        raise ConfigError("holds no fields", where=path.name, remedy="slmops init shows how it may look")
-    positions: Positions = {}
-    try:
-        return _plain(data, (), positions), positions
-    except RecursionError as error:
-        raise ConfigError("is nested too deeply, or within itself", where=path.name, remedy="flatten it") from error
+def merged(below: Any, above: Any, section: type[BaseModel] | None = None) -> Any:
+    """`above` laid over `below`, key by key where both are mappings; anything else is replaced."""
+    below, above = _spell_out(section, below), _spell_out(section, above)
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return below | {key: merged(below.get(key), value, _section_at(section, key)) for key, value in above.items()}
 
 
-def validate(data: Mapping[str, Any], model: type[_Model], path: Path, positions: Positions) -> _Model:
-    """The model of `data`.
+def validate(section: type[AnySection], data: dict[str, Any], source: str) -> AnySection:
+    """A section from elsewhere than a file: `source` is what errors call it.
 
     Raises:
-        ConfigError: naming every field that is wrong, one line each.
+        ConfigError: with all that is wrong.
     """
     try:
-        return model.model_validate(data)
+        return section.model_validate(data)
     except ValidationError as error:
-        told: dict[tuple[str | int, ...], ConfigError] = {}
-        for details in error.errors():
-            place = _real_place(details["loc"], data)
-            told.setdefault(place, _explain(details, place, model, path, positions))
-        deepest = [  # a union also complains, at its own place, of the member that was not meant
-            problem
-            for place, problem in told.items()
-            if not any(len(other) > len(place) and other[: len(place)] == place for other in told)
-        ]
-        raise ConfigError("\n".join(map(str, deepest))) from error
+        raise as_error(Path(source), explain(error, section, [Document(Path(source), data, {})])) from error
 
 
-def field_error(path: Path, positions: Positions, field: str, what: str, remedy: str) -> ConfigError:
-    """An error at a dotted field, for checks that need more than the file to be made."""
-    place = tuple(int(part) if part.isdigit() else part for part in field.split("."))
-    return ConfigError(what, where=f"{path.name}:{_line(positions, place)} · {field}", remedy=remedy)
+class Config(Section):
+    """A whole file, with alternatives of itself."""
+
+    variants: dict[Name, Annotated[dict[str, Any], AfterValidator(_check_overrides)]] = Field(
+        default={}, description="alternatives to compare: name → what is laid over the file"
+    )
+    _layers: tuple[Document, ...] = PrivateAttr(())
+
+    @classmethod
+    def load(cls, path: Path, variant: str | None = None) -> Self:
+        """The config in the file at `path`, or one of its variants. All of them are checked.
+
+        Raises:
+            ConfigError: with all that is wrong, in the file's order.
+        """
+        document = load_yaml(path)
+        config, problems = cls._read(document)
+        configs: dict[str | None, Self | None] = {None: config}
+        variants = document.data.get("variants")
+        for name, overrides in variants.items() if isinstance(variants, dict) else ():
+            if isinstance(overrides, dict):
+                configs[name], found = cls._read(document, document.part("variants", name))
+                problems |= {problem.within(name): None for problem in found if problem not in problems}
+        if problems:
+            raise as_error(path, list(problems))
+        chosen = configs.get(variant)
+        if chosen is None:
+            known = [name for name in configs if name]
+            raise ConfigError(f"there is no variant {variant!r}", where=str(path), remedy=nearest(variant, known))
+        return chosen
+
+    @classmethod
+    def _read(cls, *layers: Document) -> tuple[Self | None, dict[Problem, None]]:
+        data = layers[0].data
+        for layer in layers[1:]:
+            data = merged({key: value for key, value in data.items() if key != "variants"}, layer.data, cls)
+        try:
+            config = cls.model_validate(data, context={"root": layers[0].path.parent})
+        except ValidationError as error:
+            return None, dict.fromkeys(explain(error, cls, layers))
+        config._layers = layers
+        return config, {
+            Problem(*config._place(where), what, remedy): None for where, what, remedy in config.conflicts()
+        }
+
+    @property
+    def path(self) -> Path:
+        """The file, absolute."""
+        return Path(os.path.abspath(self._layers[0].path))
+
+    @property
+    def root(self) -> Path:
+        """The file's folder, to which paths in it are relative."""
+        return self.path.parent
+
+    def conflicts(self) -> Iterator[tuple[str, str, str]]:
+        """(dotted field, what, remedy) of all that does not fit together, though each section is well."""
+        yield from ()
+
+    def error(self, field: str, what: str, remedy: str) -> ConfigError:
+        """The error that the dotted `field` cannot be run, with its line."""
+        return as_error(self._layers[0].path, [Problem(*self._place(field), what, remedy)])
+
+    def _place(self, field: str) -> tuple[int, str]:
+        steps = tuple(int(step) if step.isdigit() else step for step in field.split("."))
+        return leading(self._layers, steps).place(steps)
 
 
-def merged(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """`data` with `overrides` laid over it; mappings are merged, anything else is replaced."""
-    result = dict(data)
-    for key, value in overrides.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result
+def _spell_out(section: type[BaseModel] | None, value: Any) -> Any:
+    """A scalar as the section whose main field it sets."""
+    main = getattr(section, "main", "")
+    return {main: value} if main and isinstance(value, str | int | float) and not isinstance(value, bool) else value
 
 
-def _plain(node: Any, place: tuple[str | int, ...], positions: Positions) -> Any:
-    if isinstance(node, Mapping):
-        for key in node:
-            line = node.lc.key(key)[0] + 1 if hasattr(node, "lc") and key in (node.lc.data or {}) else 1
-            positions[(*place, str(key))] = line
-        return {str(key): _plain(value, (*place, str(key)), positions) for key, value in node.items()}
-    if isinstance(node, list):
-        for index in range(len(node)):
-            lines = getattr(node, "lc", None)
-            known = lines is not None and index in (lines.data or {})
-            positions[(*place, index)] = lines.item(index)[0] + 1 if lines is not None and known else 1
-        return [_plain(value, (*place, index), positions) for index, value in enumerate(node)]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return None if node is None else str(node)
-
-
-def _line(positions: Positions, place: tuple[str | int, ...]) -> int:
-    while place and place not in positions:
-        place = place[:-1]
-    return positions.get(place, 1)
-
-
-def _explain(
-    details: ErrorDetails, place: tuple[str | int, ...], model: type[BaseModel], path: Path, positions: Positions
-) -> ConfigError:
-    where = f"{path.name}:{_line(positions, place)} · {'.'.join(map(str, place)) or 'the file'}"
-    context, kind = details.get("ctx", {}), details["type"]
-    found = details.get("input")
-    if kind == "extra_forbidden":
-        known = _fields_at(model, place[:-1])
-        near = difflib.get_close_matches(str(place[-1]), known, n=1)
-        remedy = f"did you mean {near[0]}?" if near else "known are " + ", ".join(known)
-        return ConfigError("there is no such field", where=where, remedy=remedy)
-    if kind == "missing":
-        return ConfigError("is missing", where=where, remedy="add it")
-    words = {
-        "greater_than_equal": lambda: (f"{found!r} is too small", f"choose {context['ge']} or more"),
-        "greater_than": lambda: (f"{found!r} is too small", f"choose more than {context['gt']}"),
-        "less_than_equal": lambda: (f"{found!r} is too large", f"choose {context['le']} or less"),
-        "less_than": lambda: (f"{found!r} is too large", f"choose less than {context['lt']}"),
-        "literal_error": lambda: (f"{found!r} is not known", f"choose {context['expected']}"),
-        "value_error": lambda: (str(context["error"]), "change it"),
-    }
-    if kind in words:
-        what, remedy = words[kind]()
-        return ConfigError(what, where=where, remedy=remedy)
-    wanted = details["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return ConfigError(f"found {_short(found)}, expected {wanted}", where=where, remedy="correct the value")
-
-
-def _real_place(loc: tuple[str | int, ...], data: Any) -> tuple[str | int, ...]:
-    """The path as it stands in the file: pydantic also names the members of unions and main fields."""
-    place: list[str | int] = []
-    for index, part in enumerate(loc):
-        last = index == len(loc) - 1
-        if isinstance(data, Mapping) and (part in data or last):
-            place.append(part)
-            data = data.get(part)
-        elif isinstance(data, list) and isinstance(part, int):
-            place.append(part)
-            data = data[part] if part < len(data) else None
-    return tuple(place)
-
-
-def _fields_at(model: Any, place: tuple[str | int, ...]) -> list[str]:
-    for part in place:
-        if isinstance(part, int):
-            continue
-        model = next(
-            (field.annotation for name, field in model.model_fields.items() if (field.alias or name) == part), None
-        )
-        candidates = [model, *get_args(model), *(deep for one in get_args(model) for deep in get_args(one))]
-        model = next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
-        if model is None:
-            return []
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _section_at(section: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    """The section that stands under `key`, unless there may be several."""
+    field = field_of(section, key)
+    return None if field is None or get_origin(field.annotation) is tuple else section_in(field.annotation)

@@ -1,4 +1,4 @@
-"""What can be said about shipping."""
+"""The section `deployment`: where the shipped model goes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from slmops.core.config import Section
+from slmops.core.config import Name, Section
 
 
 class DeploymentConfig(Section):
-    """One target of the shipped model."""
+    """One place for the shipped model."""
 
     main: ClassVar[str] = "target"
 
-    target: Literal["foundry-local"] = Field("foundry-local", description="what will run the model")
-    name: str = Field(
-        "",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$|^$",
-        description="the model's name there; the project's unless given",
-    )
-    version: int = Field(1, ge=1, description="of the model there")
+    target: Literal["foundry-local"] = Field(default="foundry-local", description="what runs it")
+    name: Name | None = Field(default=None, description="what it is called there; the project's name unless given")
+    version: int = Field(default=1, ge=1, le=999_999_999, description="its version there")

@@ -1,32 +1,39 @@
-"""What can be said about proof."""
+"""The section `evaluation`: what is compared, and under which conditions."""
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
 from pydantic import Field
 
-from slmops.core.config import Section
+from slmops.core.config import Section, one_or_many
 
 
 class BenchConfig(Section):
     """How speed is measured."""
 
+    main: ClassVar[str] = "threads"
+
     threads: int | None = Field(
-        None, ge=1, le=1024, description="for each model; as many as there are cores unless given"
+        default=None, ge=1, le=1024, description="the threads of each model; as many as cores if absent"
     )
 
 
 class CostConfig(Section):
-    """What a machine costs."""
+    """What answering costs."""
 
-    usd_per_hour: float = Field(0.10, ge=0, description="of the machine that answers")
+    main: ClassVar[str] = "usd_per_hour"
+
+    usd_per_hour: float = Field(default=0.10, ge=0, le=10_000, description="the price of the machine that answers")
 
 
 class EvaluationConfig(Section):
-    """What is compared, and how."""
+    """What is compared, and under which conditions."""
 
-    compare: tuple[str, ...] | None = Field(
-        None,
-        description="teacher, untrained, student, optimizations by name, teacher_int4, classical; all unless given",
+    compare: Annotated[tuple[str, ...], one_or_many(str)] | None = Field(
+        default=None,
+        description="those compared: teacher, untrained, student, optimizations by name, teacher_int4, classical; "
+        "all if absent",
     )
     bench: BenchConfig = BenchConfig()
     cost: CostConfig = CostConfig()

@@ -1,29 +1,27 @@
-"""What can be said about making a model smaller."""
+"""The section `optimization`: what the student is converted into."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from slmops.core.config import Section
+from slmops.core.config import Name, Section
 
 Precision = Literal["fp32", "int8", "int4"]
 
 
+def _precision(validated: dict[str, Any]) -> Any:
+    return validated["precision"]
+
+
 class OptimizationConfig(Section):
-    """One conversion of the student. The name is the precision unless given."""
+    """One conversion of the student, made by a stage of its name."""
 
     main: ClassVar[str] = "precision"
 
-    precision: Precision = Field("int4", description="of the weights")
-    name: str = Field("", pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="of the stage that makes it")
-    target: Literal["onnx"] = Field("onnx", description="the format")
-    block_size: Literal[16, 32, 64, 128, 256] = Field(32, description="weights that share a scale")
-    symmetric: bool = Field(True, description="no zero point")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name(cls, value: Any) -> Any:
-        value = value if isinstance(value, dict) else {"precision": value}
-        return {"name": value.get("precision", "int4"), **value}
+    precision: Precision = Field(default="int4", description="the number format of the weights")
+    name: Name = Field(default_factory=_precision, description="what it is called; its precision unless given")
+    target: Literal["onnx"] = Field(default="onnx", description="the format: onnx, for ONNX Runtime GenAI")
+    block_size: Literal[16, 32, 64, 128, 256] = Field(default=32, description="how many weights share a scale")
+    symmetric: bool = Field(default=True, description="true: no zero point is stored")

@@ -81,7 +81,7 @@ def run(
 def check_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
     """The verdict of every gate on what `evidence` measured."""
     figures = gate_figures(figures_of(evidence), project.shipped())
-    return gates.check(gates.parse_gates(project.gates), figures)
+    return gates.check(gates.parse_gates(project.gates.asked()), figures)
 
 
 def figures_of(evidence: Manifest) -> dict[tuple[str, str, str], Any]:

@@ -1,23 +1,29 @@
-"""What can be said about the teacher's answers."""
+"""The section `synthesis`: what the teacher answers, and which of its answers count."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from slmops.core.config import Section
+from slmops.core.config import Section, one_or_many
 
 
 class AcceptConfig(Section):
-    """Which of the teacher's answers count."""
+    """Which of the teacher's answers are learned from."""
 
-    confidence: float = Field(0.8, ge=0, le=1, description="the answer's probability must be at least this")
+    main: ClassVar[str] = "confidence"
+
+    confidence: float = Field(default=0.8, ge=0, le=1, description="the probability below which an answer is rejected")
 
 
 class SynthesisConfig(Section):
     """What the teacher answers."""
 
-    answer: tuple[Literal["unlabelled"], ...] = Field(("unlabelled",), description="what the teacher answers")
+    answer: Annotated[tuple[Literal["unlabelled"], ...], one_or_many(Literal["unlabelled"])] = Field(
+        default=("unlabelled",), min_length=1, description="the data that the teacher answers"
+    )
     accept: AcceptConfig = AcceptConfig()
-    augment: int = Field(1, ge=0, le=50, description="cheaply made texts for each one, labelled by the teacher")
+    augment: int = Field(
+        default=1, ge=0, le=50, description="the number of cheaply varied texts for each text, labelled by the teacher"
+    )

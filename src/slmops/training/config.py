@@ -1,48 +1,101 @@
-"""What can be said about training: one schema for teacher and student."""
+"""The sections `teacher`, `student` and `distillation`: which models, and how they learn. Loads none."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from slmops.core.config import Section
+from slmops.core.config import Section, over, wrong
 
 
 class TrainConfig(Section):
-    """How a model learns."""
+    """How a model learns: one schema for teacher and student."""
 
     main: ClassVar[str] = "method"
 
-    method: Literal["lora", "full"] = Field("lora", description="low-rank adapters, or all weights but the embeddings")
-    epochs: float = Field(2.0, gt=0, le=1000, description="how often each row is seen")
-    learning_rate: float = Field(1.5e-3, gt=0, lt=1, description="at its peak")
-    batch_size: int = Field(16, ge=1, le=4096, description="examples a step")
-    noise: float = Field(0.1, ge=0, lt=1, description="share of words dropped, others in every epoch but the first")
-    rank: int = Field(16, ge=1, le=1024, description="of the adapters (lora)")
-    alpha: float = Field(32.0, gt=0, description="scale of the adapters is alpha / rank (lora)")
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate grows")
-    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="of the learning rate after that")
-    weight_decay: float = Field(0.01, ge=0, lt=1, description="of the weights that learn")
-    max_tokens: int = Field(1024, ge=64, le=65536, description="in a packed sequence")
+    method: Literal["lora", "full"] = Field(
+        default="lora", description="lora (low-rank adapters), or full (all but embeddings)"
+    )
+    rank: int = Field(default=16, ge=1, le=1024, description="the adapters' rank (lora)")
+    alpha: float = Field(default=32.0, gt=0, le=10_000, description="the adapters' scale, times rank (lora)")
+    epochs: float = Field(default=2.0, gt=0, le=1000, description="how often each row is seen")
+    learning_rate: float = Field(default=1.5e-3, gt=0, lt=1, description="the learning rate at its height")
+    batch_size: int = Field(default=16, ge=1, le=4096, description="the number of examples a step")
+    noise: float = Field(
+        default=0.1, ge=0, lt=1, description="the share of words dropped, others in every epoch after 1"
+    )
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="the share of steps in which it rises")
+    schedule: Literal["cosine", "linear", "constant"] = Field(default="cosine", description="how it falls then")
+    weight_decay: float = Field(default=0.01, ge=0, lt=1, description="AdamW's weight decay")
+    max_tokens: int = Field(default=1024, ge=64, le=65536, description="the length of a packed sequence, in tokens")
+
+
+_STUDENT = TrainConfig(method="full", epochs=4, learning_rate=1e-3, batch_size=64)
+
+
+def _false_is_none(value: Any) -> Any:
+    return None if value is False else value
+
+
+class TeacherConfig(Section):
+    """The big model."""
+
+    main: ClassVar[str] = "model"
+
+    model: str = Field(
+        min_length=1, description="a model: hf:owner/name, pypi:…, file:folder, store:name, or a name of the catalogue"
+    )
+    train: Annotated[
+        TrainConfig | None, BeforeValidator(_false_is_none, json_schema_input_type=TrainConfig | Literal[False])
+    ] = Field(default=TrainConfig(), description="how it is taught the task; false: taken as it is")
+
+
+class StudentConfig(Section):
+    """The small model, which ships."""
+
+    main: ClassVar[str] = "model"
+
+    from_: Literal["teacher"] | None = Field(default=None, alias="from", description="teacher: cut from the teacher")
+    model: str | None = Field(default=None, min_length=1, description="a ready small model: hf:owner/name …")
+    layers: int | None = Field(
+        default=None, ge=1, le=1000, description="the number of layers kept, evenly spread; all if absent"
+    )
+    prompt: Literal["short", "full"] = Field(default="short", description="short (without the instruction), or full")
+    train: Annotated[TrainConfig, over(_STUDENT)] = Field(default=_STUDENT, description="how it learns")
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> StudentConfig:
+        if (self.from_ is None) == (self.model is None):
+            found = "both from and model" if self.model else "neither from nor model"
+            raise wrong(f"found {found}", "write from: teacher, or model: hf:owner/name")
+        return self
 
 
 class LossWeights(Section):
     """How much each loss counts."""
 
-    forward_kl: float = Field(0.9, ge=0, description="the teacher's distribution")
-    cross_entropy: float = Field(0.1, ge=0, description="the answer itself, gold or accepted")
+    forward_kl: float = Field(default=0.0, ge=0, le=1000, description="the weight of the teacher's distribution")
+    cross_entropy: float = Field(default=0.0, ge=0, le=1000, description="the weight of the answer itself")
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> LossWeights:
+        if not self.forward_kl + self.cross_entropy:
+            raise wrong("all weights are 0", "give one of forward_kl and cross_entropy a weight above 0")
+        return self
 
 
 class CacheConfig(Section):
-    """What is kept of the teacher's distribution."""
+    """What is kept of the teacher's distributions."""
 
-    top_k: int = Field(64, ge=1, le=4096, description="tokens kept; the mass of all others is one more")
+    main: ClassVar[str] = "top_k"
+
+    top_k: int = Field(default=64, ge=1, le=4096, description="the number of likeliest tokens kept")
 
 
 class DistillationConfig(Section):
     """How the student learns from the teacher."""
 
-    loss: LossWeights = LossWeights()
-    temperature: float = Field(2.0, gt=0, le=100, description="both distributions are softened by it")
+    loss: LossWeights = LossWeights(forward_kl=0.9, cross_entropy=0.1)
+    temperature: float = Field(default=2.0, gt=0, le=100, description="what softens both models' distributions")
     cache: CacheConfig = CacheConfig()

@@ -1,0 +1,74 @@
+"""The section `gates`: which figures of the shipped model may be asked for. What a gate decides, `core.gates` knows.
+
+A key for each, so that editors complete them and a misspelt one gets its neighbour named.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from slmops.core.config import Section
+
+_BOUND = "which end of the interval must hold: value (the estimate), low or high"
+_Bound = Literal["value", "low", "high"]
+
+
+class AtLeast(Section):
+    """A lower limit."""
+
+    main: ClassVar[str] = "at_least"
+
+    at_least: float = Field(description="a number, or {at_least: number, bound: low}")
+    bound: _Bound = Field(default="value", description=_BOUND)
+
+
+class AtMost(Section):
+    """An upper limit."""
+
+    main: ClassVar[str] = "at_most"
+
+    at_most: float = Field(description="a number, or {at_most: number, bound: high}")
+    bound: _Bound = Field(default="value", description=_BOUND)
+
+
+class GatesConfig(Section):
+    """What the shipped model must reach before anything is published."""
+
+    keep_accuracy: AtLeast | None = Field(default=None, description="the least share of the teacher's accuracy")
+    keep_macro_f1: AtLeast | None = Field(default=None, description="the least share of the teacher's macro F1")
+    keep_valid_answers: AtLeast | None = Field(default=None, description="the least share of its valid answers")
+
+    min_accuracy: AtLeast | None = Field(default=None, description="the least accuracy, 0 to 1")
+    min_macro_f1: AtLeast | None = Field(default=None, description="the least macro F1, 0 to 1")
+    min_valid_answers: AtLeast | None = Field(default=None, description="the least share of valid answers, 0 to 1")
+    min_throughput_per_s: AtLeast | None = Field(default=None, description="the least answers a second")
+
+    min_latency_reduction: AtLeast | None = Field(default=None, description="the least latency saved, 0.9 being 90 %")
+    min_memory_reduction: AtLeast | None = Field(
+        default=None, description="the least peak memory saved, 0.9 being 90 %"
+    )
+    min_model_bytes_reduction: AtLeast | None = Field(default=None, description="the least bytes saved, 0.9 being 90 %")
+
+    max_latency_ms: AtMost | None = Field(default=None, description="the longest median latency")
+    max_latency_p95_ms: AtMost | None = Field(default=None, description="the longest latency of 95 in 100 answers")
+    max_ttft_ms: AtMost | None = Field(default=None, description="the longest median time to the first token")
+    max_per_token_ms: AtMost | None = Field(default=None, description="the longest median time a token")
+    max_load_s: AtMost | None = Field(default=None, description="the longest time to load")
+    max_model_bytes: AtMost | None = Field(default=None, description="the largest size of the model's files")
+    max_disk_bytes: AtMost | None = Field(default=None, description="the largest size of the whole folder")
+    max_peak_memory_mb: AtMost | None = Field(default=None, description="the most memory that answering takes")
+    max_load_memory_mb: AtMost | None = Field(default=None, description="the most memory that loading adds")
+    max_cost_per_million_usd: AtMost | None = Field(default=None, description="the highest price of a million answers")
+
+    max_latency_ratio: AtMost | None = Field(default=None, description="the largest share of the teacher's latency")
+    max_memory_ratio: AtMost | None = Field(default=None, description="the largest share of the teacher's peak memory")
+    max_load_memory_ratio: AtMost | None = Field(
+        default=None, description="the largest share of what the teacher's loading adds"
+    )
+    max_model_bytes_ratio: AtMost | None = Field(default=None, description="the largest share of the teacher's bytes")
+
+    def asked(self) -> dict[str, dict[str, Any]]:
+        """The gates that are set, as `core.gates.parse_gates` takes them."""
+        return self.model_dump(exclude_none=True)

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from slmops.core.config import keys_of
+from slmops.core.errors import ConfigError
+from slmops.core.gates import parse_gates
+from slmops.data.config import DataConfig
+from slmops.evaluation.figures import FIGURES
+from slmops.evaluation.gates_config import GatesConfig
+from slmops.stages.project import Project, json_schema, project_name, starter_yaml
+from slmops.tasks import TASKS
+from slmops.tasks.config import TaskConfig
+from slmops.training.config import LossWeights, TrainConfig
+from slmops.training.losses import LOSSES
+
+SHORT = """\
+name: support-triage
+task: classification
+data: {train: data/labelled.jsonl, unlabelled: data/unlabelled.jsonl, test: data/test.jsonl}
+teacher: smollm2-135m-instruct
+student: {from: teacher, layers: 6}
+optimization: int4
+gates: {keep_accuracy: 0.97}
+deployment: foundry-local
+"""
+LONG = """\
+name: support-triage
+seed: 7
+engine: local
+task: {type: classification, labels: from-data}
+data:
+  train: data/labelled.jsonl
+  unlabelled: data/unlabelled.jsonl
+  test: data/test.jsonl
+  validation: 0.15
+teacher:
+  model: smollm2-135m-instruct
+  train: {method: lora, rank: 16, epochs: 2}
+synthesis: {answer: [unlabelled], accept: {confidence: 0.8}}
+student:
+  from: teacher
+  layers: 6
+  prompt: short
+  train: {method: full, epochs: 8}
+distillation: {loss: {forward_kl: 0.9, cross_entropy: 0.1}, temperature: 2.0, cache: {top_k: 64}}
+optimization: [{name: int4, target: onnx, precision: int4}]
+evaluation: {compare: [teacher, untrained, student, int4, classical], bench: {threads: 2}}
+gates: {keep_accuracy: 0.97, max_latency_ratio: 0.10}
+deployment: [{target: foundry-local, name: support, version: 1}]
+"""
+BASE = "name: a\ndata: {train: a.jsonl, test: b.jsonl}\nteacher: t\nstudent: {from: teacher}\n"  # four lines
+
+
+def load(folder: Path, text: str, variant: str | None = None) -> Project:
+    path = folder / "slmops.yaml"
+    path.write_text(text, newline="")
+    return Project.load(path, variant)
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text)
+    return [line.removeprefix(f"{folder}/slmops.yaml:") for line in str(caught.value).splitlines()]
+
+
+def test_the_short_file_says_what_the_long_one_says(tmp_path: Path) -> None:
+    short, long = load(tmp_path, SHORT), load(tmp_path, LONG)
+    told = {"student", "evaluation", "gates", "deployment"}  # where the long one says more
+    assert short.model_dump(exclude=told) == long.model_dump(exclude=told)
+    assert short.student.layers == long.student.layers == 6
+    assert short.data.train == tmp_path / "data/labelled.jsonl"
+    assert (long.student.train.epochs, long.evaluation.bench.threads, long.deployment[0].name) == (8, 2, "support")
+
+
+def test_teacher_and_student_have_defaults_of_their_own(tmp_path: Path) -> None:
+    project = load(tmp_path, BASE.replace("{from: teacher}", "{from: teacher, train: {epochs: 3}}"))
+    assert project.teacher and project.teacher.train == TrainConfig()
+    assert (project.student.train.method, project.student.train.epochs) == ("full", 3)
+
+
+def test_a_teacher_may_be_taken_as_it_is(tmp_path: Path) -> None:
+    project = load(tmp_path, BASE.replace("teacher: t\n", "teacher: {model: t, train: false}\n"))
+    assert project.teacher and project.teacher.train is None
+
+
+def test_validation_is_a_share_or_a_file(tmp_path: Path) -> None:
+    file = load(tmp_path, BASE.replace("b.jsonl", "b.jsonl, validation: c.jsonl")).data.validation
+    assert (file, DataConfig.model_fields["validation"].default) == (tmp_path / "c.jsonl", 0.15)
+
+
+def test_what_ships_is_the_last_optimization_and_is_always_compared(tmp_path: Path) -> None:
+    project = load(
+        tmp_path, BASE + "optimization: [int4, {name: small, block_size: 16}]\nevaluation: {compare: teacher}"
+    )
+    assert (project.shipped(), project.subjects()) == ("small", ["teacher", "small"])
+    everything = ["teacher", "untrained", "student", "int4", "teacher_int4", "classical"]
+    assert load(tmp_path, BASE).subjects() == everything
+
+
+def test_without_a_teacher_nothing_of_the_teachers_is_compared(tmp_path: Path) -> None:
+    text = BASE.replace("teacher: t\n", "").replace("{from: teacher}", "hf:owner/name")
+    assert load(tmp_path, text).subjects() == ["untrained", "student", "int4", "classical"]
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        (
+            "task: {labels: [a, b, a]}",
+            "5 · task.labels: found 2 different labels among 3 — name two or more, each once",
+        ),
+        ("task: {labels: [yes, 1]}", '5 · task.labels.1: found 1, expected text — write "1" in quotes, if you mean it'),
+        (
+            "task: {labels: [a, ' b']}",
+            "5 · task.labels: the label ' b' is blank or has spaces around it — remove the spaces",
+        ),
+        ("engine: ray", "5 · engine: found 'ray', expected local — it is where work runs"),
+        ("seed: -1", "5 · seed: -1 is less than 0 — choose 0 or more, less than 4,294,967,296"),
+        ("synthesis: {accept: {confidence: 80}}", "5 · synthesis.accept.confidence: 80 is more than 1 — choose 0…1"),
+        ("distillation:\n  cache: 0", "6 · distillation.cache: 0 is less than 1 — choose 1…4,096"),
+        (
+            "distillation: {loss: {forward_kl: 0}}",
+            "5 · distillation.loss: all weights are 0 — give one of forward_kl and cross_entropy a weight above 0",
+        ),
+        ("optimization: in4", "5 · optimization: found 'in4', expected fp32, int8, int4 — did you mean int4?"),
+        (
+            "optimization:\n- int4\n- {precision: int8, name: int4}",
+            "7 · optimization.1.name: two optimizations are called int4 — give one of them another name",
+        ),
+        (
+            "optimization:\n  name: student",
+            "6 · optimization.name: student is the name of something else in a run — choose another name",
+        ),
+        (
+            "evaluation:\n  compare:\n  - teacher\n  - clasical",
+            "8 · evaluation.compare.1: nothing is called 'clasical' — did you mean classical?",
+        ),
+        ("gates: {keep_acuracy: 1}", "5 · gates.keep_acuracy: there is no such field — did you mean keep_accuracy?"),
+        ("gates: {keep_accuracy: {at_most: 1}}", "5 · gates.keep_accuracy.at_least: is missing — add it: a number, or"),
+        ("gates: {min_accuracy: .inf}", "5 · gates.min_accuracy: found inf, expected a finite number"),
+        (
+            "gates: {keep_accuracy: 1}\nevaluation: {compare: [student]}",
+            "5 · gates.keep_accuracy: evaluation.compare leaves the teacher out — compare with the teacher, or choose",
+        ),
+        ("deployment: azure", "5 · deployment: found 'azure', expected foundry-local — it is what runs it"),
+        ("optimization: []\ndeployment: foundry-local", "6 · deployment: there is no optimization to deploy — write"),
+        ("privacy: {mask: all}", "5 · privacy: there is no such field — known are"),
+        (
+            "variants:\n  none:\n    teacher: null",
+            "4 · student.from: there is no teacher (in the variant none) — add teacher: …, or give the student a model",
+        ),
+        (
+            "variants:\n  b: {}\n  b: {}",
+            "7: found the key 'b' again, after line 6 — rename one of the two, or remove it",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_line_field_and_remedy(tmp_path: Path, text: str, problem: str) -> None:
+    found = problems(tmp_path, BASE + text)
+    assert any(line.startswith(problem) for line in found), found
+    assert len(found) == 1 or "at_most" in text
+
+
+@pytest.mark.parametrize("student, found", [("{layers: 3}", "neither"), ("{from: teacher, model: x}", "both")])
+def test_a_student_has_one_origin(tmp_path: Path, student: str, found: str) -> None:
+    (problem,) = problems(tmp_path, BASE.replace("{from: teacher}", student))
+    assert problem.startswith(f"4 · student: found {found} ")
+
+
+def test_a_gate_needs_something_to_compare_with(tmp_path: Path) -> None:
+    text = BASE.replace("teacher: t\n", "").replace("{from: teacher}", "hf:owner/name")
+    (problem,) = problems(tmp_path, text + "gates: {min_accuracy: 0.9, max_latency_ratio: 0.1}")
+    assert problem.startswith("4 · gates.max_latency_ratio: there is no teacher — ")
+
+
+def test_gates_reach_the_room_that_judges_them(tmp_path: Path) -> None:
+    gates = load(tmp_path, BASE + "gates: {keep_accuracy: 0.97, max_latency_ms: {at_most: 9, bound: high}}").gates
+    keep, most = parse_gates(gates.asked())
+    assert (keep.figure, keep.threshold, most.figure, most.bound) == ("accuracy_kept", 0.97, "latency_ms", "high")
+
+
+def test_every_gate_has_a_figure_and_every_figure_that_can_be_better_a_gate() -> None:
+    gates = parse_gates({name: 1.0 for name in keys_of(GatesConfig)})
+    saved = {gate.figure for gate in gates if gate.figure.endswith("_reduction")}
+    assert {gate.figure for gate in gates if gate.kind == "min"} - saved == {
+        n for n, f in FIGURES.items() if f.better == "higher"
+    }
+    assert {gate.figure for gate in gates if gate.kind == "max"} == {
+        n for n, f in FIGURES.items() if f.better == "lower"
+    }
+
+
+def test_the_config_knows_the_tasks_and_losses_there_are() -> None:
+    assert get_args(TaskConfig.model_fields["type"].annotation) == tuple(TASKS)
+    assert set(LossWeights.model_fields) == set(LOSSES)
+
+
+def test_every_field_is_described_for_editors() -> None:
+    schema = json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    keys = [section["anyOf"][1] if "anyOf" in section else section for section in sections]
+    lacking = [
+        name
+        for section in keys
+        for name, field in section["properties"].items()
+        if not {"description", "$ref"} & field.keys()
+    ]
+    assert lacking == []
+    assert schema["$schema"].endswith("2020-12/schema") and schema["$id"] and json.dumps(schema)
+
+
+@given(name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True))
+@example(name="123")
+@example(name="null")
+@example(name="1e3")
+@example(name="0x1F")
+def test_the_starter_file_loads_under_any_name(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert load(tmp_path_factory.getbasetemp(), starter_yaml(name)).name == name
+
+
+def test_a_starter_file_that_would_not_load_is_not_made() -> None:
+    with pytest.raises(ConfigError, match=r"command line · name: 'a b' cannot be a name"):
+        starter_yaml("a b")
+
+
+def test_a_folder_name_becomes_a_project_name() -> None:
+    assert project_name("Mon Café (2)") == "mon-caf-2"
+
+
+LINES = [line + "\n" for line in (SHORT + LONG).splitlines()]
+PIECES = st.sampled_from(
+    [*LINES, "- ", "  ", ": ", "{", "}", "[", "]", "&a ", "*a", "!x ", "'", '"', "#", "\t", "? ", "| ", "%"]
+)
+
+
+@given(text=st.text(max_size=40) | st.lists(PIECES | st.text(max_size=4), max_size=20).map("".join))
+@settings(max_examples=300)
+def test_any_text_is_a_project_or_a_config_error(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        Project.load(path)
+    except ConfigError as error:
+        assert str(path) in str(error)
