@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import need
@@ -21,7 +22,9 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
         adapter = peft.LoraConfig(
             r=config.rank, lora_alpha=config.alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
         )
-        wrapped: nn.Module = peft.get_peft_model(model, adapter)
+        with warnings.catch_warnings():  # peft 0.21 asks transformers 5 by a name that is going away
+            warnings.simplefilter("ignore", FutureWarning)
+            wrapped: nn.Module = peft.get_peft_model(model, adapter)
         return wrapped.get_base_model()
     model.requires_grad_(True)
     for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
