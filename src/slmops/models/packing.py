@@ -50,6 +50,11 @@ def shared_prefix(sequences: Sequence[Ids], at_least: int = 16) -> int:
     return length if length >= at_least else 0
 
 
+def by_length(examples: Sequence[Example]) -> list[Example]:
+    """Examples of one shared path together, the shortest first: neighbours then pad each other little."""
+    return sorted(examples, key=lambda example: (example.path[:-1], len(example.path[-1]), example.row))
+
+
 def pack(examples: Sequence[Example], max_tokens: int, sequences: int = 1) -> Iterator[Batch]:
     """Batches of at most `sequences` sequences of at most `max_tokens` tokens, in the examples' order; an example
     longer than that has a sequence of its own. Equal leading segments of a sequence are laid down once."""

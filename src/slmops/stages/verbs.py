@@ -17,6 +17,7 @@ from slmops.core.store import Store
 from slmops.data.read import read_jsonl
 from slmops.evaluation.benchmark import Subject, benchmark
 from slmops.evaluation.compare import cost_figures, parse_all, quality_figures
+from slmops.evaluation.config import CostConfig
 from slmops.models.folder import Card, read_card
 from slmops.models.references import Model, resolve
 from slmops.optimization.config import OptimizationConfig
@@ -99,18 +100,12 @@ def bench(
     return [
         Evaluated(reference, next(iter(figures.values())).n, figures)
         for reference, figures in zip(
-            references, _measure_all(references, data, store, threads, seed, report or _silent), strict=True
+            references, _measure(references, data, store, threads, seed, report or _silent), strict=True
         )
     ]
 
 
 def _measure(
-    reference: str, data: Path, store: Store | None, threads: int, seed: int, report: Report
-) -> list[dict[str, Interval]]:
-    return _measure_all([reference], data, store, threads, seed, report)
-
-
-def _measure_all(
     references: Sequence[str], data: Path, store: Store | None, threads: int, seed: int, report: Report
 ) -> list[dict[str, Interval]]:
     folders = [find_model(reference, store).folder for reference in references]
@@ -128,7 +123,7 @@ def _measure_all(
     gold = [row.gold for row in rows]
     return [
         quality_figures(task, parse_all(task, [answer.text for answer in result.answers]), gold, seed)
-        | cost_figures(result, 0.10, seed)
+        | cost_figures(result, CostConfig().usd_per_hour, seed)
         for result in done
     ]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from slmops.core.errors import need
 from slmops.core.files import write_whole
 from slmops.models.forward import NumberFormat, autocast, target_logits
-from slmops.models.packing import Batch, Example, pack
+from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.training.losses import Taught
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def cache_targets(
 ) -> None:
     """Writes what the teacher says at each target of `examples`; `trusted` rows' answers may be learned themselves."""
     torch, safetensors = need("torch", "train"), need("safetensors.torch", "train")
-    ordered = sorted(examples, key=lambda example: (example.path[:-1], len(example.path[-1]), example.row))
+    ordered = by_length(examples)
     first, total = {}, 0
     for example in ordered:
         first[example.row] = total

@@ -19,7 +19,7 @@ import numpy as np
 from slmops.core.errors import SlmopsError, need
 from slmops.core.files import write_whole
 from slmops.models.forward import NumberFormat, autocast, target_logits
-from slmops.models.packing import Batch, Example, pack
+from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.training.config import TrainConfig
 from slmops.training.losses import Taught, TokenLoss
 
@@ -109,7 +109,7 @@ def mean_loss(
 
     total, count = 0.0, 0
     with torch.inference_mode():
-        for batch in pack(_by_length(examples), config.max_tokens):
+        for batch in pack(by_length(examples), config.max_tokens):
             with autocast(number_format):
                 logits = target_logits(model, batch)
             total += float(loss(logits, batch.target_ids, None).sum())
@@ -129,7 +129,7 @@ def _step(
     targets = sum(sum(example.learn) for example in examples)
     total = 0.0
     model.train()
-    for batch in pack(_by_length(examples), config.max_tokens):
+    for batch in pack(by_length(examples), config.max_tokens):
         with autocast(number_format):
             logits = target_logits(model, batch)
         value = loss(logits, batch.target_ids, teach(batch) if teach else None).sum() / targets
@@ -137,10 +137,6 @@ def _step(
         total += float(value.detach())
     model.eval()
     return total
-
-
-def _by_length(examples: Sequence[Example]) -> list[Example]:
-    return sorted(examples, key=lambda example: (example.path[:-1], len(example.path[-1]), example.row))
 
 
 def _rows_of_step(count: int, batch_size: int, seed: int, step: int) -> list[int]:
