@@ -82,7 +82,7 @@ def evaluate(
     report: Report | None = None,
 ) -> Evaluated:
     """The task's metrics, with intervals, of a model that slmops made, on a labelled file."""
-    figures = _measure(reference, data, store, threads, seed, report or _silent)[0]
+    figures = _measure([reference], data, store, threads, seed, report or _silent)[0]
     quality = {name: value for name, value in figures.items() if name in ("accuracy", "macro_f1", "valid_answers")}
     return Evaluated(reference, next(iter(quality.values())).n, quality)
 
