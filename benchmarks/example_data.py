@@ -20,7 +20,7 @@ from slmops.tasks.metrics import Accuracy, MacroF1
 from slmops.tasks.types import Record
 
 DATA = Path(__file__).parent.parent / "examples" / "support-triage" / "data"
-NAMES = ("labelled", "unlabelled", "test")
+NAMES = ("labelled", "unlabelled", "development", "test")
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from slmops.core.machine import default_threads, probe_number_format
 from slmops.core.measurement import Interval
 from slmops.core.statistics import bootstrap
 from slmops.models.families import encode_answer, encode_prompt, family_of
-from slmops.models.forward import NumberFormat, autocast, load_causal_lm, target_logits
+from slmops.models.forward import NumberFormat, computing_copy, load_causal_lm, target_logits
 from slmops.models.packing import Batch, Example, pack
 from slmops.models.references import resolve
 from slmops.models.tokenizer import Tokenizer
@@ -193,14 +193,23 @@ def _compare(seconds: Any, examples: int, note: str = "") -> Measured:
 
 
 def _packed_step(model: nn.Module, examples: Sequence[Example], number_format: NumberFormat) -> Callable[[], float]:
-    """One step of slmops' own training loop over all examples; returns its seconds."""
-    config = TrainConfig(batch_size=len(examples), epochs=1, schedule="constant", warmup=0)
+    """A step of slmops' own training loop over all examples, after one that warms up; returns its seconds."""
+    config = TrainConfig(batch_size=len(examples), epochs=2, schedule="constant", warmup=0, upper_layers=1)
 
     def step() -> float:
+        ends: list[float] = []
         with tempfile.TemporaryDirectory() as scratch:
-            started = time.perf_counter()
-            train(model, examples, config, cross_entropy, seed=SEED, number_format=number_format, scratch=Path(scratch))
-            return time.perf_counter() - started
+            train(
+                model,
+                examples,
+                config,
+                cross_entropy,
+                seed=SEED,
+                number_format=number_format,
+                scratch=Path(scratch),
+                report=lambda step, steps, loss: ends.append(time.perf_counter()),
+            )
+        return ends[1] - ends[0]
 
     return step
 
@@ -209,19 +218,17 @@ def _step(
     model: nn.Module, loss_of: LossOf[B], batches: Sequence[B], number_format: NumberFormat
 ) -> Callable[[], float]:
     """One step over `batches`, optimized as the training loop does; returns its seconds."""
-    config = TrainConfig()
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    config, computing = TrainConfig(), computing_copy(model, number_format)
+    trainable = [parameter for parameter in computing.parameters() if parameter.requires_grad]
 
     def step() -> float:
         started = time.perf_counter()
         optimizer = torch.optim.AdamW(
             trainable, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
         )
-        model.train()
+        computing.train()
         for batch in batches:
-            with autocast(number_format):
-                loss = loss_of(model, batch) / len(batches)
-            loss.backward()
+            (loss_of(computing, batch) / len(batches)).backward()
         nn.utils.clip_grad_norm_(trainable, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -329,7 +336,7 @@ def _trl_speed(conversations: Sequence[dict[str, Any]], number_format: NumberFor
 
 def _prepared_model() -> nn.Module:
     """The model with fresh adapters: the same ones each time."""
-    return prepare(load_causal_lm(resolve(MODEL).folder), TrainConfig(), SEED)
+    return prepare(load_causal_lm(resolve(MODEL).folder), TrainConfig(upper_layers=1), SEED)
 
 
 def _rows(examples: int) -> Rows:

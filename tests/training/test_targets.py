@@ -39,7 +39,6 @@ def fill(teacher: torch.nn.Module, folder: Path, trusted: list[str], top_k: int)
         top_k=top_k,
         temperature=TEMPERATURE,
         max_tokens=128,
-        number_format="float32",
     )
 
 

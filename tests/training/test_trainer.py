@@ -47,7 +47,7 @@ def config(**changes: object) -> TrainConfig:
 def test_it_learns(tmp_path: Path, method: str) -> None:
     folder = ARCHITECTURES[1].write(tmp_path / "model")
     model = prepare(load_causal_lm(folder), config(method=method), 1)
-    before = mean_loss(model, rows(20), config(), cross_entropy, "float32")
+    before = mean_loss(model, rows(20), config(), cross_entropy)
     curve = train(
         model,
         rows(40),
@@ -61,7 +61,7 @@ def test_it_learns(tmp_path: Path, method: str) -> None:
     )
     assert curve[-1].validation_loss is not None
     assert curve[-1].validation_loss < before / 3
-    assert curve[-1].validation_loss == pytest.approx(mean_loss(model, rows(20), config(), cross_entropy, "float32"))
+    assert curve[-1].validation_loss == pytest.approx(mean_loss(model, rows(20), config(), cross_entropy))
     assert [point.step for point in curve] == sorted({point.step for point in curve})
     assert curve[-1].step == 50
 
@@ -152,3 +152,30 @@ def test_the_curve_is_read_as_it_was_written(tiny_model: Path, tmp_path: Path) -
     curve = train(model, rows(8), config(), cross_entropy, seed=1, number_format="float32", scratch=tmp_path)
     write_curve(tmp_path / "curve.jsonl", curve)
     assert list(read_curve(tmp_path / "curve.jsonl")) == curve
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_only_upper_layers_learn(tiny_model: Path, tmp_path: Path, method: str) -> None:
+    settings = config(method=method, epochs=1, upper_layers=0.5)
+    model = prepare(load_causal_lm(tiny_model), settings, 1)
+    learning = {name for name, value in model.named_parameters() if value.requires_grad}
+    assert any("layers.1." in name for name in learning)
+    assert not any("layers.0." in name for name in learning)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_in_bf16_steps_too_small_for_it_are_not_lost(tiny_model: Path, tmp_path: Path, method: str) -> None:
+    """A weight of 1 moved by 1e-4 is the same number in bf16: the optimizer has to see fp32."""
+    settings = config(method=method, epochs=4, learning_rate=1e-4, schedule="constant", upper_layers=1)
+    weights = {}
+    for number_format in ("float32", "bfloat16"):
+        model = prepare(load_causal_lm(tiny_model), settings, 1)
+        scratch = tmp_path / number_format
+        train(model, rows(40), settings, cross_entropy, seed=1, number_format=number_format, scratch=scratch)
+        weights[number_format] = torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
+    model = prepare(load_causal_lm(tiny_model), settings, 1)
+    before = torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
+    moved = {name: value - before for name, value in weights.items()}
+    alike = torch.cosine_similarity(moved["float32"], moved["bfloat16"], dim=0)
+    assert moved["bfloat16"].abs().mean() > 1e-4
+    assert alike > 0.8

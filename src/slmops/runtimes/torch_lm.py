@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slmops.core.errors import need
-from slmops.models.forward import NumberFormat, autocast, load_causal_lm, target_logits
-from slmops.models.packing import Example, pack, shared_prefix
+from slmops.models.forward import NumberFormat, load_causal_lm, target_logits
+from slmops.models.packing import Example, by_length, pack, shared_prefix
 from slmops.runtimes.decoding import check_fits, common_length, decode, room_for_answer
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores
 
-_PACKED_TOKENS = 1024
+_PACKED_TOKENS = 2048
 
 
 class TorchRuntime:
-    """A causal language model in fp32. `number_format` is for scoring and choosing; writing is always fp32."""
+    """A causal language model, in fp32 unless `number_format` says otherwise."""
 
     def __init__(
         self, folder: Path, *, ends: frozenset[int], threads: int = 0, number_format: NumberFormat = "float32"
@@ -27,8 +27,7 @@ class TorchRuntime:
         torch = need("torch", "train")
         if threads:
             torch.set_num_threads(threads)
-        self.model = load_causal_lm(folder)
-        self.number_format = number_format
+        self.model = load_causal_lm(folder, number_format)
         self.limits = Limits(int(getattr(self.model.config, "max_position_embeddings", 2048)))
         self._ends = ends
         self._held: Ids = ()  # what the key-value cache holds
@@ -80,8 +79,8 @@ class TorchRuntime:
     def _logits(self, examples: list[Example]) -> Iterator[tuple[list[str], list[int], NDArray[np.float32]]]:
         """(rows, target ids, (target, vocab) logits), batch by batch."""
         torch = need("torch", "train")
-        for batch in pack(examples, _PACKED_TOKENS):
-            with torch.inference_mode(), autocast(self.number_format):
+        for batch in pack(by_length(examples), _PACKED_TOKENS):
+            with torch.inference_mode():
                 logits = target_logits(self.model, batch).numpy()
             yield [batch.rows[row] for row in batch.target_row.tolist()], batch.target_ids.tolist(), logits
 

@@ -22,8 +22,7 @@ def assemble(project: Project) -> list[Stage]:
     stages = [dataset_stage(project)]
     if project.teacher:
         stages.append(teacher_stage(project, identity_of(project, project.teacher.model)))
-        if project.data.unlabelled:
-            stages.append(labels_stage(project))
+        stages.append(labels_stage(project))
     student_model = project.student.model
     stages.append(pruned_stage(project, identity_of(project, student_model) if student_model else None))
     if project.teacher:

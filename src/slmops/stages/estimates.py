@@ -24,13 +24,13 @@ def training_minutes(project: Project, role: str) -> float:
     rows = _rows(project, "train") if role == "teacher" else _rows(project, "targets")
     instruction = _INSTRUCTION_TOKENS * rows / 32 if role == "teacher" else 0
     tokens = texts / _BYTES_A_TOKEN + 12 * rows + instruction
-    passes = 3.0 if config.method == "full" else 2.2  # forward and backward, with or without the weights' gradient
+    passes = 1 + config.upper_layers * (2.0 if config.method == "full" else 1.2)  # forward, backward where it learns
     layers = (project.student.layers or 30) if role == "student" else 30
     return config.epochs * tokens * passes * _operations_a_token(project, layers) / (_speed(project) * 60e9)
 
 
 def forward_minutes(project: Project, part: str) -> float:
-    """Minutes for the teacher to read `unlabelled` or all `targets` once."""
+    """Minutes for the teacher to read `labels`' or `targets`' texts once."""
     tokens = _bytes(project, part) / _BYTES_A_TOKEN + 15 * _rows(project, part)
     return tokens * _operations_a_token(project, 30) / (_speed(project) * 60e9)
 
@@ -42,8 +42,11 @@ def _speed(project: Project) -> float:
 def _bytes(project: Project, part: str) -> float:
     train = project.data.train.stat().st_size
     unlabelled = project.data.unlabelled.stat().st_size if project.data.unlabelled else 0
+    answered = unlabelled + (train + unlabelled) * project.synthesis.augment
     if part == "targets":
-        return (train + 0.6 * unlabelled) * (1 + project.synthesis.augment)
+        return train + 0.8 * answered
+    if part == "labels":
+        return float(answered)
     return float(train if part == "train" else unlabelled)
 
 

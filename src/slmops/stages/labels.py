@@ -1,8 +1,12 @@
-"""`labels`: the teacher's answers to the unlabelled records, with its confidence; doubtful ones are rejected."""
+"""`labels`: the teacher's answers to unlabelled and augmented records, with its confidence; doubtful ones are rejected.
+
+The validation rows are answered, too, so that what follows can tell how far the teacher is to be believed.
+"""
 
 from __future__ import annotations
 
 from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.data.augment import augment_texts
 from slmops.data.records import write_records
 from slmops.runtimes.local import LocalModel
 from slmops.stages.estimates import forward_minutes
@@ -12,31 +16,37 @@ from slmops.synthesis.label import label_records
 
 
 def labels_stage(project: Project) -> Stage:
+    synthesis = project.synthesis
     return Stage(
         "labels",
-        1,
+        2,
         {"dataset": "dataset", "teacher": "teacher"},
-        {"accept": project.synthesis.accept.model_dump()},
+        {"accept": synthesis.accept.model_dump(), "augment": synthesis.augment, "seed": project.seed},
         lambda work: _make(project, work),
-        Estimate(forward_minutes(project, "unlabelled"), 1),
+        Estimate(forward_minutes(project, "labels"), 1),
         ("number_format", "threads"),
     )
 
 
 def _make(project: Project, work: Work) -> None:
-    records = read_part(work.inputs["dataset"], "unlabelled")
-    teacher = LocalModel(
-        work.inputs["teacher"], threads=work.choices["threads"], number_format=work.choices["number_format"]
-    )
+    dataset, synthesis = work.inputs["dataset"], project.synthesis
+    unlabelled = read_part(dataset, "unlabelled")
+    augmented = augment_texts([*read_part(dataset, "train"), *unlabelled], synthesis.augment, work.seed)
+    validation = read_part(dataset, "validation")
     answered = label_records(
-        teacher,
-        read_task(work.inputs["dataset"]),
-        records,
+        LocalModel(
+            work.inputs["teacher"], threads=work.choices["threads"], number_format=work.choices["number_format"]
+        ),
+        read_task(dataset),
+        [*validation, *unlabelled, *augmented],
         by="teacher",
-        accept_confidence=project.synthesis.accept.confidence,
+        accept_confidence=synthesis.accept.confidence,
         report=lambda done, total: work.progress(done / total, f"{done}/{total} messages"),
     )
-    rejected = sum(record.answers[-1].rejected is not None for record in answered)
-    work.measure("accepted", "rows", float(len(answered) - rejected))
-    work.measure("rejected", "rows", float(rejected), reason="confidence too low")
+    held_out, answered = answered[: len(validation)], answered[len(validation) :]
+    for kind, rows in (("unlabelled", answered[: len(unlabelled)]), ("augmented", answered[len(unlabelled) :])):
+        rejected = sum(record.answers[-1].rejected is not None for record in rows)
+        work.measure("accepted", "rows", float(len(rows) - rejected), subject=kind)
+        work.measure("rejected", "rows", float(rejected), subject=kind, reason="confidence too low")
+    write_records(work.out / "validation.jsonl", held_out)
     write_records(work.out / "labels.jsonl", answered)

@@ -11,7 +11,7 @@ from slmops.data.records import read_records
 from slmops.models.families import encode_answer, encode_prompt, end_token, family_of
 from slmops.models.folder import Card, write_card
 from slmops.models.packing import Example
-from slmops.models.tokenizer import Tokenizer
+from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.runtimes.probes import record_probes
 from slmops.runtimes.torch_lm import TorchRuntime
 from slmops.tasks import load_task
@@ -58,6 +58,11 @@ def answered_examples(
         (record.id, encode_prompt(tokenizer, family, ask(record)), encode_answer(tokenizer, family, answer))
         for record, answer in rows
     )
+
+
+def answer_begins(tokenizer: Tokenizer, task: Task) -> Ids:
+    """The tokens that can begin an answer of a closed set; none where answers are free."""
+    return tuple(sorted({tokenizer.encode(value)[0] for value in task.grammar.values})) if task.grammar else ()
 
 
 def save_model(model: nn.Module, source: Path, out: Path, dataset: Path, prompt: Prompt, licence: str) -> None:

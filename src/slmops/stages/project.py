@@ -36,7 +36,7 @@ class Project(Config):
     data: DataConfig = Field(description="files of JSON lines: {train: file, test: file, unlabelled: file}")
     teacher: TeacherConfig | None = Field(default=None, description="the big model; may be absent")
     synthesis: SynthesisConfig = SynthesisConfig()
-    student: StudentConfig = Field(description="the small model, which ships: {from: teacher, layers: 6}")
+    student: StudentConfig = Field(description="the small model, which ships: {from: teacher, layers: 8}")
     distillation: DistillationConfig = DistillationConfig()
     optimization: Annotated[tuple[OptimizationConfig, ...], one_or_many(OptimizationConfig)] = Field(
         default=(OptimizationConfig(),), description="what the student is converted into; the last one ships"
@@ -125,7 +125,7 @@ data:
   unlabelled: data/unlabelled.jsonl  # {{"text": "…"}} a line; the teacher answers them
   test: data/test.jsonl              # never learned from
 teacher: smollm2-135m-instruct       # or hf:owner/name, file:folder
-student: {{from: teacher, layers: 6}}  # fewer layers: smaller and faster
+student: {{from: teacher, layers: 8}}  # fewer layers: smaller and faster
 optimization: int4                   # or int8, fp32
 gates: {{keep_accuracy: 0.97}}         # less than that of the teacher's accuracy is not published
 deployment: foundry-local

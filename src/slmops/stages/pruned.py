@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.models.forward import load_causal_lm
-from slmops.optimization.prune import keep_layers, spread_layers
+from slmops.optimization.prune import keep_layers, lower_layers, spread_layers
 from slmops.stages.parts import save_model
 from slmops.stages.project import Project
 from slmops.stages.teacher import base_model
@@ -13,9 +13,10 @@ from slmops.stages.teacher import base_model
 def pruned_stage(project: Project, identity: str | None) -> Stage:
     """`identity` is that of student.model, None where the student is cut from the teacher."""
     from_teacher = project.student.model is None
-    section = {"model": identity, "layers": project.student.layers, "prompt": project.student.prompt}
+    student = project.student
+    section = {"model": identity, "layers": student.layers, "keep": student.keep, "prompt": student.prompt}
     inputs = {"dataset": "dataset"} | ({"teacher": "teacher"} if from_teacher else {})
-    return Stage("pruned", 1, inputs, section, lambda work: _make(project, work), Estimate(0.1, 210), ("threads",))
+    return Stage("pruned", 2, inputs, section, lambda work: _make(project, work), Estimate(0.1, 210), ("threads",))
 
 
 def _make(project: Project, work: Work) -> None:
@@ -33,5 +34,6 @@ def _make(project: Project, work: Work) -> None:
             raise project.error(
                 "student.layers", f"{student.layers} is more than the teacher's {count}", f"choose 1…{count}"
             )
-        model = keep_layers(model, spread_layers(count, student.layers))
+        choose = lower_layers if student.keep == "lower" else spread_layers
+        model = keep_layers(model, choose(count, student.layers))
     save_model(model, source, work.out, work.inputs["dataset"], student.prompt, licence)

@@ -96,7 +96,7 @@ def _describe_data(planned: dict[str, Planned]) -> parts.Data:
         return {(m.name, m.subject): m.value.value for m in made.measurements} if made else {}
 
     rows = {subject: int(value) for (name, subject), value in measured("dataset").items() if name == "rows"}
-    labels = {name: int(value) for (name, _), value in measured("labels").items()}
+    labels = {name: int(value) for (name, subject), value in measured("labels").items() if subject == "unlabelled"}
     rejected = {"confidence too low": labels["rejected"]} if labels.get("rejected") else {}
     return parts.Data(
         train=rows["train"],

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from slmops.core.errors import need
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.augment import noisy_copies
 from slmops.models.forward import load_causal_lm
 from slmops.models.tokenizer import Tokenizer
+from slmops.optimization.config import OptimizationConfig
+from slmops.optimization.int4 import round_to_int4
 from slmops.stages.estimates import training_minutes
-from slmops.stages.parts import answered_examples, read_part, read_task, save_model
+from slmops.stages.parts import answer_begins, answered_examples, read_part, read_task, save_model
 from slmops.stages.project import Project
-from slmops.stages.targets import read_answers
+from slmops.stages.targets import open_targets, read_answers
 from slmops.training.losses import cross_entropy, mix
 from slmops.training.methods import merge, prepare
-from slmops.training.targets import teach_from_cache
 from slmops.training.trainer import train, write_curve
 
 
 def student_stage(project: Project) -> Stage:
+    shipped = _shipped_int4(project)
     inputs = {"dataset": "dataset", "pruned": "pruned"}
-    section = {"train": project.student.train.model_dump(), "prompt": project.student.prompt, "seed": project.seed}
+    section: dict[str, Any] = {
+        "train": project.student.train.model_dump(),
+        "prompt": project.student.prompt,
+        "seed": project.seed,
+    }
+    section["rounding"] = shipped.block_size if shipped else None
     if project.teacher:
         inputs["targets"] = "targets"
         section["loss"] = project.distillation.loss.model_dump()
     return Stage(
         "student",
-        1,
+        2,
         inputs,
         section,
         lambda work: _make(project, work),
         Estimate(training_minutes(project, "student"), 210),
         ("number_format", "threads"),
     )
+
+
+def _shipped_int4(project: Project) -> OptimizationConfig | None:
+    """The int4 that ships, if the student can learn under its rounding."""
+    shipped = project.optimization[-1] if project.optimization else None
+    aware = shipped and shipped.precision == "int4" and shipped.symmetric and project.student.train.quantization_aware
+    return shipped if aware else None
 
 
 def _make(project: Project, work: Work) -> None:
@@ -48,13 +65,16 @@ def _make(project: Project, work: Work) -> None:
         loss = cross_entropy
     rows = noisy_copies(rows, config.epochs, config.noise, work.seed)
     examples = answered_examples(tokenizer, task, rows, prompt)
+    shipped = _shipped_int4(project)
     model = prepare(load_causal_lm(pruned), config, work.seed)
     curve = train(
         model,
         examples,
         config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
         loss,
-        teach=teach_from_cache(work.inputs["targets"], examples) if "targets" in work.inputs else None,
+        teach=open_targets(work.inputs["targets"], examples, task, tokenizer) if "targets" in work.inputs else None,
+        begins=answer_begins(tokenizer, task),
+        rounding=partial(round_to_int4, block_size=shipped.block_size) if shipped else None,
         validation=answered_examples(tokenizer, task, held_out, prompt),
         validation_loss=cross_entropy,
         seed=work.seed,

@@ -1,82 +1,146 @@
-"""`targets`: what the teacher says at every answer token of labelled, accepted and augmented texts, cached on disk."""
+"""`targets`: what the student is to say to labelled, accepted and augmented texts, cached on disk.
+
+Either the probability of each label, by the teacher and the classical baseline together, or the teacher's likeliest
+tokens at every answer token (`distillation.match`).
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from slmops.core.errors import need
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Estimate, Stage, Work
-from slmops.data.augment import augment_texts
 from slmops.data.records import read_records, write_records
+from slmops.models.families import encode_answer, family_of
 from slmops.models.forward import load_causal_lm
+from slmops.models.packing import Batch, Example
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.estimates import forward_minutes
 from slmops.stages.parts import answered_examples, read_part, read_task
 from slmops.stages.project import Project
-from slmops.tasks.types import Record
-from slmops.training.targets import cache_targets
+from slmops.tasks.types import Record, Task
+from slmops.training.label_targets import teach_labels, write_label_targets
+from slmops.training.losses import Taught
+from slmops.training.opinions import best_weight, mix, surprise
+from slmops.training.targets import cache_targets, teach_from_cache
+
+Rows = list[tuple[Record, str]]  # a record with the answer that is learned
 
 
 def targets_stage(project: Project) -> Stage:
-    distillation, augment = project.distillation, project.synthesis.augment
-    inputs = {"dataset": "dataset", "teacher": "teacher"}
-    if project.data.unlabelled:
-        inputs["labels"] = "labels"
-    section = {
+    distillation = project.distillation
+    inputs, minutes = {"dataset": "dataset", "labels": "labels"}, 0.2
+    choices: tuple[str, ...] = ()
+    section: dict[str, Any] = {
+        "match": distillation.match,
         "temperature": distillation.temperature,
-        "top_k": distillation.cache.top_k,
-        "augment": augment,
         "seed": project.seed,
     }
-    return Stage(
-        "targets",
-        1,
-        inputs,
-        section,
-        lambda work: _make(project, work),
-        Estimate(forward_minutes(project, "targets"), 5),
-        ("number_format", "threads"),
-    )
+    if distillation.match == "labels":
+        section["classical"] = distillation.classical
+    else:
+        section["top_k"] = distillation.cache.top_k
+        inputs["teacher"], choices = "teacher", ("number_format", "threads")
+        minutes = forward_minutes(project, "targets")
+    return Stage("targets", 2, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
 
 
-def read_answers(folder: Path) -> list[tuple[Record, str]]:
-    """The records of the cache with the answer each was scored along."""
+def read_answers(folder: Path) -> Rows:
+    """The records of the cache with the answer that is learned."""
     answers = json.loads((folder / "answers.json").read_text())
     return [(record, answers[record.id]) for record in read_records(folder / "records.jsonl")]
 
 
+def open_targets(
+    folder: Path, examples: Sequence[Example], task: Task, tokenizer: Tokenizer
+) -> Callable[[Batch], Taught]:
+    """What the stage made, as a teacher of `examples`."""
+    if not _is_of_labels(folder):
+        return teach_from_cache(folder, examples)
+    assert task.grammar is not None
+    family = family_of(tokenizer)
+    answers = {label: encode_answer(tokenizer, family, label) for label in task.grammar.values}
+    return teach_labels(folder, examples, answers)
+
+
+def _is_of_labels(folder: Path) -> bool:
+    return "labels" in json.loads((folder / "targets.json").read_text())
+
+
 def _make(project: Project, work: Work) -> None:
-    need("torch", "train").set_num_threads(work.choices["threads"])
-    rows = [(record, str(record.gold)) for record in read_part(work.inputs["dataset"], "train")]
-    if "labels" in work.inputs:
-        answered = read_records(work.inputs["labels"] / "labels.jsonl")
-        rows += [(record, record.answers[-1].text) for record in answered if record.answers[-1].rejected is None]
-    rows = list({record.id: (record, answer) for record, answer in rows}.values())
-    trusted = {record.id for record, _ in rows}
-    by_id = {record.id: answer for record, answer in rows}
-    # An augmented text is scored along the answer of the text it was made from: the teacher's distribution at the
-    # first token says what it really thinks, and only that is learned, since the row is not trusted.
-    for record in augment_texts([record for record, _ in rows], project.synthesis.augment, project.seed):
-        name = f"{record.source.made_from}-{record.id}"
-        rows.append((replace(record, id=name), by_id[record.source.made_from]))
-    teacher = work.inputs["teacher"]
-    examples = answered_examples(Tokenizer(teacher), read_task(work.inputs["dataset"]), rows, "full")
-    cache_targets(
-        load_causal_lm(teacher),
-        examples,
-        trusted,
-        work.out,
-        top_k=project.distillation.cache.top_k,
-        temperature=project.distillation.temperature,
-        max_tokens=1024,
-        number_format=work.choices["number_format"],
-        report=lambda done, total: work.progress(done / total, f"{done}/{total} texts"),
-    )
+    dataset = work.inputs["dataset"]
+    gold = [(record, str(record.gold)) for record in read_part(dataset, "train")]
+    answered = read_records(work.inputs["labels"] / "labels.jsonl")
+    known = {record.inputs["text"] for record, _ in gold}
+    answered = [
+        record for record in answered if record.answers[-1].rejected is None and record.inputs["text"] not in known
+    ]
+    trusted = {record.id for record, _ in gold} | {record.id for record in answered if not record.source.made_from}
+    if project.distillation.match == "labels":
+        rows = _match_labels(project, work, gold, answered, trusted)
+    else:
+        rows = [*gold, *((record, record.answers[-1].text) for record in answered)]
+        _match_tokens(project, work, rows, trusted)
     work.measure("rows", "rows", float(len(trusted)), subject="trusted")
     work.measure("rows", "rows", float(len(rows) - len(trusted)), subject="augmented")
     write_records(work.out / "records.jsonl", [record for record, _ in rows])
     answers = {record.id: answer for record, answer in rows}
     write_whole(work.out / "answers.json", json.dumps(answers, ensure_ascii=False, sort_keys=True))
+
+
+def _match_labels(project: Project, work: Work, gold: Rows, answered: list[Record], trusted: set[str]) -> Rows:
+    """Gold rows keep their label; on all others teacher and classical baseline are heard together."""
+    task = read_task(work.inputs["dataset"])
+    assert task.grammar is not None
+    labels = task.grammar.values
+    validation = read_records(work.inputs["labels"] / "validation.jsonl")
+    asked = [*validation, *answered]
+    teacher = np.array([[(record.answers[-1].label_probs or {})[label] for label in labels] for record in asked])
+    work.progress(0.1, "asking the classical baseline")
+    other = task.baseline_probabilities([record for record, _ in gold], asked)
+    weight = project.distillation.classical if other is not None else 0.0
+    held_out = slice(0, len(validation))
+    truth = np.array([labels.index(str(record.gold)) for record in validation])
+    if other is None:
+        other = np.ones_like(teacher)
+    if weight == "auto":
+        weight = best_weight(teacher[held_out], other[held_out], truth)
+    mixed = mix(teacher, other, weight)
+    work.measure("classical_weight", "", weight)
+    for subject, said in (("teacher", teacher), ("classical", other), ("together", mixed)):
+        _measure(work, subject, said[held_out], truth)
+    said = mixed[len(validation) :]
+    rows = [*gold, *((record, labels[best]) for record, best in zip(answered, said.argmax(1), strict=True))]
+    sure = np.eye(len(labels))[[labels.index(answer) for _, answer in gold]]
+    names = [record.id for record, _ in rows]
+    probabilities = np.concatenate([sure, said])
+    write_label_targets(work.out, labels, names, probabilities, trusted, project.distillation.temperature)
+    return rows
+
+
+def _measure(work: Work, subject: str, said: NDArray[np.float64], truth: NDArray[np.int64]) -> None:
+    work.measure("validation_accuracy", "share", float((said.argmax(1) == truth).mean()), subject=subject)
+    work.measure("validation_surprise", "nats", surprise(said, truth), subject=subject)
+
+
+def _match_tokens(project: Project, work: Work, rows: Rows, trusted: set[str]) -> None:
+    """The teacher reads every row, with the answer that is learned behind it: what it says at each of its tokens."""
+    need("torch", "train").set_num_threads(work.choices["threads"])
+    teacher, distillation = work.inputs["teacher"], project.distillation
+    cache_targets(
+        load_causal_lm(teacher, work.choices["number_format"]),
+        answered_examples(Tokenizer(teacher), read_task(work.inputs["dataset"]), rows, "full"),
+        trusted,
+        work.out,
+        top_k=distillation.cache.top_k,
+        temperature=distillation.temperature,
+        max_tokens=1024,
+        report=lambda done, total: work.progress(done / total, f"{done}/{total} texts"),
+    )

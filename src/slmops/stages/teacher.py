@@ -9,7 +9,7 @@ from slmops.models.forward import load_causal_lm
 from slmops.models.references import Model, find_cached, resolve
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.estimates import training_minutes
-from slmops.stages.parts import answered_examples, read_part, read_task, save_model
+from slmops.stages.parts import answer_begins, answered_examples, read_part, read_task, save_model
 from slmops.stages.project import Project
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import merge, prepare
@@ -25,7 +25,7 @@ def teacher_stage(project: Project, identity: str | None) -> Stage:
     estimate = Estimate(minutes + (0.0 if find_cached(project.teacher.model) else 1.0), 545)
     return Stage(
         "teacher",
-        1,
+        2,
         {"dataset": "dataset"},
         section,
         lambda work: _make(project, work),
@@ -56,6 +56,7 @@ def _make(project: Project, work: Work) -> None:
             answered_examples(tokenizer, task, rows, "full"),
             config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
             cross_entropy,
+            begins=answer_begins(tokenizer, task),
             validation=answered_examples(tokenizer, task, held_out, "full"),
             validation_loss=cross_entropy,
             seed=work.seed,

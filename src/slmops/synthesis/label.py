@@ -10,7 +10,7 @@ import numpy as np
 from slmops.runtimes.local import LocalModel
 from slmops.tasks.types import Answer, Record, Task
 
-_AT_ONCE = 64
+_AT_ONCE = 128
 
 
 def label_records(

@@ -105,3 +105,7 @@ class Task(Protocol):
     def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> list[Json] | None:
         """A classical baseline's answers to `test`, or None where there is no sensible one."""
         ...
+
+    def baseline_probabilities(self, train: Sequence[Record], test: Sequence[Record]) -> NDArray[np.float64] | None:
+        """(test row, answer of the grammar) probabilities by the classical baseline, None where there is none."""
+        ...

@@ -15,13 +15,22 @@ class TrainConfig(Section):
     main: ClassVar[str] = "method"
 
     method: Literal["lora", "full"] = Field(
-        default="lora", description="lora (low-rank adapters), or full (all but embeddings)"
+        default="lora", description="lora (low-rank adapters), or full (all weights)"
     )
     rank: int = Field(default=16, ge=1, le=1024, description="the adapters' rank (lora)")
     alpha: float = Field(default=32.0, gt=0, le=10_000, description="the adapters' scale, times rank (lora)")
-    epochs: float = Field(default=2.0, gt=0, le=1000, description="how often each row is seen")
+    upper_layers: float = Field(
+        default=0.5, gt=0, le=1, description="the share of layers that learn, from the top; the lower ones stay"
+    )
+    target_replication: float = Field(
+        default=1.0, ge=0, le=100, description="the weight of saying the answer at every token of the text, too"
+    )
+    quantization_aware: float = Field(
+        default=0.0, ge=0, le=1, description="the share of steps, the last ones, under the shipped precision's rounding"
+    )
+    epochs: float = Field(default=1.0, gt=0, le=1000, description="how often each row is seen")
     learning_rate: float = Field(default=1.5e-3, gt=0, lt=1, description="the learning rate at its height")
-    batch_size: int = Field(default=16, ge=1, le=4096, description="the number of examples a step")
+    batch_size: int = Field(default=8, ge=1, le=4096, description="the number of examples a step")
     noise: float = Field(
         default=0.1, ge=0, lt=1, description="the share of words dropped, others in every epoch after 1"
     )
@@ -31,7 +40,7 @@ class TrainConfig(Section):
     max_tokens: int = Field(default=1024, ge=64, le=65536, description="the length of a packed sequence, in tokens")
 
 
-_STUDENT = TrainConfig(method="full", epochs=4, learning_rate=1e-3, batch_size=64)
+_STUDENT = TrainConfig(method="full", epochs=2, learning_rate=8e-4, quantization_aware=0.5)
 
 
 def _false_is_none(value: Any) -> Any:
@@ -58,8 +67,9 @@ class StudentConfig(Section):
 
     from_: Literal["teacher"] | None = Field(default=None, alias="from", description="teacher: cut from the teacher")
     model: str | None = Field(default=None, min_length=1, description="a ready small model: hf:owner/name …")
-    layers: int | None = Field(
-        default=None, ge=1, le=1000, description="the number of layers kept, evenly spread; all if absent"
+    layers: int | None = Field(default=None, ge=1, le=1000, description="the number of layers kept; all if absent")
+    keep: Literal["lower", "spread"] = Field(
+        default="lower", description="which layers: lower (the first ones and the last), or spread (evenly)"
     )
     prompt: Literal["short", "full"] = Field(default="short", description="short (without the instruction), or full")
     train: Annotated[TrainConfig, over(_STUDENT)] = Field(default=_STUDENT, description="how it learns")
@@ -90,12 +100,20 @@ class CacheConfig(Section):
 
     main: ClassVar[str] = "top_k"
 
-    top_k: int = Field(default=64, ge=1, le=4096, description="the number of likeliest tokens kept")
+    top_k: int = Field(default=64, ge=1, le=4096, description="the number of likeliest tokens kept (match: tokens)")
 
 
 class DistillationConfig(Section):
     """How the student learns from the teacher."""
 
+    match: Literal["labels", "tokens"] = Field(
+        default="labels", description="labels (probabilities of a closed set's labels), or tokens (of likely tokens)"
+    )
+    classical: Literal["auto"] | Annotated[float, Field(ge=0, le=10)] = Field(
+        default="auto",
+        description="how much the classical baseline's opinion counts beside the teacher's (match: labels); auto: what "
+        "makes the validation rows likeliest; 0: not at all",
+    )
     loss: LossWeights = LossWeights(forward_kl=0.9, cross_entropy=0.1)
-    temperature: float = Field(default=2.0, gt=0, le=100, description="what softens both models' distributions")
+    temperature: float = Field(default=1.0, gt=0, le=100, description="what softens both models' distributions")
     cache: CacheConfig = CacheConfig()

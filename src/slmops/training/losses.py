@@ -19,7 +19,7 @@ class Taught:
     other tokens is exactly what is missing to one. `trusted` says where the answer itself may be learned, too."""
 
     ids: Tensor  # (target, k)
-    logprobs: Tensor  # (target, k)
+    logprobs: Tensor  # (target, k), −inf where there are fewer than k
     trusted: Tensor  # (target,) 0 or 1
     temperature: float
 
@@ -46,10 +46,10 @@ def forward_kl(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Ten
         raise ValueError("forward_kl needs a teacher")
     student = torch.log_softmax(logits / taught.temperature, dim=-1).gather(1, taught.ids)
     teacher = taught.logprobs.float()
-    kept = teacher.exp()
+    known, kept = teacher > -torch.inf, teacher.exp()
     tail = (1 - kept.sum(1)).clamp(min=1e-6)
-    student_tail = (1 - student.exp().sum(1)).clamp(min=1e-6)
-    divergence = (kept * (teacher - student)).sum(1) + tail * (tail.log() - student_tail.log())
+    student_tail = (1 - (student.exp() * known).sum(1)).clamp(min=1e-6)
+    divergence = (kept * (teacher.masked_fill(~known, 0) - student)).sum(1) + tail * (tail.log() - student_tail.log())
     return divergence * taught.temperature**2
 
 

@@ -1,4 +1,4 @@
-"""What of a model learns: low-rank adapters, or all but the embeddings. Changes a model in place; trains nothing."""
+"""What of a model learns: low-rank adapters, or all weights, of its upper layers. Trains nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import need
+from slmops.models.forward import decoder_layers
 from slmops.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -13,20 +14,26 @@ if TYPE_CHECKING:
 
 
 def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
-    """The model with only what `config.method` trains set to learn. With LoRA the layers are wrapped in place (Hu et
-    al. 2021, arXiv 2106.09685) on every linear layer but the output head."""
+    """The model with only what `config.method` trains in its upper layers set to learn. With LoRA their linear layers
+    are wrapped in place (Hu et al. 2021, arXiv 2106.09685). Lower layers that stay as they are need no backward pass,
+    and keep what the model knew (Lee et al. 2019, arXiv 1911.03090)."""
     torch = need("torch", "train")
     torch.manual_seed(seed)
+    layers = decoder_layers(model)
+    lower = len(layers) - max(1, round(config.upper_layers * len(layers)))
     if config.method == "lora":
         peft = need("peft", "train")
+        names = {module: name for name, module in model.named_modules()}
+        learning = [names[part] for part in layers[lower:].modules() if isinstance(part, torch.nn.Linear)]
         adapter = peft.LoraConfig(
-            r=config.rank, lora_alpha=config.alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
+            r=config.rank, lora_alpha=config.alpha, target_modules=learning, lora_dropout=0.0, task_type="CAUSAL_LM"
         )
         with warnings.catch_warnings():  # peft 0.21 asks transformers 5 by a name that is going away
             warnings.simplefilter("ignore", FutureWarning)
             wrapped: nn.Module = peft.get_peft_model(model, adapter)
         return wrapped.get_base_model()
     model.requires_grad_(True)
+    layers[:lower].requires_grad_(False)
     for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
         embedding.requires_grad_(False)  # few rows tell little about 49,000 tokens, and they are half of the weights
     return model

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from slmops.core.errors import need
 from slmops.core.files import write_whole
-from slmops.models.forward import NumberFormat, autocast, target_logits
+from slmops.models.forward import target_logits
 from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.training.losses import Taught
 
@@ -29,7 +29,6 @@ def cache_targets(
     top_k: int,
     temperature: float,
     max_tokens: int,
-    number_format: NumberFormat,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Writes what the teacher says at each target of `examples`; `trusted` rows' answers may be learned themselves."""
@@ -45,7 +44,7 @@ def cache_targets(
     logprobs = torch.zeros(total, top_k, dtype=torch.float16)
     done = 0
     for batch in pack(ordered, max_tokens):
-        with torch.inference_mode(), autocast(number_format):
+        with torch.inference_mode():
             distribution = torch.log_softmax(target_logits(teacher, batch) / temperature, dim=-1)
         top = distribution.topk(top_k, dim=-1)
         names = [batch.rows[row] for row in batch.target_row.tolist()]

@@ -18,15 +18,18 @@ import numpy as np
 
 from slmops.core.errors import SlmopsError, need
 from slmops.core.files import write_whole
-from slmops.models.forward import NumberFormat, autocast, target_logits
+from slmops.models.forward import NumberFormat, head_logits, last_states, target_logits
 from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.models.tokenizer import Ids
+from slmops.training.computing import Computing, Rounding
 from slmops.training.config import TrainConfig
 from slmops.training.losses import Taught, TokenLoss
+from slmops.training.replication import replicated_loss
 
 if TYPE_CHECKING:
     from torch import nn
 
-_LOOKS = 4  # how often the validation rows are looked at
+_LOOKS = 3  # how often the validation rows are looked at
 
 Teach = Callable[[Batch], Taught]
 
@@ -47,6 +50,8 @@ def train(
     loss: TokenLoss,
     *,
     teach: Teach | None = None,
+    begins: Ids = (),
+    rounding: Rounding | None = None,
     validation: Sequence[Example] = (),
     validation_loss: TokenLoss | None = None,
     seed: int,
@@ -57,25 +62,30 @@ def train(
 ) -> list[Point]:
     """Trains in place; returns the curve. Started again over the same scratch folder, it goes on where it was.
 
+    `begins` are the tokens that can begin an answer, where they are few: then the target is replicated. `rounding` is
+    what the shipped format will do to a weight: it is done during the last steps, so that the model learns to bear it.
+
     Raises:
         SlmopsError: the loss is not a number; names the step and its rows.
     """
     torch = need("torch", "train")
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    computing = Computing(model, number_format, rounding)
     optimizer = torch.optim.AdamW(
-        trainable, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+        computing.learning, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
     )
     steps_per_epoch = math.ceil(len(examples) / config.batch_size)
     steps = max(1, round(steps_per_epoch * config.epochs))
     checkpoint = _Checkpoint(scratch / "checkpoint", model, optimizer)
     start, curve, running = checkpoint.load()
+    unrounded = round(steps * (1 - config.quantization_aware)) if rounding else steps
+    computing.give_weights(rounded=start >= unrounded)
     looks = {round(steps * share / _LOOKS) for share in range(1, _LOOKS + 1)}
     saved_at = time.monotonic()
     for step in range(start, steps):
         rows = _rows_of_step(len(examples), config.batch_size, seed, step)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step, steps, config)
-        value = _step(model, [examples[row] for row in rows], config, loss, teach, number_format)
+        value = _step(computing, [examples[row] for row in rows], config, loss, teach, begins)
         if not math.isfinite(value):
             named = ", ".join(examples[row].row for row in rows[:8])
             raise SlmopsError(
@@ -83,15 +93,16 @@ def train(
                 where="training",
                 remedy="lower learning_rate, or look at these rows",
             )
-        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
+        torch.nn.utils.clip_grad_norm_(computing.learning, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        computing.give_weights(rounded=step + 1 >= unrounded)
         running = [running[0] + value, running[1] + 1]
         look = (step + 1) in looks
         if look or running[1] == max(1, steps // 40):
             held_out = None
             if look and validation and validation_loss:
-                held_out = mean_loss(model, validation, config, validation_loss, number_format)
+                held_out = mean_loss(computing.model, validation, config, validation_loss)
             curve.append(Point(step + 1, running[0] / running[1], held_out))
             running = [0.0, 0]
         report(step + 1, steps, value)
@@ -101,39 +112,39 @@ def train(
     return curve
 
 
-def mean_loss(
-    model: nn.Module, examples: Sequence[Example], config: TrainConfig, loss: TokenLoss, number_format: NumberFormat
-) -> float:
+def mean_loss(model: nn.Module, examples: Sequence[Example], config: TrainConfig, loss: TokenLoss) -> float:
     """Mean loss a target token, without learning."""
     import torch
 
     total, count = 0.0, 0
     with torch.inference_mode():
         for batch in pack(by_length(examples), config.max_tokens):
-            with autocast(number_format):
-                logits = target_logits(model, batch)
+            logits = target_logits(model, batch)
             total += float(loss(logits, batch.target_ids, None).sum())
             count += len(batch.target_ids)
     return total / max(1, count)
 
 
 def _step(
-    model: nn.Module,
+    computing: Computing,
     examples: Sequence[Example],
     config: TrainConfig,
     loss: TokenLoss,
     teach: Teach | None,
-    number_format: NumberFormat,
+    begins: Ids,
 ) -> float:
-    """Accumulates the gradient of the mean loss a target token over all examples of the step."""
+    """Accumulates the gradient of the mean loss a target token over all examples of the step, in fp32."""
     targets = sum(sum(example.learn) for example in examples)
-    total = 0.0
+    model, total = computing.model, 0.0
     model.train()
     for batch in pack(by_length(examples), config.max_tokens):
-        with autocast(number_format):
-            logits = target_logits(model, batch)
-        value = loss(logits, batch.target_ids, teach(batch) if teach else None).sum() / targets
+        states, taught = last_states(model, batch), teach(batch) if teach else None
+        value = loss(head_logits(model, states[batch.target_at]), batch.target_ids, taught).sum()
+        if begins and config.target_replication:
+            value = value + config.target_replication * replicated_loss(model, states, batch, begins, taught)
+        value = value / targets
         value.backward()
+        computing.take_gradients()
         total += float(value.detach())
     model.eval()
     return total
