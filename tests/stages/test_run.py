@@ -13,6 +13,7 @@ from slmops.data.records import read_records
 from slmops.runtimes.local import LocalModel
 from slmops.stages.evidence import read_answers
 from slmops.stages.project import Project
+from slmops.stages.report import summarize
 from slmops.stages.run import Outcome, choices, figures_of, open_store, plan, run
 from slmops.tasks.types import Labels, Message
 from tests.stages.tiny_project import LABELS, read_rows, write_config, write_project, write_rows
@@ -73,6 +74,24 @@ def test_rejected_labels_carry_their_reason_and_are_not_learned_from(finished: P
     learned = json.loads((store.open("tiny/targets@latest") / "targets.json").read_text())["rows"]
     assert {record.id for record in accepted} <= set(learned)
     assert not {record.id for record in rejected} & set(learned)
+
+
+def test_the_student_hears_a_second_opinion_and_the_report_says_whose(finished: Project) -> None:
+    targets = open_store(finished).manifest("tiny/targets@latest")
+    figures = {(one.name, one.subject): one.value.value for one in targets.measurements}
+    opinions = summarize(finished).data.opinions
+
+    assert set(opinions) == {"teacher", "classical", "together"}
+    assert figures["validation_surprise", "together"] <= figures["validation_surprise", "teacher"]
+    assert all(0 <= accuracy.low <= accuracy.value <= accuracy.high <= 1 for accuracy in opinions.values() if accuracy)
+
+
+def test_a_student_can_match_its_teachers_tokens_instead(copied: Path) -> None:
+    project = _project(copied, evaluation=None, distillation="{match: tokens, cache: {top_k: 8}}", deployment=None)
+    assert {"targets", "student"} <= set(_ran(run(project)))
+    targets = open_store(project).manifest("tiny/targets@latest")
+    assert set(targets.parents) == {"dataset", "teacher", "labels"}
+    assert figures_of(open_store(project).manifest("tiny/evidence@latest"))["student", "accuracy", ""].value > 0.5
 
 
 def test_the_int4_student_answers_only_with_labels(finished: Project) -> None:

@@ -24,6 +24,7 @@ from slmops.evaluation.figures import (
 from slmops.evaluation.mistakes import list_mistakes, show_confusion
 from slmops.evaluation.plots import TEACHER, plot_curve
 from slmops.evaluation.side_by_side import (
+    figure_cell,
     show_comparisons,
     show_foundry_local,
     show_plots,
@@ -31,7 +32,7 @@ from slmops.evaluation.side_by_side import (
     show_subjects,
     tick,
 )
-from slmops.evaluation.summary import Gate, Step, Summary
+from slmops.evaluation.summary import Data, Gate, Step, Summary
 
 _CLASSICAL = "classical"
 
@@ -142,9 +143,18 @@ def _show_asked(summary: Summary) -> Html:
     return join(
         element("p", f"Task: {summary.task}. ", labels),
         table(["messages", ""], told, caption="Data", class_="counts"),
+        _show_opinions(data),
         element("h3", "slmops.yaml"),
         element("pre", summary.config),
     )
+
+
+def _show_opinions(data: Data) -> Html | None:
+    """Whom the student learned from where nobody knew the label; on validation rows, which none of them learned."""
+    if not data.opinions:
+        return None
+    rows = [[name, figure_cell(accuracy, "share")] for name, accuracy in data.opinions.items()]
+    return table(["learned from", "accuracy"], rows, caption=f"Opinions, on {data.validation:,} validation messages")
 
 
 def _show_curves(summary: Summary) -> Html:

@@ -51,7 +51,8 @@ class Made(_Part):
 
 
 class Data(_Part):
-    """Rows of each kind; `rejected` counts the teacher's answers that were not used, by reason."""
+    """Rows of each kind; `rejected` counts the teacher's answers that were not used, by reason. `opinions` are the
+    accuracies on the validation rows of those that the student learned from: teacher, classical, both together."""
 
     train: int
     validation: int
@@ -59,6 +60,7 @@ class Data(_Part):
     unlabelled: int = 0
     labelled_by_teacher: int = 0
     rejected: dict[str, int] = {}
+    opinions: dict[str, Measured] = {}
 
 
 class Subject(_Part):

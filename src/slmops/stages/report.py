@@ -105,7 +105,13 @@ def _describe_data(planned: dict[str, Planned]) -> parts.Data:
         unlabelled=rows["unlabelled"],
         labelled_by_teacher=labels.get("accepted", 0),
         rejected=rejected,
+        opinions=_opinions(planned["targets"].made) if "targets" in planned else {},
     )
+
+
+def _opinions(targets: Manifest | None) -> dict[str, Interval]:
+    measured = targets.measurements if targets else ()
+    return {one.subject: one.value for one in measured if one.name == "validation_accuracy"}
 
 
 def _describe_subject(project: Project, name: str, evidence: Manifest, store: Store, task: Task) -> parts.Subject:

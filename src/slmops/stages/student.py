@@ -27,9 +27,9 @@ def student_stage(project: Project) -> Stage:
     section: dict[str, Any] = {
         "train": project.student.train.model_dump(),
         "prompt": project.student.prompt,
+        "rounding": shipped.block_size if shipped else None,
         "seed": project.seed,
     }
-    section["rounding"] = shipped.block_size if shipped else None
     if project.teacher:
         inputs["targets"] = "targets"
         section["loss"] = project.distillation.loss.model_dump()

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from slmops.core.errors import need
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.core.statistics import bootstrap
 from slmops.data.records import read_records, write_records
 from slmops.models.families import encode_answer, family_of
 from slmops.models.forward import load_causal_lm
@@ -41,7 +41,6 @@ def targets_stage(project: Project) -> Stage:
     section: dict[str, Any] = {
         "match": distillation.match,
         "temperature": distillation.temperature,
-        "seed": project.seed,
     }
     if distillation.match == "labels":
         section["classical"] = distillation.classical
@@ -104,30 +103,28 @@ def _match_labels(project: Project, work: Work, gold: Rows, answered: list[Recor
     asked = [*validation, *answered]
     teacher = np.array([[(record.answers[-1].label_probs or {})[label] for label in labels] for record in asked])
     work.progress(0.1, "asking the classical baseline")
-    other = task.baseline_probabilities([record for record, _ in gold], asked)
-    weight = project.distillation.classical if other is not None else 0.0
     held_out = slice(0, len(validation))
     truth = np.array([labels.index(str(record.gold)) for record in validation])
-    if other is None:
-        other = np.ones_like(teacher)
-    if weight == "auto":
-        weight = best_weight(teacher[held_out], other[held_out], truth)
-    mixed = mix(teacher, other, weight)
-    work.measure("classical_weight", "", weight)
-    for subject, said in (("teacher", teacher), ("classical", other), ("together", mixed)):
-        _measure(work, subject, said[held_out], truth)
-    said = mixed[len(validation) :]
+    opinions = {"teacher": teacher}
+    other = task.baseline_probabilities([record for record, _ in gold], asked)
+    if other is not None:
+        weight = project.distillation.classical
+        if weight == "auto":
+            weight = best_weight(teacher[held_out], other[held_out], truth)
+        opinions |= {"classical": other, "together": mix(teacher, other, weight)}
+        work.measure("classical_weight", "", weight)
+    for subject, said in opinions.items():
+        right = (said[held_out].argmax(1) == truth)[:, None]
+        share = bootstrap(right, lambda sums: sums[..., 0] / len(truth), seed=work.seed)
+        work.measure("validation_accuracy", "share", share, subject=subject)
+        work.measure("validation_surprise", "nats", surprise(said[held_out], truth), subject=subject)
+    said = opinions.get("together", teacher)[len(validation) :]
     rows = [*gold, *((record, labels[best]) for record, best in zip(answered, said.argmax(1), strict=True))]
     sure = np.eye(len(labels))[[labels.index(answer) for _, answer in gold]]
     names = [record.id for record, _ in rows]
     probabilities = np.concatenate([sure, said])
     write_label_targets(work.out, labels, names, probabilities, trusted, project.distillation.temperature)
     return rows
-
-
-def _measure(work: Work, subject: str, said: NDArray[np.float64], truth: NDArray[np.int64]) -> None:
-    work.measure("validation_accuracy", "share", float((said.argmax(1) == truth).mean()), subject=subject)
-    work.measure("validation_surprise", "nats", surprise(said, truth), subject=subject)
 
 
 def _match_tokens(project: Project, work: Work, rows: Rows, trusted: set[str]) -> None:
