@@ -25,7 +25,7 @@ class Level:
 
     query_at: Tensor  # (segment, query), 0 where padded
     key_at: Tensor  # (segment, key)
-    real: Tensor  # (segment, query) False where padded
+    real_at: Tensor  # (real,) flat (segment · query) indices of what is no padding
     distance: Tensor  # (segment, 1, query, key) how far back a key stands; negative where it may not be seen
 
     def mask(self, window: int | None) -> Tensor:
@@ -65,7 +65,7 @@ def lay_out(batch: Batch) -> Layout:
         distance = positions[query_at][:, :, None] - positions[key_at][:, None, :]
         distance[~exists[:, None, :].expand_as(distance)] = -1
         distance[:, :, 0] = distance[:, :, 0].masked_fill(~real, 0)  # padding sees one key, so that no row is empty
-        levels.append(Level(query_at, key_at, real, distance[:, None]))
+        levels.append(Level(query_at, key_at, real.flatten().nonzero().flatten(), distance[:, None]))
         order += [flat for own in owns for flat in own]
     found_at = torch.full((batch.ids.numel(),), len(order), dtype=torch.long)  # padding finds the zeros at the end
     found_at[torch.tensor(order)] = torch.arange(len(order))
@@ -112,9 +112,10 @@ def _attend(
         hidden = ~level.mask(sliding_window)[:, :, None]
         weights = scores.float().masked_fill(hidden, -torch.inf).softmax(-1).to(scores.dtype)
         attended = (weights @ seen_values).flatten(1, 2).transpose(1, 2)  # (segment, query, head, width)
-        parts.append(attended[level.real])
+        parts.append(attended.flatten(0, 1).index_select(0, level.real_at))
     parts.append(queries.new_zeros(1, heads, width))
-    return torch.cat(parts)[layout.found_at].reshape(sequences, time, heads, width), None
+    found = torch.cat(parts).index_select(0, layout.found_at)
+    return found.reshape(sequences, time, heads, width), None
 
 
 def _rows(values: Tensor, at: Tensor) -> Tensor:

@@ -36,7 +36,12 @@ def forward_minutes(project: Project, part: str) -> float:
 
 
 def _speed(project: Project) -> float:
-    return _USED * _DEFAULT_GFLOPS
+    """GFLOP/s that training and scoring reach, by the probe where the project has its choices."""
+    choices = project.state / "choices.json"
+    if not choices.is_file():
+        return _USED * _DEFAULT_GFLOPS
+    found = read_json(choices)
+    return float(_USED * found["gflops"][found["number_format"]])
 
 
 def _bytes(project: Project, part: str) -> float:

@@ -34,9 +34,9 @@ def plan(
     project: Project, *, first: str | None = None, only: str | None = None, until: str | None = None
 ) -> list[Planned]:
     """What `run` would do; fetches and makes nothing but the choices probed from the machine."""
-    stages = assemble(project)
+    frozen = choices(project)  # first, since estimates are by the speed that was probed
     return pipeline.plan(
-        stages, open_store(project), project.name, choices(project), first=first, only=only, until=until
+        assemble(project), open_store(project), project.name, frozen, first=first, only=only, until=until
     )
 
 

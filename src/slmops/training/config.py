@@ -40,7 +40,7 @@ class TrainConfig(Section):
     max_tokens: int = Field(default=1024, ge=64, le=65536, description="the length of a packed sequence, in tokens")
 
 
-_STUDENT = TrainConfig(method="full", epochs=2, learning_rate=8e-4, quantization_aware=0.5)
+_STUDENT = TrainConfig(method="full", epochs=3, learning_rate=8e-4, quantization_aware=0.5)
 
 
 def _false_is_none(value: Any) -> Any:
