@@ -181,6 +181,17 @@ def test_a_gate_needs_something_to_compare_with(tmp_path: Path) -> None:
     assert problem.startswith("4 · gates.max_latency_ratio: there is no teacher — ")
 
 
+def test_what_would_be_ignored_in_silence_is_refused(tmp_path: Path) -> None:
+    aware = BASE.replace("teacher: t", "teacher: {model: t, train: {quantization_aware: 0.5}}")
+    (problem,) = problems(tmp_path, aware)
+    assert problem.startswith(
+        "3 · teacher.train.quantization_aware: the teacher does not ship — set it for the student"
+    )
+    tokens = BASE.replace("{from: teacher}", "hf:owner/name") + "distillation: {match: tokens}"
+    (problem,) = problems(tmp_path, tokens)
+    assert problem.startswith("5 · distillation.match: a ready model's tokens may be others than the teacher's — write")
+
+
 def test_gates_reach_the_room_that_judges_them(tmp_path: Path) -> None:
     gates = load(tmp_path, BASE + "gates: {keep_accuracy: 0.97, max_latency_ms: {at_most: 9, bound: high}}").gates
     keep, most = parse_gates(gates.asked())

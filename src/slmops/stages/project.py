@@ -50,6 +50,11 @@ class Project(Config):
     def conflicts(self) -> Iterator[tuple[str, str, str]]:
         if self.student.from_ and not self.teacher:
             yield "student.from", "there is no teacher", "add teacher: …, or give the student a model"
+        if self.teacher and self.teacher.train and self.teacher.train.quantization_aware:
+            yield "teacher.train.quantization_aware", "the teacher does not ship", "set it for the student"
+        if self.student.model and self.distillation.match == "tokens":
+            why = "a ready model's tokens may be others than the teacher's"
+            yield "distillation.match", why, "write match: labels, or cut the student from the teacher"
         yield from self._name_conflicts()
         if self.deployment and not self.optimization:
             yield "deployment", "there is no optimization to deploy", "write optimization: int4"

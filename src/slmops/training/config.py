@@ -26,7 +26,10 @@ class TrainConfig(Section):
         default=1.0, ge=0, le=100, description="the weight of saying the answer at every token of the text, too"
     )
     quantization_aware: float = Field(
-        default=0.0, ge=0, le=1, description="the share of steps, the last ones, under the shipped precision's rounding"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="the share of steps, the last ones, in which a student computes as the symmetric int4 that ships",
     )
     epochs: float = Field(default=1.0, gt=0, le=1000, description="how often each row is seen")
     learning_rate: float = Field(default=1.5e-3, gt=0, lt=1, description="the learning rate at its height")
