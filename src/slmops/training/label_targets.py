@@ -19,6 +19,7 @@ from slmops.core.files import write_whole
 from slmops.models.packing import Batch, Example
 from slmops.models.tokenizer import Ids
 from slmops.training.losses import Taught
+from slmops.training.targets import find_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,10 +57,7 @@ def teach_labels(folder: Path, examples: Sequence[Example], answers: Mapping[str
     index = json.loads((folder / "targets.json").read_text())
     probabilities = safetensors.load_file(folder / "targets.safetensors")["probabilities"]
     probabilities = probabilities.clamp(min=_FLOOR) ** (1 / index["temperature"])
-    rows = {example.row: index["rows"].get(example.row.partition("#")[0]) for example in examples}
-    missing = [row for row, found in rows.items() if found is None]
-    if missing:
-        raise ValueError(f"rows without targets: {missing[:5]}")
+    rows = find_rows(index["rows"], examples)
     begins = {example.row: example.learn.index(True) for example in examples}
     written = {example.row: _answer(example) for example in examples}
     branches = _branches([answers[label] for label in index["labels"]])

@@ -6,9 +6,9 @@ In come a teacher, examples and a temperature; out go top-k ids and log-probabil
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmops.core.errors import need
 from slmops.core.files import write_whole
@@ -75,10 +75,7 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
     torch, safetensors = need("torch", "train"), need("safetensors.torch", "train")
     tensors = safetensors.load_file(folder / "targets.safetensors")
     index = json.loads((folder / "targets.json").read_text())
-    rows = {example.row: index["rows"].get(example.row.partition("#")[0]) for example in examples}
-    missing = [row for row, found in rows.items() if found is None]
-    if missing:
-        raise ValueError(f"rows without cached targets: {missing[:5]}")
+    rows = find_rows(index["rows"], examples)
     order = {example.row: {at: i for i, at in enumerate(_learned(example))} for example in examples}
 
     def teach(batch: Batch) -> Taught:
@@ -93,6 +90,19 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
         return Taught(tensors["ids"][at].long(), tensors["logprobs"][at].float(), trusted, index["temperature"])
 
     return teach
+
+
+def find_rows(kept: Mapping[str, Any], examples: Sequence[Example]) -> dict[str, Any]:
+    """What is kept for the row of each example; for a noisy copy `row#2`, that of `row`.
+
+    Raises:
+        ValueError: nothing is kept for a row.
+    """
+    rows = {example.row: kept.get(example.row.partition("#")[0]) for example in examples}
+    missing = [row for row, found in rows.items() if found is None]
+    if missing:
+        raise ValueError(f"rows without cached targets: {missing[:5]}")
+    return rows
 
 
 def _learned(example: Example) -> list[int]:
