@@ -7,7 +7,7 @@ transformers' attention interface and a Batch; knows no model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slmops.core.errors import ModelError, need
@@ -26,11 +26,19 @@ class Level:
     query_at: Tensor  # (segment, query), 0 where padded
     key_at: Tensor  # (segment, key)
     real_at: Tensor  # (real,) flat (segment · query) indices of what is no padding
-    distance: Tensor  # (segment, 1, query, key) how far back a key stands; negative where it may not be seen
+    distance: Tensor  # (segment, query, key) how far back a key stands; negative where it may not be seen
+    masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)  # those made so far: all layers share them
 
-    def mask(self, window: int | None) -> Tensor:
-        seen = self.distance >= 0
-        return seen & (self.distance < window) if window else seen
+    def mask(self, window: int | None, key_heads: int, groups: int, like: Tensor) -> Tensor:
+        """(segment · key head, query · group, key) what is added to scores: −inf where a key may not be seen."""
+        kind = (window, key_heads, groups, like.dtype)
+        if kind not in self.masks:
+            hidden = self.distance < 0
+            if window:
+                hidden |= self.distance >= window
+            added = like.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+            self.masks[kind] = added.repeat_interleave(groups, 1).repeat_interleave(key_heads, 0)
+        return self.masks[kind]
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def lay_out(batch: Batch) -> Layout:
         distance = positions[query_at][:, :, None] - positions[key_at][:, None, :]
         distance[~exists[:, None, :].expand_as(distance)] = -1
         distance[:, :, 0] = distance[:, :, 0].masked_fill(~real, 0)  # padding sees one key, so that no row is empty
-        levels.append(Level(query_at, key_at, real.flatten().nonzero().flatten(), distance[:, None]))
+        levels.append(Level(query_at, key_at, real.flatten().nonzero().flatten(), distance))
         order += [flat for own in owns for flat in own]
     found_at = torch.full((batch.ids.numel(),), len(order), dtype=torch.long)  # padding finds the zeros at the end
     found_at[torch.tensor(order)] = torch.arange(len(order))
@@ -102,25 +110,28 @@ def _attend(
     if others.get("softcap") is not None:
         raise ModelError("packed attention has no soft cap", remedy="use a model without attention soft-capping")
     sequences, heads, time, width = query.shape
-    groups = heads // key.shape[1]
-    queries, keys, values = (part.transpose(1, 2).reshape(sequences * time, -1, width) for part in (query, key, value))
+    key_heads = key.shape[1]
+    queries, keys, values = (part.transpose(1, 2).reshape(sequences * time, -1) for part in (query, key, value))
+    scale = width**-0.5 if scaling is None else scaling
     parts = []
     for level in layout.levels:
-        grouped = _rows(queries, level.query_at).transpose(1, 2).unflatten(1, (-1, groups))  # head → (key head, group)
-        seen_keys, seen_values = (_rows(part, level.key_at).transpose(1, 2)[:, :, None] for part in (keys, values))
-        scores = grouped @ seen_keys.transpose(-1, -2) * scaling  # (segment, key head, group, query, key)
-        hidden = ~level.mask(sliding_window)[:, :, None]
-        weights = scores.float().masked_fill(hidden, -torch.inf).softmax(-1).to(scores.dtype)
-        attended = (weights @ seen_values).flatten(1, 2).transpose(1, 2)  # (segment, query, head, width)
-        parts.append(attended.flatten(0, 1).index_select(0, level.real_at))
-    parts.append(queries.new_zeros(1, heads, width))
+        asked = _gather(queries, level.query_at, key_heads).unflatten(2, (-1, width)).flatten(1, 2)
+        seen_keys, seen_values = (_gather(part, level.key_at, key_heads) for part in (keys, values))
+        mask = level.mask(sliding_window, key_heads, heads // key_heads, queries)
+        weights = torch.baddbmm(mask, asked, seen_keys.transpose(1, 2), alpha=scale).softmax(-1)
+        attended = (weights @ seen_values).unflatten(0, (-1, key_heads)).unflatten(2, (level.query_at.shape[1], -1))
+        parts.append(attended.transpose(1, 2).reshape(-1, heads * width).index_select(0, level.real_at))
+    parts.append(queries.new_zeros(1, heads * width))
     found = torch.cat(parts).index_select(0, layout.found_at)
     return found.reshape(sequences, time, heads, width), None
 
 
-def _rows(values: Tensor, at: Tensor) -> Tensor:
-    """values[at], with a gradient that is summed row-wise: several times faster than indexing's own on the CPU."""
-    return values.index_select(0, at.flatten()).unflatten(0, at.shape)
+def _gather(values: Tensor, at: Tensor, key_heads: int) -> Tensor:
+    """(token, width of all heads) at (segment, position) → (segment · key head, position, its heads' width).
+
+    Row by row: its gradient is several times faster than indexing's own on the CPU."""
+    rows = values.index_select(0, at.flatten()).unflatten(0, at.shape)
+    return rows.unflatten(2, (key_heads, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def _padded(rows: tuple[list[int], ...]) -> tuple[Tensor, Tensor]:
