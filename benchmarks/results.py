@@ -1,7 +1,8 @@
 """Rows of a benchmark: asked for, measured one after another, kept in benchmarks/results/NAME.json, shown as a table.
 
 In come groups of rows with the function that measures them; out goes the file, written whole after every row, so that
-a killed benchmark goes on where it was. Knows nothing of what is measured.
+a killed benchmark goes on where it was. A row stays until it is measured anew, with the commit it was measured at.
+Knows nothing of what is measured.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +37,8 @@ Bound = Literal["at least", "at most", "under", "above", "exactly"]
 @dataclass(frozen=True)
 class Row:
     """What was measured. `ratio` is ours / peer; `low` and `high` bound what the target speaks of: the ratio, or `ours`
-    where it names an amount. `target` is the issue's own words, None where it only asks to report."""
+    where it names an amount. `target` is the issue's own words, None where it only asks to report; `commit` and `date`
+    say what was measured, and when."""
 
     id: str
     what: str
@@ -49,6 +51,8 @@ class Row:
     n: int
     target: str | None
     holds: bool | None
+    commit: str = ""
+    date: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,30 +126,28 @@ def to_row(asked: Asked, found: Measured | None, failure: str = "") -> Row:
 
 
 class Results:
-    """The rows in `path`, started anew where they were measured at another commit."""
+    """The rows in `path`, of this commit and of those before."""
 
     def __init__(self, path: Path, commit: str, command: str) -> None:
         self._path, self._commit, self._command = path, commit, command
-        self.rows: dict[str, Row] = {}
-        if path.is_file():
-            kept = json.loads(path.read_text())
-            if kept["commit"] == commit:
-                self.rows = {row["id"]: Row(**row) for row in kept["rows"]}
+        kept = json.loads(path.read_text())["rows"] if path.is_file() else []
+        self.rows: dict[str, Row] = {row["id"]: Row(**row) for row in kept}
 
     def has(self, id: str) -> bool:
-        """Whether the row was measured; a failed attempt does not count."""
-        return id in self.rows and self.rows[id].ours is not None
+        """Whether the row was measured at this commit; a failed attempt does not count."""
+        return id in self.rows and self.rows[id].commit == self._commit and self.rows[id].ours is not None
 
     def add(self, row: Row, order: Sequence[str]) -> None:
         """Keeps the row; rows stand in `order`, whenever they were measured."""
-        self.rows[row.id] = row
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.rows[row.id] = replace(row, commit=self._commit, date=now)
         known = [self.rows[id] for id in order if id in self.rows]
         content: dict[str, Any] = {
             "commit": self._commit,
             "machine": describe_machine(),
             "versions": describe_versions(),
             "command": self._command,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "date": now,
             "rows": [asdict(row) for row in known],
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,8 +212,9 @@ def print_rows(rows: Iterable[Row], title: str | None = None) -> None:
     for row in rows:
         interval = "" if row.low is None or row.low == row.high else f"{_write(row.low)} … {_write(row.high)}"
         holds = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[row.holds]
+        id = f"{row.id} [dim]at {row.commit[:7]}[/]" if row.commit else row.id
         figures = (_figure(row), _write(row.peer), _write(row.ratio), interval, str(row.n), holds)
-        table.add_row(escape(row.id), escape(row.what), row.target or "", *figures)
+        table.add_row(id, escape(row.what), row.target or "", *figures)
     Console(width=max(Console().width, _TABLE_WIDTH)).print(table)
 
 

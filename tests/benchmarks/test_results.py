@@ -53,6 +53,8 @@ def test_a_row_says_what_the_contract_asks(folder: Path) -> None:
         "n": 3,
         "target": "≥ 6 ×",
         "holds": True,
+        "commit": kept["commit"],
+        "date": kept["date"],
     }
     assert kept["rows"][1]["target"] is None and kept["rows"][1]["holds"] is None
 
@@ -82,11 +84,16 @@ def test_a_row_that_fails_is_there_and_does_not_hold_and_is_tried_again(folder: 
     assert json.loads((folder / "some.json").read_text())["rows"][1]["ours"] == 35.0
 
 
-def test_another_commit_starts_anew(tmp_path: Path) -> None:
+def test_rows_of_another_commit_stay_until_they_are_measured_anew(tmp_path: Path) -> None:
     path = tmp_path / "some.json"
-    Results(path, "one", "python").add(to_row(SMALL, of_one(35.0)), ["small"])
+    Results(path, "one", "python").add(to_row(SMALL, of_one(35.0)), ["fast", "small"])
     assert Results(path, "one", "python").has("small")
     assert not Results(path, "two", "python").has("small")
+    Results(path, "two", "python").add(to_row(FAST, of_one(7.0)), ["fast", "small"])
+    assert [(row["id"], row["commit"]) for row in json.loads(path.read_text())["rows"]] == [
+        ("fast", "two"),
+        ("small", "one"),
+    ]
 
 
 def test_a_spoiled_row_does_not_hold_however_good_its_figure() -> None:
