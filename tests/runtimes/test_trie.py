@@ -57,6 +57,13 @@ def test_the_answer_written_has_the_probability_it_has_among_all(answers: list[I
     assert logprob == pytest.approx(trie.answer_logprobs(at_branches)[trie.answers.index(written)])
 
 
+@given(answers=answers, seed=st.integers(0, 2**32))
+def test_the_answer_read_from_the_distribution_is_the_one_that_is_written(answers: list[Ids], seed: int) -> None:
+    trie = TokenTrie(answers, END)
+    at_branches = {branch: random_logits(seed, (1, 2, 3, *branch)) for branch in trie.branches()}
+    assert trie.follow(trie.answer_logprobs(at_branches)) == written_by(trie, seed, Sampling())[0]
+
+
 @given(answers=answers)
 def test_every_answer_can_be_reached_and_is_complete_there(answers: list[Ids]) -> None:
     trie = TokenTrie(answers, END)

@@ -1,7 +1,8 @@
 """The one benchmark: every model in a fresh process, the same prompts and threads, taking turns in small blocks.
 
 In come subjects and rows, out go each subject's answers, times and memory. Taking turns means that whatever slows the
-machine slows all alike, so that ratios hold where seconds do not. Knows no gold answers.
+machine slows all alike, so that ratios hold where seconds do not. Where there are more rows than are needed to tell
+times, the rest is answered many at once, after times and memory were taken. Knows no gold answers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from slmops.models.folder import weight_files
 from slmops.tasks.types import Record
 
 _BLOCK = 10  # prompts a model answers before the next one's turn: enough for its weights to be back in the cache
+_MANY = 120  # prompts answered together
 _WARMUP = 3
 _FREE_TOKENS = 32
 
@@ -37,7 +39,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Answered:
-    """One row's answer and its times."""
+    """One row's answer and its times, asked alone."""
 
     id: str
     text: str
@@ -49,10 +51,11 @@ class Answered:
 
 @dataclass(frozen=True)
 class Benchmarked:
-    """What a subject did: answers in the rows' order, and what it took."""
+    """What a subject did: the text of each row's answer, and what it took; `timed` are the first rows."""
 
     name: str
-    answers: tuple[Answered, ...]
+    texts: tuple[str, ...]
+    timed: tuple[Answered, ...]
     token_ms: tuple[float, ...]
     load_s: float
     load_memory_mb: float
@@ -69,9 +72,10 @@ def benchmark(
     *,
     task: Mapping[str, Any],
     threads: int,
+    timed: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Benchmarked]:
-    """Lets all subjects answer all rows, in turns of ten.
+    """Lets all subjects answer all rows: the first `timed` ones (all, if None) alone and in turns of ten.
 
     Raises:
         ModelError: a subject's process ended; what it wrote last is told.
@@ -83,13 +87,19 @@ def benchmark(
         for worker in workers:  # one after another: loading times are not of two at once
             worker.load()
             worker.call({"ask": [_to_json(row) for row in warmup[:_WARMUP]]})
-        for start in range(0, len(rows), _BLOCK):
-            block = [_to_json(row) for row in rows[start : start + _BLOCK]]
+        alone, together = rows[:timed], rows[len(rows[:timed]) :]
+        for start in range(0, len(alone), _BLOCK):
+            block = [_to_json(row) for row in alone[start : start + _BLOCK]]
             for worker in workers:
                 worker.ask(block)
-            report(min(start + _BLOCK, len(rows)), len(rows))
+            report(min(start + _BLOCK, len(alone)), len(rows))
         for worker in workers:
-            worker.token_ms = worker.call({"write": _FREE_TOKENS})["token_ms"]
+            worker.measure()
+        for start in range(0, len(together), _MANY):
+            many = [_to_json(row) for row in together[start : start + _MANY]]
+            for worker in workers:
+                worker.ask_together(many)
+            report(len(alone) + min(start + _MANY, len(together)), len(rows))
         return [worker.finish() for worker in workers]
     finally:
         for worker in workers:
@@ -123,31 +133,42 @@ class _Worker:
             text=True,
             env=environment,
         )
-        self._answers: list[Answered] = []
-        self._cpu_s = self._wall_s = 0.0
+        self._texts: list[str] = []
+        self._timed: list[Answered] = []
+        self._cpu_s = self._wall_s = self._peak_memory_mb = 0.0
         self._loaded: dict[str, float] = {}
-        self.token_ms: list[float] = []
+        self._token_ms: list[float] = []
 
     def load(self) -> None:
         self._loaded = self.call({"load": self._spec})
 
     def ask(self, block: list[dict[str, Any]]) -> None:
         reply = self.call({"ask": block})
-        self._answers += [Answered(**answer) for answer in reply["answers"]]
+        self._timed += [Answered(**answer) for answer in reply["answers"]]
+        self._texts += [answer["text"] for answer in reply["answers"]]
         self._cpu_s += reply["cpu_s"]
         self._wall_s += reply["wall_s"]
 
+    def measure(self) -> None:
+        """What is measured of answering one by one, beside the times."""
+        self._token_ms = self.call({"write": _FREE_TOKENS})["token_ms"]
+        self._peak_memory_mb = self.call({"peak": True})["peak_memory_mb"]
+
+    def ask_together(self, rows: list[dict[str, Any]]) -> None:
+        self._texts += self.call({"ask_together": rows})["texts"]
+
     def finish(self) -> Benchmarked:
-        peak = self.call({"end": True})["peak_memory_mb"]
+        self.call({"end": True})
         folder = self._subject.folder
         return Benchmarked(
             self._subject.name,
-            tuple(self._answers),
-            tuple(self.token_ms),
+            tuple(self._texts),
+            tuple(self._timed),
+            tuple(self._token_ms),
             self._loaded["load_s"],
             self._loaded["load_memory_mb"],
-            peak,
-            100 * self._cpu_s / self._wall_s,
+            self._peak_memory_mb,
+            100 * self._cpu_s / self._wall_s if self._wall_s else 0.0,
             sum(path.stat().st_size for path in weight_files(folder)),
             sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         )

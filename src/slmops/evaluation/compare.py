@@ -55,8 +55,8 @@ def quality_figures(task: Task, predicted: Sequence[Json | None], gold: Sequence
 
 def cost_figures(done: Benchmarked, usd_per_hour: float, seed: int) -> Figures:
     """Times, memory, bytes, throughput and cost of a benchmarked model."""
-    latency = np.array([answer.latency_ms for answer in done.answers])
-    first = np.array([answer.ttft_ms for answer in done.answers])
+    latency = np.array([answer.latency_ms for answer in done.timed])
+    first = np.array([answer.ttft_ms for answer in done.timed])
     mean = bootstrap(np.c_[latency, np.ones(len(latency))], lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
     per_second = Interval(1e3 / mean.value, 1e3 / mean.high, 1e3 / mean.low, mean.level, mean.n)
     figures = {
@@ -92,7 +92,7 @@ def gains(
         )
         for metric in task.metrics
     }
-    before, after = ([answer.latency_ms for answer in done.answers] for done in (theirs, ours))
+    before, after = ([answer.latency_ms for answer in done.timed] for done in (theirs, ours))
     figures["latency_reduction"] = paired_latency_reduction(before, after, seed=seed)
     figures["latency_ratio"] = _remaining(figures["latency_reduction"])
     for name, mine, other in (

@@ -17,6 +17,11 @@ class BenchConfig(Section):
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="the threads of each model; as many as cores if absent"
     )
+    messages: int = Field(
+        default=100,
+        ge=2,
+        description="how many test messages are answered one by one and timed; others are answered many at once",
+    )
 
 
 class CostConfig(Section):

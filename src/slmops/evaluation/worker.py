@@ -1,8 +1,9 @@
 """Runs one model in a process of its own: loads it, answers prompts, tells times and memory.
 
 Reads a JSON line per command on stdin, writes a JSON line per reply on stdout:
-{"load": …} → seconds and memory; {"ask": […]} → answers with times; {"write": n} → time per free token; {"end": true}
-→ peak memory. Started by `benchmark`; knows nothing of other models, gold answers or statistics.
+{"load": …} → seconds and memory; {"ask": […]} → answers with times; {"write": n} → time per free token;
+{"peak": true} → peak memory; {"ask_together": […]} → texts only; {"end": true}. Started by `benchmark`; knows nothing
+of other models, gold answers or statistics.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from slmops.core.machine import peak_memory_mb
+from slmops.core.machine import keep_freed_memory, peak_memory_mb
 from slmops.runtimes.local import LocalModel
-from slmops.runtimes.types import Sampling
+from slmops.runtimes.types import Ids, Sampling
 from slmops.tasks import load_task
 from slmops.tasks.types import Message, Record, Source
+
+_SAMPLING = Sampling(max_tokens=32)
 
 
 class Session:
@@ -44,13 +48,10 @@ class Session:
         process, answers = psutil.Process(), []
         cpu_before, wall_before = sum(process.cpu_times()[:2]), time.perf_counter()
         for row in rows:
-            record = Record(row["id"], row["inputs"], None, Source("benchmark"))
             started = time.perf_counter()
             first_ms, reused = 0.0, 0
             ids: list[int] = []
-            for chunk in self._model.stream(
-                self._model.prompt(self._messages(record)), Sampling(max_tokens=32), self._trie
-            ):
+            for chunk in self._model.stream(self._prompt(row), _SAMPLING, self._trie):
                 if chunk.ids and not ids:
                     first_ms = (time.perf_counter() - started) * 1e3
                 ids += chunk.ids
@@ -61,6 +62,23 @@ class Session:
             answers.append(answer | {"tokens": len(ids), "reused_tokens": reused})
         wall = time.perf_counter() - wall_before
         return {"answers": answers, "cpu_s": sum(process.cpu_times()[:2]) - cpu_before, "wall_s": wall}
+
+    @keep_freed_memory()
+    def ask_together(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """The same answers without times; those of a closed set are read from the distribution over it."""
+        prompts = [self._prompt(row) for row in rows]
+        if self._trie:
+            logprobs = self._model.runtime.choose(prompts, self._trie)
+            ids = [self._trie.follow(row) for row in logprobs]
+        else:
+            ids = [
+                tuple(token for chunk in self._model.stream(prompt, _SAMPLING, None) for token in chunk.ids)
+                for prompt in prompts
+            ]
+        return {"texts": [self._model.tokenizer.decode(answer) for answer in ids]}
+
+    def _prompt(self, row: dict[str, Any]) -> Ids:
+        return self._model.prompt(self._messages(Record(row["id"], row["inputs"], None, Source("benchmark"))))
 
     def write(self, tokens: int) -> dict[str, Any]:
         """Time a token of free writing, without constraint."""
@@ -77,13 +95,16 @@ def main() -> None:
     session: Session | None = None
     for line in sys.stdin:
         (command, argument), *_ = json.loads(line).items()
+        reply: dict[str, Any] = {}
         if command == "load":
             session = Session(argument)
-            reply: dict[str, Any] = session.loaded
-        elif command == "end":
+            reply = session.loaded
+        elif command == "peak":
             reply = {"peak_memory_mb": peak_memory_mb()}
-        elif session is not None:
-            reply = session.ask(argument) if command == "ask" else session.write(argument)
+        elif session is not None and command != "end":
+            asked: dict[str, Callable[[Any], dict[str, Any]]]
+            asked = {"ask": session.ask, "ask_together": session.ask_together, "write": session.write}
+            reply = asked[command](argument)
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
         if command == "end":

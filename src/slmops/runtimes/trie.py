@@ -41,6 +41,23 @@ class TokenTrie:
         """What may have been written where more than one token can follow, shortest first."""
         return sorted((written for written, tokens in self._children.items() if len(tokens) > 1), key=len)
 
+    def follow(self, answer_logprobs: NDArray[np.float64]) -> Ids:
+        """The answer that always taking the likeliest token leads to, from the (answer,) log-probabilities of all."""
+        possible = list(range(len(self.answers)))
+        while len(possible) > 1:
+            length = next(n for n in range(self.longest + 1) if len({self._token(row, n) for row in possible}) > 1)
+            mass: dict[int, float] = {}
+            for row in possible:
+                token = self._token(row, length)
+                mass[token] = float(np.logaddexp(mass.get(token, -np.inf), answer_logprobs[row]))
+            best = max(sorted(mass), key=lambda token: mass[token])
+            possible = [row for row in possible if self._token(row, length) == best]
+        return self.answers[possible[0]]
+
+    def _token(self, row: int, length: int) -> int:
+        answer = self.answers[row]
+        return answer[length] if length < len(answer) else self.end
+
     def answer_logprobs(self, branch_logits: dict[Ids, NDArray[np.float32]]) -> NDArray[np.float64]:
         """(answer,) log-probabilities from the (vocab,) logits at every branch; they sum to one over the set."""
         logprobs = {written: log_softmax(logits, self._children[written]) for written, logits in branch_logits.items()}

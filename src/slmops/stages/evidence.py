@@ -33,7 +33,7 @@ def evidence_stage(project: Project) -> Stage:
         "seed": project.seed,
     }
     minutes = 0.4 + 0.25 * len(subjects)
-    return Stage("evidence", 1, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
+    return Stage("evidence", 2, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
 
 
 def _make(project: Project, work: Work) -> None:
@@ -52,14 +52,15 @@ def _make(project: Project, work: Work) -> None:
         read_part(dataset, "validation"),
         task=read_task_spec(dataset),
         threads=threads,
+        timed=project.evaluation.bench.messages,
         report=lambda answered, total: work.progress(0.9 * answered / total, f"{answered}/{total} messages"),
     )
     work.progress(0.9, "intervals and paired tests")
-    texts: dict[str, list[str]] = {result.name: [answer.text for answer in result.answers] for result in done}
+    texts: dict[str, list[str]] = {result.name: list(result.texts) for result in done}
     if CLASSICAL in project.subjects():
         texts[CLASSICAL] = [str(answer) for answer in task.baseline(read_part(dataset, "train"), test) or ()]
     predicted = {name: parse_all(task, answers) for name, answers in texts.items()}
-    conditions = {"threads": threads, "prompts": len(test)}
+    conditions = {"threads": threads, "prompts": len(done[0].timed)}
     for name, parsed in predicted.items():
         for figure, value in quality_figures(task, parsed, gold, seed).items():
             work.measure(figure, "share", value, subject=name)

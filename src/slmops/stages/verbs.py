@@ -15,7 +15,7 @@ from slmops.core.machine import default_threads
 from slmops.core.measurement import Interval
 from slmops.core.store import Store
 from slmops.data.read import read_jsonl
-from slmops.evaluation.benchmark import Subject, benchmark
+from slmops.evaluation.benchmark import Benchmarked, Subject, benchmark
 from slmops.evaluation.compare import cost_figures, parse_all, quality_figures
 from slmops.evaluation.config import CostConfig
 from slmops.models.folder import Card, read_card
@@ -25,7 +25,7 @@ from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel, Reply
 from slmops.runtimes.types import Sampling
 from slmops.tasks import load_task
-from slmops.tasks.types import Message, Record, Source
+from slmops.tasks.types import Message, Record, Source, Task
 
 Report = Callable[[int, int], None]
 
@@ -82,9 +82,9 @@ def evaluate(
     report: Report | None = None,
 ) -> Evaluated:
     """The task's metrics, with intervals, of a model that slmops made, on a labelled file."""
-    figures = _measure([reference], data, store, threads, seed, report or _silent)[0]
-    quality = {name: value for name, value in figures.items() if name in ("accuracy", "macro_f1", "valid_answers")}
-    return Evaluated(reference, next(iter(quality.values())).n, quality)
+    task, rows, (done,) = _ask_all([reference], data, store, threads, 0, report or _silent)
+    quality = _quality(task, rows, done, seed)
+    return Evaluated(reference, len(rows), quality)
 
 
 def bench(
@@ -97,17 +97,24 @@ def bench(
     report: Report | None = None,
 ) -> list[Evaluated]:
     """Speed and memory of models on the same prompts, taking turns, each in a process of its own."""
+    task, rows, done = _ask_all(references, data, store, threads, None, report or _silent)
     return [
-        Evaluated(reference, next(iter(figures.values())).n, figures)
-        for reference, figures in zip(
-            references, _measure(references, data, store, threads, seed, report or _silent), strict=True
+        Evaluated(
+            reference,
+            len(rows),
+            _quality(task, rows, result, seed) | cost_figures(result, CostConfig().usd_per_hour, seed),
         )
+        for reference, result in zip(references, done, strict=True)
     ]
 
 
-def _measure(
-    references: Sequence[str], data: Path, store: Store | None, threads: int, seed: int, report: Report
-) -> list[dict[str, Interval]]:
+def _quality(task: Task, rows: Sequence[Record], done: Benchmarked, seed: int) -> dict[str, Interval]:
+    return quality_figures(task, parse_all(task, done.texts), [row.gold for row in rows], seed)
+
+
+def _ask_all(
+    references: Sequence[str], data: Path, store: Store | None, threads: int, timed: int | None, report: Report
+) -> tuple[Task, list[Record], list[Benchmarked]]:
     folders = [find_model(reference, store).folder for reference in references]
     cards = [_card_of(reference, folder) for reference, folder in zip(references, folders, strict=True)]
     spec: dict[str, Any] = cards[0].task
@@ -119,13 +126,8 @@ def _measure(
         Subject(str(index), folder, card.prompt)
         for index, (folder, card) in enumerate(zip(folders, cards, strict=True))
     ]
-    done = benchmark(subjects, rows, rows[:3], task=spec, threads=threads or default_threads(), report=report)
-    gold = [row.gold for row in rows]
-    return [
-        quality_figures(task, parse_all(task, [answer.text for answer in result.answers]), gold, seed)
-        | cost_figures(result, CostConfig().usd_per_hour, seed)
-        for result in done
-    ]
+    threads = threads or default_threads()
+    return task, rows, benchmark(subjects, rows, rows[:3], task=spec, threads=threads, timed=timed, report=report)
 
 
 def _card_of(reference: str, folder: Path) -> Card:
