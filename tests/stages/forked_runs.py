@@ -6,6 +6,7 @@ Reads a JSON line per run on stdin, {"folder": …, "checkpoint_every_s": …}; 
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -26,7 +27,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             _say(pid=os.getpid())
-            defaults = train.__kwdefaults__
+            defaults = inspect.unwrap(train).__kwdefaults__
             assert defaults  # tiny models never train so long that they would be saved
             defaults["checkpoint_every_s"] = asked["checkpoint_every_s"]
             run(

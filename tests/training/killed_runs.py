@@ -6,6 +6,7 @@ A process of its own that imports everything once and then forks each run, befor
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -67,10 +68,15 @@ def _train(model_folder: Path, scratch: Path, out: Path, method: str, writer: in
         number_format="float32",
         scratch=scratch,
         checkpoint_every_s=0.0,
-        report=lambda step, steps, loss: os.write(writer, f"{step}\n".encode()),  # type: ignore[arg-type,return-value]
+        report=lambda share, text: _say(writer, text),
     )
     merge(model).save_pretrained(out)
     write_curve(out / "curve.jsonl", curve)
+
+
+def _say(writer: int, text: str) -> None:
+    if found := re.match(r"step (\d+)/", text):
+        os.write(writer, f"{found[1]}\n".encode())
 
 
 def main(model: Path, folder: Path, step: int) -> None:

@@ -27,7 +27,8 @@ def test_in_fp32_the_model_itself_computes(model: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("number_format", ["float32", "bfloat16"])
-def test_rounding_begins_for_all_matrices_and_ends_again(model: torch.nn.Module, number_format: str) -> None:
+def test_rounding_begins_and_ends_for_matrices_that_learn(model: torch.nn.Module, number_format: str) -> None:
+    model.requires_grad_(True)
     computing = Computing(model, number_format, halve)  # type: ignore[arg-type]
     pairs = list(zip(model.named_parameters(), computing.model.parameters(), strict=True))
     for rounded in (True, False):
@@ -35,6 +36,12 @@ def test_rounding_begins_for_all_matrices_and_ends_again(model: torch.nn.Module,
         for (name, own), copied in pairs:
             expected = own / 2 if rounded and "norm" not in name else own
             torch.testing.assert_close(copied.float(), expected.to(copied.dtype).float(), msg=name)
+
+
+def test_matrices_that_do_not_learn_are_rounded_from_the_beginning(model: torch.nn.Module) -> None:
+    computing = Computing(model, "float32", halve)
+    for (name, own), copied in zip(model.named_parameters(), computing.model.parameters(), strict=True):
+        torch.testing.assert_close(copied, own if "norm" in name else own / 2, msg=name)
 
 
 def test_only_what_learns_is_given_again(model: torch.nn.Module) -> None:

@@ -52,9 +52,25 @@ def target_logits(model: nn.Module, batch: Batch) -> Tensor:
 
 def last_states(model: nn.Module, batch: Batch) -> Tensor:
     """(sequence · time, width) last hidden states."""
+    return run_layers(model, batch, batch.ids)
+
+
+def run_layers(model: nn.Module, batch: Batch, below: Tensor, layers: slice = slice(None)) -> Tensor:
+    """(sequence · time, width) hidden states above `layers`; `below` are (sequence, time) token ids, or the (sequence,
+    time, width) hidden states beneath the first of them. Above the last layer stands the final norm."""
     decoder: Any = getattr(model, model.base_model_prefix)
+    chosen = decoder.layers[layers]
+    if len(chosen) < len(decoder.layers):
+        whole, decoder = decoder, copy.copy(decoder)  # shares all weights; only what it is made of differs
+        decoder._modules, decoder.config = dict(whole._modules), copy.copy(whole.config)
+        decoder.layers = chosen
+        if getattr(whole.config, "layer_types", None):
+            decoder.config.layer_types = whole.config.layer_types[layers]
+        if chosen[-1] is not whole.layers[-1]:
+            decoder.norm = need("torch", "train").nn.Identity()
+    named = {"inputs_embeds" if below.is_floating_point() else "input_ids": below}
     states: Tensor = decoder(
-        input_ids=batch.ids, position_ids=batch.positions, use_cache=False, layout=lay_out(batch)
+        **named, position_ids=batch.positions, use_cache=False, layout=lay_out(batch)
     ).last_hidden_state
     return states.flatten(0, 1)
 

@@ -7,6 +7,7 @@ positions reach the output head. Knows no text, task, loss or teacher.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_ALIGNED = 32  # the time axis is padded to a multiple: for every new shape, oneDNN compiles its products anew
+
+Path = tuple[Ids, ...]  # a segment's ids behind those of its ancestors, the root first
+
+
 @dataclass(frozen=True)
 class Example:
     """A row's segments from the shared root to its own last one; `learn` marks the last one's tokens to predict."""
 
     row: str
-    path: tuple[Ids, ...]
+    path: Path
     learn: tuple[bool, ...]
 
 
@@ -39,6 +45,7 @@ class Batch:
     target_row: Tensor  # (target,) index into `rows`
     target_offset: Tensor  # (target,) which token of the example's last segment
     rows: tuple[str, ...]
+    paths: tuple[tuple[Path, ...], ...]  # of each sequence, its segments' paths in the order in which they lie there
 
 
 def shared_prefix(sequences: Sequence[Ids], at_least: int = 16) -> int:
@@ -80,7 +87,8 @@ class _Layout:
     def __init__(self) -> None:
         self.tokens = 0
         self.segments: list[tuple[Ids, int, int, int]] = []  # ids, parent, start in the sequence, first position
-        self.placed: dict[tuple[Ids, ...], int] = {}
+        self.paths: list[Path] = []
+        self.placed: dict[Path, int] = {}
         self.targets: list[tuple[int, int, str, int]] = []  # predicted from, id, row, offset
 
     def extra(self, example: Example) -> int:
@@ -109,6 +117,7 @@ class _Layout:
             parent_ids, _, _, parent_position = self.segments[parent]
             position = parent_position + len(parent_ids)
         self.segments.append((ids, parent, self.tokens, position))
+        self.paths.append((*(self.paths[parent] if parent >= 0 else ()), ids))
         self.tokens += len(ids)
         return len(self.segments) - 1
 
@@ -129,7 +138,7 @@ class _Layout:
 def _batch(layouts: list[_Layout]) -> Batch:
     import torch
 
-    time = max(layout.tokens for layout in layouts)
+    time = _ALIGNED * math.ceil(max(layout.tokens for layout in layouts) / _ALIGNED)
     segment_count = max(len(layout.segments) for layout in layouts)
     ids = torch.zeros(len(layouts), time, dtype=torch.long)
     positions = torch.zeros_like(ids)
@@ -147,4 +156,5 @@ def _batch(layouts: list[_Layout]) -> Batch:
         for before, token, row, offset in layout.targets:
             targets.append((sequence * time + before, token, rows.setdefault(row, len(rows)), offset))
     columns = torch.tensor(targets, dtype=torch.long).reshape(-1, 4).T.contiguous()
-    return Batch(ids, positions, segments, parents, columns[0], columns[1], columns[2], columns[3], tuple(rows))
+    paths = tuple(tuple(layout.paths) for layout in layouts)
+    return Batch(ids, positions, segments, parents, columns[0], columns[1], columns[2], columns[3], tuple(rows), paths)

@@ -35,7 +35,7 @@ def student_stage(project: Project) -> Stage:
         section["loss"] = project.distillation.loss.model_dump()
     return Stage(
         "student",
-        2,
+        3,
         inputs,
         section,
         lambda work: _make(project, work),
@@ -80,7 +80,7 @@ def _make(project: Project, work: Work) -> None:
         seed=work.seed,
         number_format=work.choices["number_format"],
         scratch=work.scratch,
-        report=lambda step, steps, loss: work.progress(step / steps, f"step {step}/{steps}, loss {loss:.3f}"),
+        report=work.progress,
     )
     save_model(merge(model), pruned, work.out, dataset, prompt, work.licence)
     write_curve(work.out / "curve.jsonl", curve)

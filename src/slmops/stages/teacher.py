@@ -25,7 +25,7 @@ def teacher_stage(project: Project, identity: str | None) -> Stage:
     estimate = Estimate(minutes + (0.0 if find_cached(project.teacher.model) else 1.0), 545)
     return Stage(
         "teacher",
-        2,
+        3,
         {"dataset": "dataset"},
         section,
         lambda work: _make(project, work),
@@ -62,7 +62,7 @@ def _make(project: Project, work: Work) -> None:
             seed=work.seed,
             number_format=work.choices["number_format"],
             scratch=work.scratch,
-            report=lambda step, steps, loss: work.progress(step / steps, f"step {step}/{steps}, loss {loss:.3f}"),
+            report=work.progress,
         )
         model = merge(model)
         write_curve(work.out / "curve.jsonl", curve)

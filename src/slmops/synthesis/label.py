@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from slmops.core.machine import keep_freed_memory
 from slmops.runtimes.local import LocalModel
 from slmops.tasks.types import Answer, Record, Task
 
-_AT_ONCE = 128
+_AT_ONCE = 512
 
 
+@keep_freed_memory()
 def label_records(
     model: LocalModel,
     task: Task,

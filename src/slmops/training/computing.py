@@ -30,7 +30,7 @@ class Computing:
         torch = need("torch", "train")
         alike = number_format == "float32"
         self.model = copy.deepcopy(model) if rounding and alike else computing_copy(model, number_format)
-        self._rounding, self._is_rounded = rounding, False
+        self._rounding = rounding
         matrices = {part.weight for part in model.modules() if isinstance(part, torch.nn.Linear | torch.nn.Embedding)}
         self._weights = [
             (master, copied, master in matrices)
@@ -38,13 +38,15 @@ class Computing:
             if copied is not master
         ]
         self.learning = [weight for weight in model.parameters() if weight.requires_grad]
+        for master, copied, is_matrix in self._weights:
+            if rounding and is_matrix and not master.requires_grad:
+                copied.data.copy_(rounding(master.data))
 
     def give_weights(self, rounded: bool) -> None:
-        """Brings what was learned into the model that computes; the first time after `rounded` changed, all weights."""
-        everything = rounded != self._is_rounded
-        self._is_rounded = rounded
+        """Brings what was learned into the model that computes. What does not learn was rounded from the beginning:
+        what lies above it learns upon what will ship."""
         for master, copied, is_matrix in self._weights:
-            if master.requires_grad or everything:
+            if master.requires_grad:
                 rounds = rounded and is_matrix and self._rounding
                 copied.data.copy_(self._rounding(master.data) if rounds else master.data)  # type: ignore[misc]
 

@@ -31,6 +31,11 @@ class TrainConfig(Section):
         le=1,
         description="the share of steps, the last ones, in which a student computes as the symmetric int4 that ships",
     )
+    vocabulary_sample: int = Field(
+        default=2048,
+        ge=0,
+        description="how many tokens, drawn anew at each step, stand for those that no label has; 0: all are computed",
+    )
     epochs: float = Field(default=1.0, gt=0, le=1000, description="how often each row is seen")
     learning_rate: float = Field(default=1.5e-3, gt=0, lt=1, description="the learning rate at its height")
     batch_size: int = Field(default=8, ge=1, le=4096, description="the number of examples a step")
@@ -43,7 +48,7 @@ class TrainConfig(Section):
     max_tokens: int = Field(default=1024, ge=64, le=65536, description="the length of a packed sequence, in tokens")
 
 
-_STUDENT = TrainConfig(method="full", epochs=3, learning_rate=8e-4, quantization_aware=0.5)
+_STUDENT = TrainConfig(method="full", epochs=3, learning_rate=8e-4, quantization_aware=0.5, noise=0)
 
 
 def _false_is_none(value: Any) -> Any:

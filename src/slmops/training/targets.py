@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmops.core.errors import need
 from slmops.core.files import write_whole
+from slmops.core.machine import keep_freed_memory
 from slmops.models.forward import target_logits
 from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.training.losses import Taught
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+@keep_freed_memory()
 def cache_targets(
     teacher: nn.Module,
     examples: Sequence[Example],

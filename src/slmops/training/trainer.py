@@ -18,20 +18,24 @@ import numpy as np
 
 from slmops.core.errors import SlmopsError, need
 from slmops.core.files import write_whole
-from slmops.models.forward import NumberFormat, head_logits, last_states, target_logits
+from slmops.core.machine import keep_freed_memory
+from slmops.models.forward import NumberFormat, head_logits
 from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.models.tokenizer import Ids
 from slmops.training.computing import Computing, Rounding
 from slmops.training.config import TrainConfig
+from slmops.training.frozen import Reader
 from slmops.training.losses import Taught, TokenLoss
 from slmops.training.replication import replicated_loss
+from slmops.training.sampled_head import sampled_logits
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _LOOKS = 3  # how often the validation rows are looked at
 
 Teach = Callable[[Batch], Taught]
+Read = Callable[[Batch], "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Point:
     validation_loss: float | None = None
 
 
+@keep_freed_memory()
 def train(
     model: nn.Module,
     examples: Sequence[Example],
@@ -58,7 +63,7 @@ def train(
     number_format: NumberFormat,
     scratch: Path,
     checkpoint_every_s: float = 20.0,
-    report: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    report: Callable[[float, str], None] = lambda share, text: None,
 ) -> list[Point]:
     """Trains in place; returns the curve. Started again over the same scratch folder, it goes on where it was.
 
@@ -70,6 +75,12 @@ def train(
     """
     torch = need("torch", "train")
     computing = Computing(model, number_format, rounding)
+    reader = Reader(
+        computing.model,
+        [*examples, *validation],
+        scratch / "frozen",
+        lambda share: report(0.0, f"reading with the layers that stay, {share:.0%}"),
+    )
     optimizer = torch.optim.AdamW(
         computing.learning, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
     )
@@ -85,7 +96,7 @@ def train(
         rows = _rows_of_step(len(examples), config.batch_size, seed, step)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step, steps, config)
-        value = _step(computing, [examples[row] for row in rows], config, loss, teach, begins)
+        value = _step(computing, reader, [examples[row] for row in rows], config, loss, teach, begins, (seed, step))
         if not math.isfinite(value):
             named = ", ".join(examples[row].row for row in rows[:8])
             raise SlmopsError(
@@ -102,24 +113,24 @@ def train(
         if look or running[1] == max(1, steps // 40):
             held_out = None
             if look and validation and validation_loss:
-                held_out = mean_loss(computing.model, validation, config, validation_loss)
+                held_out = mean_loss(computing.model, validation, config, validation_loss, reader.last_states)
             curve.append(Point(step + 1, running[0] / running[1], held_out))
             running = [0.0, 0]
-        report(step + 1, steps, value)
+        report((step + 1) / steps, f"step {step + 1}/{steps}, loss {value:.3f}")
         if time.monotonic() - saved_at >= checkpoint_every_s:
             checkpoint.save(step + 1, curve, running)
             saved_at = time.monotonic()
     return curve
 
 
-def mean_loss(model: nn.Module, examples: Sequence[Example], config: TrainConfig, loss: TokenLoss) -> float:
-    """Mean loss a target token, without learning."""
+def mean_loss(model: nn.Module, examples: Sequence[Example], config: TrainConfig, loss: TokenLoss, read: Read) -> float:
+    """Mean loss a target token, without learning; `read` returns the flat last hidden states of a batch."""
     import torch
 
     total, count = 0.0, 0
     with torch.inference_mode():
         for batch in pack(by_length(examples), config.max_tokens):
-            logits = target_logits(model, batch)
+            logits = head_logits(model, read(batch)[batch.target_at])
             total += float(loss(logits, batch.target_ids, None).sum())
             count += len(batch.target_ids)
     return total / max(1, count)
@@ -127,19 +138,25 @@ def mean_loss(model: nn.Module, examples: Sequence[Example], config: TrainConfig
 
 def _step(
     computing: Computing,
+    reader: Reader,
     examples: Sequence[Example],
     config: TrainConfig,
     loss: TokenLoss,
     teach: Teach | None,
     begins: Ids,
+    seed: tuple[int, ...],
 ) -> float:
     """Accumulates the gradient of the mean loss a target token over all examples of the step, in fp32."""
     targets = sum(sum(example.learn) for example in examples)
     model, total = computing.model, 0.0
     model.train()
     for batch in pack(by_length(examples), config.max_tokens):
-        states, taught = last_states(model, batch), teach(batch) if teach else None
-        value = loss(head_logits(model, states[batch.target_at]), batch.target_ids, taught).sum()
+        states, taught = reader.last_states(batch), teach(batch) if teach else None
+        at, ids = states[batch.target_at], batch.target_ids
+        if begins and config.vocabulary_sample:
+            value = loss(*sampled_logits(model, at, ids, taught, config.vocabulary_sample, seed)).sum()
+        else:
+            value = loss(head_logits(model, at), ids, taught).sum()
         if begins and config.target_replication:
             value = value + config.target_replication * replicated_loss(model, states, batch, begins, taught)
         value = value / targets

@@ -1,0 +1,89 @@
+"""Hidden states beneath the layers that learn: computed once for every example, since nothing below them changes.
+
+In come a model and the examples that it will read again and again; out come last hidden states of any batch of them.
+The states lie in a file that is mapped into memory: they may be many. Knows no loss and no optimizer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slmops.core.errors import need
+from slmops.models.forward import decoder_layers, last_states, run_layers
+from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.models.packing import Path as Segments
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_TOKENS = 2048  # of a packed sequence: nothing is kept for a backward pass, so it may be long
+
+
+def frozen_layers(model: nn.Module) -> int:
+    """How many of the lowest layers there are in and below which nothing learns. The last one is never counted."""
+    if _learns(model.get_input_embeddings()):
+        return 0
+    layers = decoder_layers(model)
+    return next((count for count, layer in enumerate(layers) if _learns(layer)), len(layers) - 1)
+
+
+def _learns(part: nn.Module) -> bool:
+    return any(weight.requires_grad for weight in part.parameters())
+
+
+class Reader:
+    """Reads batches of `examples` with a model whose lower layers stay as they are."""
+
+    def __init__(
+        self, model: nn.Module, examples: Sequence[Example], file: Path, report: Callable[[float], None]
+    ) -> None:
+        self._model, self._frozen = model, frozen_layers(model)
+        self._starts: dict[Segments, int] = {}
+        if self._frozen:
+            self._states = self._read(examples, file, report)
+
+    def last_states(self, batch: Batch) -> Tensor:
+        """(sequence · time, width) last hidden states."""
+        if not self._frozen:
+            return last_states(self._model, batch)
+        torch = need("torch", "train")
+        at = np.zeros(batch.ids.shape, dtype=np.int64)
+        for row, paths in zip(at, batch.paths, strict=True):
+            laid = [np.arange(self._starts[path], self._starts[path] + len(path[-1])) for path in paths]
+            row[: sum(map(len, laid))] = np.concatenate(laid)
+        below = self._states.index_select(0, torch.from_numpy(at).flatten()).unflatten(0, at.shape)
+        return run_layers(self._model, batch, below, slice(self._frozen, None))
+
+    def _read(self, examples: Sequence[Example], file: Path, report: Callable[[float], None]) -> Tensor:
+        """(token, width) states below the first layer that learns, of every segment behind its ancestors."""
+        torch = need("torch", "train")
+        tokens = 0
+        for example in examples:
+            for depth in range(1, len(example.path) + 1):
+                if example.path[:depth] not in self._starts:
+                    self._starts[example.path[:depth]] = tokens
+                    tokens += len(example.path[depth - 1])
+        weight = self._model.get_input_embeddings().weight
+        shape = (tokens, weight.shape[1])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as opened:  # a full disk is told now, not by a signal when the mapped page is written
+            os.posix_fallocate(opened.fileno(), 0, shape[0] * shape[1] * weight.element_size())
+        states: Tensor = torch.from_file(str(file), shared=True, size=shape[0] * shape[1], dtype=weight.dtype)
+        states, done = states.view(shape), 0
+        unique = list({example.path: example for example in examples}.values())
+        for batch in pack(by_length(unique), _TOKENS):
+            with torch.inference_mode():
+                found = run_layers(self._model, batch, batch.ids, slice(self._frozen))
+            start = 0
+            for path in batch.paths[0]:
+                length = len(path[-1])
+                states[self._starts[path] : self._starts[path] + length] = found[start : start + length]
+                start += length
+            done += len(set(batch.rows))
+            report(done / len(unique))
+        return states
