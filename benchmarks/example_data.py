@@ -14,7 +14,7 @@ import numpy as np
 
 from slmops.core.statistics import bootstrap
 from slmops.data.check import repeated_ngrams, similar_across, similar_within
-from slmops.data.read import labels_of, read_jsonl
+from slmops.data.read import labels_of, read_texts
 from slmops.tasks.classification import Classification
 from slmops.tasks.metrics import Accuracy, MacroF1
 from slmops.tasks.types import Record
@@ -24,7 +24,7 @@ NAMES = ("labelled", "unlabelled", "development", "test")
 
 
 def main() -> None:
-    files = {name: read_jsonl(DATA / f"{name}.jsonl") for name in NAMES}
+    files = {name: read_texts(DATA / f"{name}.jsonl") for name in NAMES}
     print("\n".join([*describe_files(files), "", *describe_overlap(files), "", *describe_baseline(files)]))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from benchmarks.example_data import DATA, NAMES, describe_files, describe_overlap
 
 from slmops.data.check import check_splits
-from slmops.data.read import labels_of, read_jsonl
+from slmops.data.read import labels_of, read_texts
 
-FILES = {name: read_jsonl(DATA / f"{name}.jsonl") for name in NAMES}
+FILES = {name: read_texts(DATA / f"{name}.jsonl") for name in NAMES}
 
 
 def test_the_card_says_what_the_files_hold() -> None:

@@ -259,3 +259,27 @@ def _project(folder: Path, **changes: str | None) -> Project:
 
 def _ran(outcome: Outcome) -> list[str]:
     return [made.stage.name for made in outcome.made if made.ran]
+
+
+@pytest.mark.parametrize("policy", ["skip", "quarantine"])
+def test_rows_that_cannot_be_used_are_left_out_and_kept_with_their_reason(tmp_path: Path, policy: str) -> None:
+    data = "{train: data/labelled.csv, test: data/test.jsonl, fields: {text: body}, on_error: POLICY}"
+    path = write_project(tmp_path, data=data.replace("POLICY", policy))
+    rows = read_rows(tmp_path / "data" / "labelled.jsonl")
+    lines = [f"{row['text']},{row['label']}" for row in rows]
+    (tmp_path / "data" / "labelled.csv").write_text("\n".join(["body,label", *lines, "only one cell", "no label,"]))
+    write_rows(tmp_path / "data" / "test.jsonl", [{"body": "where is it", "label": "track"}, {"body": "no label"}])
+    project = Project.load(path)
+    run(project, until="dataset")
+
+    store = open_store(project)
+    dataset = store.open("tiny/dataset@latest")
+    counts = {item.subject: item.value.value for item in store.manifest("tiny/dataset@latest").measurements}
+    assert counts["train"] + counts["validation"] == len(rows)
+    assert (counts["test"], counts["refused"]) == (1, 3)
+    assert (dataset / "quarantine.jsonl").is_file() == (policy == "quarantine")
+    if policy == "quarantine":
+        ragged, unlabelled, test = read_rows(dataset / "quarantine.jsonl")
+        assert ragged["where"].endswith(f"labelled.csv:{len(rows) + 2}") and ragged["row"] is None
+        assert unlabelled["row"] == {"body": "no label"} and "expected a label" in unlabelled["reason"]
+        assert "test.jsonl:2 · label" in test["where"]

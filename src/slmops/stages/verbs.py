@@ -14,7 +14,7 @@ from slmops.core.errors import ModelError, SlmopsError
 from slmops.core.machine import default_threads
 from slmops.core.measurement import Interval
 from slmops.core.store import Store
-from slmops.data.read import read_jsonl
+from slmops.data.read import read_texts
 from slmops.evaluation.benchmark import Benchmarked, Subject, benchmark
 from slmops.evaluation.compare import cost_figures, parse_all, quality_figures
 from slmops.evaluation.config import CostConfig
@@ -121,7 +121,7 @@ def _ask_all(
     if any(card.task != spec for card in cards):
         raise SlmopsError("these models were made for different tasks", remedy="bench those of one task together")
     task = load_task(spec["name"], **spec["options"])
-    rows = read_jsonl(data, labels=set(task.grammar.values) if task.grammar else None)
+    rows = read_texts(data, labels=set(task.grammar.values) if task.grammar else None)
     subjects = [
         Subject(str(index), folder, card.prompt)
         for index, (folder, card) in enumerate(zip(folders, cards, strict=True))

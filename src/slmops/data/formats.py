@@ -1,0 +1,287 @@
+"""Rows of a file, one at a time: JSON Lines, a JSON list, CSV, TSV or Parquet, plain or compressed by gzip or zstd.
+
+In comes a path that nobody has checked, out go rows as mappings, and a DataError in the place of a row that is none.
+Never holds more than a row and its limit (Parquet: a batch of rows). Knows no field by name.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from slmops.core.errors import DataError, need
+
+Row = Mapping[str, Any]
+Rows = Iterator[tuple[int, Row | DataError]]  # with the line where the row begins (Parquet: which row it is)
+
+_NO_UTF8 = re.compile("[\udc80-\udcff]")  # what Python makes of a byte that is no UTF-8
+_ENDS = ("\n", "\r")
+_CHUNK = 1 << 16
+_BATCH = 1024
+_TRUSTED_BYTES, _TRUSTED_RATIO = 1_000_000_000, 200  # texts shrink to a tenth; what swells more is made to fill a disk
+_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a number", float: "a number"}
+
+
+def rows_of(path: Path, max_row_bytes: int) -> Rows:
+    """(line, row) of a file in the format that its name's ending tells; blank lines are left out.
+
+    Raises:
+        DataError: the file cannot be read any further: another format, damaged, or swelling without end.
+    """
+    if path.is_dir():
+        raise DataError("cannot be read: it is a folder", where=str(path), remedy="name a file in it")
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in _OPENERS else ""
+    reader = _READERS.get(suffixes[-1] if suffixes else "")
+    if reader is None:
+        known = ", ".join(_READERS)
+        raise DataError(
+            f"found the ending {''.join(path.suffixes[-2:]) or 'none'!r}, expected {known}, or these with .gz or .zst",
+            where=str(path),
+            remedy="rename the file, or save it as JSON Lines",
+        )
+    try:
+        if reader is _parquet:
+            if compression:
+                raise DataError("Parquet is compressed inside", where=str(path), remedy=f"take {compression} off")
+            yield from _parquet(path, max_row_bytes)
+            return
+        with _OPENERS[compression](path) as stream:
+            yield from reader(_Bounded(stream, path), path, max_row_bytes)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        if error.strerror is None:
+            raise _damaged(path, error) from error
+        raise DataError(f"cannot be read: {error.strerror}", where=str(path), remedy="check the path") from error
+
+
+def kind(value: Any) -> str:
+    """What a value is, in words."""
+    return "null" if value is None else _KINDS.get(type(value), f"a {type(value).__name__}")
+
+
+def refuse(where: str, found: str, expected: str, remedy: str) -> NoReturn:
+    raise DataError(f"found {found}, expected {expected}", where=where, remedy=remedy)
+
+
+class _Bounded(io.RawIOBase):
+    """What a compressed file unpacks to, as long as it is in proportion."""
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        self._stream, self._path, self._read = stream, path, 0
+        self._limit = max(_TRUSTED_BYTES, _TRUSTED_RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        self._read += len(data)
+        if self._read > self._limit:
+            raise DataError(
+                f"unpacks to more than {self._limit:,} bytes", where=str(self._path), remedy="unpack it yourself"
+            )
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _json_lines(stream: io.RawIOBase, path: Path, limit: int) -> Rows:
+    for line, text in _lines(_as_text(stream, None), path, limit):
+        if isinstance(text, DataError):
+            yield line, text
+        elif text.strip():
+            yield line, _parsed(text, f"{path}:{line}")
+
+
+def _json(stream: io.RawIOBase, path: Path, limit: int) -> Rows:
+    """A list of objects; or JSON Lines, which some call .json."""
+    buffered = io.BufferedReader(stream, _CHUNK)
+    begin = buffered.peek(_CHUNK)[:_CHUNK].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not begin.startswith(b"["):
+        yield from _json_lines(buffered, path, limit)  # type: ignore[arg-type]
+        return
+    text, decoder = _as_text(buffered, None), json.JSONDecoder(parse_constant=_refuse_constant)
+    blank, _, held = text.read(_CHUNK).partition("[")
+    line = 1 + blank.count("\n")
+    while True:
+        rest = held.lstrip(" \t\r\n,")
+        line += held[: len(held) - len(rest)].count("\n")
+        held, where = rest, f"{path}:{line}"
+        if held.startswith("]"):
+            if held[1:].strip() or text.read(_CHUNK).strip():
+                refuse(where, "more behind the list's end", "one list", "write one object a line, as JSON Lines")
+            return
+        try:
+            row, end = decoder.raw_decode(held)
+        except (ValueError, RecursionError) as error:
+            more = "" if isinstance(error, RecursionError) else text.read(_CHUNK)
+            if not more:
+                raise _no_json(error, where) from error
+            held += more
+            if len(held) > limit + 2 * _CHUNK:
+                refuse(where, f"more than {limit:,} bytes, or no JSON", "one object", "shorten the row")
+            continue
+        yield line, _no_utf8(held[:end], where) or (row if isinstance(row, dict) else _no_object(row, where))
+        line += held[:end].count("\n")
+        held = held[end:]
+
+
+def _table(stream: io.RawIOBase, path: Path, limit: int, delimiter: str) -> Rows:
+    """Rows of a table with a header; an empty cell is no field."""
+    bad: list[DataError] = []
+    lines = _lines(_as_text(stream, ""), path, limit)
+
+    def whole() -> Iterator[str]:
+        for _, text in lines:
+            if isinstance(text, DataError):
+                bad.append(text)
+                yield "\n"
+            else:
+                yield text
+
+    source = whole()
+    first = next(source, "")
+    if delimiter not in first and ";" in first:
+        delimiter = ";"
+    csv.field_size_limit(max(limit, csv.field_size_limit()))
+    reader = csv.reader(_chain(first, source), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    while True:
+        line = reader.line_num + 1
+        where = f"{path}:{line}"
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield (
+                line,
+                DataError(f"found no row of a table ({error})", where=where, remedy="mend its quotes"),
+            )
+            continue
+        if bad:
+            yield line, bad.pop()
+        elif not any(cells):
+            continue
+        elif not header:
+            header = [cell.strip() for cell in cells]
+            if len(set(header)) < len(header) or "" in header:
+                refuse(where, f"the header {header!r}"[:200], "a name of its own for each", "mend the header")
+        elif len(cells) != len(header):
+            found = f"found {len(cells)} cells, expected {len(header)}"
+            yield (
+                line,
+                DataError(found, where=where, remedy="put quotes around texts with a delimiter in them"),
+            )
+        else:
+            yield line, {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+
+
+def _parquet(path: Path, limit: int) -> Rows:
+    arrow, parquet = need("pyarrow", "data"), need("pyarrow.parquet", "data")
+    row = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH):
+                for values in batch.to_pylist():
+                    row += 1
+                    yield row, {name: value for name, value in values.items() if value is not None}
+    except arrow.ArrowException as error:
+        raise _damaged(path, error) from error
+
+
+def _zstd(path: Path) -> Any:
+    return need("pyarrow", "data").input_stream(str(path), compression="zstd")
+
+
+_READERS: dict[str, Callable[..., Rows]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": partial(_table, delimiter=","),
+    ".tsv": partial(_table, delimiter="\t"),
+    ".parquet": _parquet,
+}
+_OPENERS: dict[str, Callable[[Path], Any]] = {"": lambda path: path.open("rb"), ".gz": gzip.open, ".zst": _zstd}
+
+
+def _as_text(stream: Any, newline: str | None) -> io.TextIOWrapper:
+    """UTF-8 with or without a byte order mark; a wrong byte becomes a lone surrogate, so that its line can be named."""
+    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream, _CHUNK)
+    return io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+
+
+def _lines(text: io.TextIOWrapper, path: Path, limit: int) -> Iterator[tuple[int, str | DataError]]:
+    """(line, its text); what is too long or no UTF-8 is an error in its place."""
+    line = 0
+    while held := text.readline(limit + 1):
+        line += 1
+        where = f"{path}:{line}"
+        if len(held) > limit and not held.endswith(_ENDS):
+            while held and not held.endswith(_ENDS):
+                held = text.readline(_CHUNK)
+            yield (
+                line,
+                DataError(
+                    f"found more than {limit:,} bytes, expected one message", where=where, remedy="shorten the row"
+                ),
+            )
+        else:
+            yield line, _no_utf8(held, where) or held
+
+
+def _no_utf8(text: str, where: str) -> DataError | None:
+    wrong = None if text.isascii() else _NO_UTF8.search(text)
+    if wrong is None:
+        return None
+    at = len(text[: wrong.start()].encode()) + 1
+    return DataError(
+        f"found the byte 0x{ord(wrong[0]) - 0xDC00:02x} at {at}, expected UTF-8", where=where, remedy="save as UTF-8"
+    )
+
+
+def _parsed(text: str, where: str) -> Row | DataError:
+    try:
+        row = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:  # a JSONDecodeError, a constant, or a number of thousands of digits
+        return _no_json(error, where)
+    return row if isinstance(row, dict) else _no_object(row, where)
+
+
+def _no_json(error: Exception, where: str) -> DataError:
+    if isinstance(error, DataError):
+        return error
+    if isinstance(error, RecursionError):
+        return DataError(
+            "found values nested too deep, expected a flat object",
+            where=where,
+            remedy="keep the text and its label only",
+        )
+    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return DataError(f"found no JSON ({reason}), expected one JSON object a line", where=where, remedy="mend the row")
+
+
+def _no_object(row: Any, where: str) -> DataError:
+    return DataError(f"found {kind(row)}, expected an object", where=where, remedy='write {"text": "…"}')
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"is damaged: {error}", where=str(path), remedy="copy or write it again")
