@@ -51,9 +51,18 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
                 where=str(model),
                 remedy="see the architectures that onnxruntime-genai's model builder lists",
             ) from error
+    _forget_where(out / "model.onnx")
     for name in _CARRIED:
         if (model / name).is_file():
             shutil.copyfile(model / name, out / name)
+
+
+def _forget_where(graph: Path) -> None:
+    """Takes out of the graph which git commit the builder was called in: the same model shall be the same bytes."""
+    onnx = need("onnx", "onnx")
+    proto = onnx.load(str(graph), load_external_data=False)
+    proto.producer_version = proto.producer_version.partition("+")[0]
+    graph.write_bytes(proto.SerializeToString(deterministic=True))
 
 
 def _say_what_the_builder_looks_for(config: Any) -> None:

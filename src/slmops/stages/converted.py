@@ -20,7 +20,7 @@ def converted_stage(source: str, config: OptimizationConfig, name: str = "") -> 
     """Converts the artifact of stage `source`."""
     return Stage(
         name or config.name,
-        1,
+        2,
         {source: source},
         config.model_dump(exclude={"name"}),
         lambda work: _make(source, config, work),
