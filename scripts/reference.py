@@ -22,9 +22,14 @@ _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 
 def commands() -> str:
-    """The help of every command, in the order of `slmops --help`."""
-    names = re.findall(r"^  (\w+)  ", _help().partition("Commands:")[2], re.MULTILINE)
-    return "\n".join(f"## {name}\n\n```text\n{_help(name)}```\n" for name in names)
+    """The help of every command, in the order of `slmops --help`; those of a group behind it."""
+    return "\n".join(f"## {' '.join(name)}\n\n```text\n{_help(*name)}```\n" for name in _below())
+
+
+def _below(*group: str) -> Iterator[tuple[str, ...]]:
+    for name in re.findall(r"^  (\w+)  ", _help(*group).partition("Commands:")[2], re.MULTILINE):
+        yield (*group, name)
+        yield from _below(*group, name)
 
 
 def configuration() -> str:

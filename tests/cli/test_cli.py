@@ -70,3 +70,17 @@ def test_a_model_reference_of_no_known_form_is_explained(tmp_path: Path) -> None
     done = slmops("ask", "nowhere", "hello", folder=tmp_path)
     assert done.returncode == 1
     assert "'nowhere' is no model reference" in done.stderr
+
+
+def test_data_check_ends_with_1_where_something_would_spoil_learning(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("message,intent\nWhere is it?,track\nMy card was charged twice,refund\n")
+    good = slmops("data", "check", "train.csv", "--json", folder=tmp_path)
+    report = json.loads(good.stdout)
+    assert good.returncode == 0
+    assert report["files"][0]["labels"] == {"track": 1, "refund": 1}
+    assert [finding["severity"] for finding in report["findings"]] == ["warning"]  # few rows
+    with (tmp_path / "train.csv").open("a") as file:
+        file.write("where is it,refund\n")
+    bad = slmops("data", "check", "train.csv", folder=tmp_path)
+    assert bad.returncode == 1
+    assert "error: train.csv: the same text with different labels (1)" in bad.stdout

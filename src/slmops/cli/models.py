@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from slmops.core.store import Store
 
 Model = Annotated[str, typer.Argument(help="hf:, pypi:, file: or store: reference, an artifact, or a catalogue name.")]
-Rows = Annotated[Path, typer.Option("--data", help="A labelled JSONL file.")]
+Rows = Annotated[Path, typer.Option("--data", help="A file of labelled rows.")]
 
 
 def register(app: typer.Typer) -> None:
