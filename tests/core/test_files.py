@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from slmops.core.errors import BusyError, SlmopsError
-from slmops.core.files import free_bytes, full_disk_explained, lock, wait_for_lock, write_whole
+from slmops.core.files import free_bytes, full_disk_explained, lock, reserve, wait_for_lock, write_whole
 
 _WRITE_FOREVER = """
 import itertools, sys
@@ -33,12 +33,11 @@ with lock(Path(sys.argv[1])):
     time.sleep(float(sys.argv[2]))
 """
 
-_WRITE_UNDER_A_LIMIT = """
+_UNDER_A_LIMIT = """
 import resource, sys
 from pathlib import Path
-from slmops.core.files import write_whole
+from slmops.core.files import reserve, write_whole
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-write_whole(Path(sys.argv[1]), "b" * 100_000)
 """
 
 
@@ -60,10 +59,21 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
 def test_a_write_that_hits_a_limit_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "big.txt"
     write_whole(path, "old")
-    done = subprocess.run([sys.executable, "-c", _WRITE_UNDER_A_LIMIT, path], capture_output=True, text=True)
+    done = _run_under_a_limit('write_whole(Path(sys.argv[1]), "b" * 100_000)', path)
     assert "the disk is full, or a quota is reached: 0.1 MB needed at least" in done.stderr
     assert "SLMOPS_STORE" in done.stderr
     assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"big.txt": "old"}
+
+
+def test_a_file_that_finds_no_room_is_told_before_it_is_mapped(tmp_path: Path) -> None:
+    assert "the disk is full" in _run_under_a_limit("reserve(Path(sys.argv[1]), 100_000)", tmp_path / "big").stderr
+    reserve(tmp_path / "below" / "small", 100_000)
+    assert (tmp_path / "below" / "small").stat().st_size == 100_000
+
+
+def _run_under_a_limit(code: str, path: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _UNDER_A_LIMIT + code, str(path)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_a_full_disk_is_named_with_what_is_free(tmp_path: Path) -> None:

@@ -41,6 +41,17 @@ def write_whole(path: Path, data: bytes | str) -> None:
         sync(path.parent)
 
 
+def reserve(path: Path, size: int) -> None:
+    """An empty file of `size` bytes to be mapped into memory. That the disk is full is told now: later it would be told
+    by a signal that ends the process, when a page of the mapping is first written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with full_disk_explained(path.parent, size), path.open("wb") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+        else:
+            stream.truncate(size)
+
+
 def part_of(path: Path) -> Path:
     """A new temporary name in the folder of `path`."""
     return path.with_name(f".{uuid.uuid4().hex}.part")

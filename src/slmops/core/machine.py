@@ -83,16 +83,16 @@ def probe_number_format(threads: int) -> tuple[str, dict[str, float]]:
 def keep_freed_memory() -> Iterator[None]:
     """Until the end, memory that is freed stays with the process: glibc would hand every big tensor back to the system,
     and a training step then spent a fifth of its time on getting the same pages again, each filled with zeros."""
-    libc = ctypes.CDLL(None)
-    ours = hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")
-    if ours:
-        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(_MMAP_THRESHOLD, 2**30)
+    libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if not hasattr(libc, "mallopt"):  # another C library, which does otherwise
+        yield
+        return
+    libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    libc.mallopt(_MMAP_THRESHOLD, 2**30)
     try:
         yield
     finally:
-        if ours:
-            libc.malloc_trim(0)
+        libc.malloc_trim(0)
 
 
 def peak_memory_mb() -> float:

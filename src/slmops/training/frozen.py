@@ -6,7 +6,6 @@ The states lie in a file that is mapped into memory: they may be many. Knows no 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slmops.core.errors import need
+from slmops.core.files import reserve
 from slmops.models.forward import decoder_layers, last_states, run_layers
 from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.models.packing import Path as Segments
@@ -70,9 +70,7 @@ class Reader:
                     tokens += len(example.path[depth - 1])
         weight = self._model.get_input_embeddings().weight
         shape = (tokens, weight.shape[1])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("wb") as opened:  # a full disk is told now, not by a signal when the mapped page is written
-            os.posix_fallocate(opened.fileno(), 0, shape[0] * shape[1] * weight.element_size())
+        reserve(file, shape[0] * shape[1] * weight.element_size())
         states: Tensor = torch.from_file(str(file), shared=True, size=shape[0] * shape[1], dtype=weight.dtype)
         states, done = states.view(shape), 0
         unique = list({example.path: example for example in examples}.values())
