@@ -68,11 +68,10 @@ class Reader:
                 if example.path[:depth] not in self._starts:
                     self._starts[example.path[:depth]] = tokens
                     tokens += len(example.path[depth - 1])
-        weight = self._model.get_input_embeddings().weight
-        shape = (tokens, weight.shape[1])
-        reserve(file, shape[0] * shape[1] * weight.element_size())
-        states: Tensor = torch.from_file(str(file), shared=True, size=shape[0] * shape[1], dtype=weight.dtype)
-        states, done = states.view(shape), 0
+        weight, done = self._model.get_input_embeddings().weight, 0
+        size = tokens * weight.shape[1]
+        reserve(file, size * weight.element_size())
+        states: Tensor = torch.from_file(str(file), shared=True, size=size, dtype=weight.dtype).view(tokens, -1)
         unique = list({example.path: example for example in examples}.values())
         for batch in pack(by_length(unique), _TOKENS):
             with torch.inference_mode():
