@@ -29,8 +29,12 @@ class Pair:
     similarity: float
 
     def __str__(self) -> str:
-        places = (f"{record.source.file}:{record.source.line}" for record in (self.left, self.right))
-        return f"{' and '.join(places)} ({self.similarity:.2f})"
+        return f"{self.left.source.place} and {self.right.source.place} ({self.similarity:.2f})"
+
+    @property
+    def same(self) -> bool:
+        """Whether the texts are equal but for case, spaces and punctuation."""
+        return normalise(_text(self.left)) == normalise(_text(self.right))
 
 
 def normalise(text: str) -> str:
@@ -60,7 +64,7 @@ def check_splits(train: Sequence[Record], test: Sequence[Record]) -> list[Pair]:
         DataError: the same message stands in both, but for case, spaces and punctuation.
     """
     pairs = similar_across(train, test)
-    same = [pair for pair in pairs if normalise(_text(pair.left)) == normalise(_text(pair.right))]
+    same = [pair for pair in pairs if pair.same]
     if same:
         places = ", ".join(map(str, same[:3])) + (", …" if len(same) > 3 else "")
         raise DataError(

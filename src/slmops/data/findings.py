@@ -6,8 +6,8 @@ remedy. Changes no file. Knows no task beyond labels.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from slmops.data.check import Pair, normalise, similar_across, similar_within
+from slmops.data.check import Pair, similar_within
 from slmops.data.read import read_texts
 from slmops.tasks.types import Record
 
@@ -72,40 +72,49 @@ def check_files(
     Raises:
         DataError: a file cannot be read, or no row of it can be used.
     """
-    files, findings = [], []
     records: dict[str, list[Record]] = {}
-    for path in paths:
-        refused: list[str] = []
-        rows = read_texts(
-            path,
+    refused: dict[str, list[str]] = {}
+    for file in map(str, paths):
+        refused[file] = []
+        records[file] = read_texts(
+            Path(file),
             text_field=text_field,
             label_field=label_field,
             max_row_bytes=max_row_bytes,
-            on_error=lambda error, row, refused=refused: refused.append(str(error)),  # type: ignore[misc]
+            on_error=lambda error, row, file=file: refused[file].append(str(error)),  # type: ignore[misc]
         )
-        records[str(path)] = rows
-        labels = Counter(str(record.gold) for record in rows if record.gold is not None)
-        lengths = [len(str(record.inputs["text"]).split()) for record in rows]
-        shortest, median, most, longest = (int(value) for value in np.percentile(lengths, (0, 50, 95, 100)))
-        files.append(
-            FileReport(
-                str(path), len(rows), len(refused), dict(labels.most_common()), (shortest, median, most, longest)
-            )
-        )
-        if refused:
+    pairs = _similar(records)
+    findings: list[Finding] = []
+    for file, rows in records.items():
+        if refused[file]:
             remedy = "mend them, or leave them out: data.on_error: quarantine"
-            findings.append(_finding("error", f"{path}: rows that cannot be used", refused, remedy))
-        findings += _within(str(path), rows, labels)
+            findings.append(_finding("error", f"{file}: rows that cannot be used", refused[file], remedy))
+        findings += _within(file, rows, pairs[file, file])
     for one, other in combinations(records, 2):
-        findings += _across(one, records[one], other, records[other])
-    return DataReport(tuple(files), tuple(sorted(findings, key=lambda finding: finding.severity)))
+        findings += _across(one, records[one], other, records[other], pairs[one, other])
+    files = tuple(_describe(file, rows, len(refused[file])) for file, rows in records.items())
+    return DataReport(files, tuple(sorted(findings, key=lambda finding: finding.severity)))
 
 
-def _within(file: str, rows: list[Record], labels: Counter[str]) -> list[Finding]:
-    pairs = similar_within(rows)
-    same = [pair for pair in pairs if _same(pair)]
-    conflicting = [pair for pair in same if None not in (pair.left.gold, pair.right.gold) and _differ(pair)]
-    near = [pair for pair in pairs if not _same(pair)]
+def _describe(file: str, rows: list[Record], refused: int) -> FileReport:
+    lengths = [len(str(record.inputs["text"]).split()) for record in rows]
+    shortest, median, most, longest = (int(value) for value in np.percentile(lengths, (0, 50, 95, 100)))
+    return FileReport(file, len(rows), refused, dict(_labels(rows).most_common()), (shortest, median, most, longest))
+
+
+def _similar(records: Mapping[str, list[Record]]) -> defaultdict[tuple[str, str], list[Pair]]:
+    """The similar pairs of all files, found in one pass, by the files that the two are in."""
+    file_of = {id(record): file for file, rows in records.items() for record in rows}
+    found: defaultdict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for pair in similar_within([record for rows in records.values() for record in rows]):
+        found[file_of[id(pair.left)], file_of[id(pair.right)]].append(pair)
+    return found
+
+
+def _within(file: str, rows: list[Record], pairs: list[Pair]) -> list[Finding]:
+    labels = _labels(rows)
+    same, near = _same_and_near(pairs)
+    conflicting = [pair for pair in same if _conflicts(pair)]
     found = [
         _finding(
             "error", f"{file}: the same text with different labels", conflicting, "decide which label is right for each"
@@ -113,7 +122,7 @@ def _within(file: str, rows: list[Record], labels: Counter[str]) -> list[Finding
         _finding(
             "warning",
             f"{file}: the same text again",
-            [pair for pair in same if pair not in conflicting],
+            [pair for pair in same if not _conflicts(pair)],
             "keep one of each: a repeated text counts more than once",
         ),
         _finding(
@@ -124,7 +133,7 @@ def _within(file: str, rows: list[Record], labels: Counter[str]) -> list[Finding
         ),
     ]
     if labels:
-        unlabelled = [_place(record) for record in rows if record.gold is None]
+        unlabelled = [record.source.place for record in rows if record.gold is None]
         found.append(
             _finding(
                 "warning", f"{file}: rows without a label", unlabelled, "label them, or move them to a file of theirs"
@@ -139,14 +148,13 @@ def _within(file: str, rows: list[Record], labels: Counter[str]) -> list[Finding
     return [finding for finding in found if finding.count]
 
 
-def _across(one: str, left: list[Record], other: str, right: list[Record]) -> list[Finding]:
-    pairs = similar_across(left, right)
-    same, near = [pair for pair in pairs if _same(pair)], [pair for pair in pairs if not _same(pair)]
+def _across(one: str, left: list[Record], other: str, right: list[Record], pairs: list[Pair]) -> list[Finding]:
+    same, near = _same_and_near(pairs)
     found = [
         _finding("error", f"{one} and {other}: texts in both", same, f"remove them from {one}"),
         _finding("warning", f"{one} and {other}: nearly the same texts", near, "look whether they were copied"),
     ]
-    mine, theirs = ({str(record.gold) for record in rows if record.gold is not None} for rows in (left, right))
+    mine, theirs = _labels(left).keys(), _labels(right).keys()
     if mine and theirs:
         lone = [f"{label!r} in {one} only" for label in sorted(mine - theirs)]
         lone += [f"{label!r} in {other} only" for label in sorted(theirs - mine)]
@@ -158,13 +166,17 @@ def _finding(severity: Severity, what: str, places: Sequence[object], remedy: st
     return Finding(severity, what, len(places), tuple(map(str, places[:_SHOWN])), remedy)
 
 
-def _same(pair: Pair) -> bool:
-    return normalise(str(pair.left.inputs["text"])) == normalise(str(pair.right.inputs["text"]))
+def _labels(rows: list[Record]) -> Counter[str]:
+    return Counter(str(record.gold) for record in rows if record.gold is not None)
 
 
-def _differ(pair: Pair) -> bool:
-    return pair.left.gold != pair.right.gold
+def _same_and_near(pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+    same: list[Pair] = []
+    near: list[Pair] = []
+    for pair in pairs:
+        (same if pair.same else near).append(pair)
+    return same, near
 
 
-def _place(record: Record) -> str:
-    return f"{record.source.file}:{record.source.line}"
+def _conflicts(pair: Pair) -> bool:
+    return None not in (pair.left.gold, pair.right.gold) and pair.left.gold != pair.right.gold

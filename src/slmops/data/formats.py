@@ -14,6 +14,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -52,7 +53,7 @@ def rows_of(path: Path, max_row_bytes: int) -> Rows:
         if reader is _parquet:
             if compression:
                 raise DataError("Parquet is compressed inside", where=str(path), remedy=f"take {compression} off")
-            yield from _parquet(path, max_row_bytes)
+            yield from _parquet(path)
             return
         with _OPENERS[compression](path) as stream:
             yield from reader(_Bounded(stream, path), path, max_row_bytes)
@@ -94,7 +95,7 @@ class _Bounded(io.RawIOBase):
         return len(data)
 
 
-def _json_lines(stream: io.RawIOBase, path: Path, limit: int) -> Rows:
+def _json_lines(stream: io.IOBase, path: Path, limit: int) -> Rows:
     for line, text in _lines(_as_text(stream, None), path, limit):
         if isinstance(text, DataError):
             yield line, text
@@ -107,7 +108,7 @@ def _json(stream: io.RawIOBase, path: Path, limit: int) -> Rows:
     buffered = io.BufferedReader(stream, _CHUNK)
     begin = buffered.peek(_CHUNK)[:_CHUNK].removeprefix(b"\xef\xbb\xbf").lstrip()
     if not begin.startswith(b"["):
-        yield from _json_lines(buffered, path, limit)  # type: ignore[arg-type]
+        yield from _json_lines(buffered, path, limit)
         return
     text, decoder = _as_text(buffered, None), json.JSONDecoder(parse_constant=_refuse_constant)
     blank, _, held = text.read(_CHUNK).partition("[")
@@ -153,7 +154,7 @@ def _table(stream: io.RawIOBase, path: Path, limit: int, delimiter: str) -> Rows
     if delimiter not in first and ";" in first:
         delimiter = ";"
     csv.field_size_limit(max(limit, csv.field_size_limit()))
-    reader = csv.reader(_chain(first, source), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain([first], source), delimiter=delimiter, strict=True)
     header: list[str] = []
     while True:
         line = reader.line_num + 1
@@ -186,7 +187,7 @@ def _table(stream: io.RawIOBase, path: Path, limit: int, delimiter: str) -> Rows
             yield line, {name: cell for name, cell in zip(header, cells, strict=True) if cell}
 
 
-def _parquet(path: Path, limit: int) -> Rows:
+def _parquet(path: Path) -> Rows:
     arrow, parquet = need("pyarrow", "data"), need("pyarrow.parquet", "data")
     row = 0
     try:
@@ -276,11 +277,6 @@ def _no_object(row: Any, where: str) -> DataError:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

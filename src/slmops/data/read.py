@@ -77,7 +77,7 @@ def labels_of(records: Sequence[Record]) -> tuple[str, ...]:
     """
     for record in records:
         if record.gold is None:
-            where = f"{record.source.file}:{record.source.line} · label"
+            where = f"{record.source.place} · label"
             refuse(where, "nothing", "a label", "label the row, or move it to the unlabelled file")
     labels = tuple(sorted({str(record.gold) for record in records}))
     if len(labels) < 2:

@@ -27,7 +27,7 @@ def split(records: Sequence[Record], validation: float, seed: int) -> tuple[list
         if len(groups) < 2:
             raise DataError(
                 f"the label {label!r} has one message, or only some that are alike; expected two or more",
-                where=f"{first.source.file}:{first.source.line}",
+                where=first.source.place,
                 remedy="add different messages with this label, or remove it",
             )
         ordered = sorted(groups, key=lambda group: _place(group, seed))

@@ -87,14 +87,16 @@ def benchmark(
         for worker in workers:  # one after another: loading times are not of two at once
             worker.load()
             worker.call({"ask": [_to_json(row) for row in warmup[:_WARMUP]]})
-        alone, together = rows[:timed], rows[len(rows[:timed]) :]
+        alone = rows[:timed]
+        together = rows[len(alone) :]
         for start in range(0, len(alone), _BLOCK):
             block = [_to_json(row) for row in alone[start : start + _BLOCK]]
             for worker in workers:
                 worker.ask(block)
             report(min(start + _BLOCK, len(alone)), len(rows))
-        for worker in workers:
-            worker.measure()
+        if alone:
+            for worker in workers:
+                worker.measure()
         for start in range(0, len(together), _MANY):
             many = [_to_json(row) for row in together[start : start + _MANY]]
             for worker in workers:
@@ -133,8 +135,8 @@ class _Worker:
             text=True,
             env=environment,
         )
-        self._texts: list[str] = []
         self._timed: list[Answered] = []
+        self._texts: list[str] = []  # of those asked together
         self._cpu_s = self._wall_s = self._peak_memory_mb = 0.0
         self._loaded: dict[str, float] = {}
         self._token_ms: list[float] = []
@@ -145,7 +147,6 @@ class _Worker:
     def ask(self, block: list[dict[str, Any]]) -> None:
         reply = self.call({"ask": block})
         self._timed += [Answered(**answer) for answer in reply["answers"]]
-        self._texts += [answer["text"] for answer in reply["answers"]]
         self._cpu_s += reply["cpu_s"]
         self._wall_s += reply["wall_s"]
 
@@ -162,7 +163,7 @@ class _Worker:
         folder = self._subject.folder
         return Benchmarked(
             self._subject.name,
-            tuple(self._texts),
+            (*(answer.text for answer in self._timed), *self._texts),
             tuple(self._timed),
             tuple(self._token_ms),
             self._loaded["load_s"],

@@ -33,7 +33,7 @@ class Project(Config):
     seed: int = Field(default=7, ge=0, lt=2**32, description="what decides everything random")
     engine: Literal["local"] = Field(default="local", description="where work runs")
     task: TaskConfig = TaskConfig()
-    data: DataConfig = Field(description="files of JSON lines: {train: file, test: file, unlabelled: file}")
+    data: DataConfig = Field(description="files of rows: {train: file, test: file, unlabelled: file}")
     teacher: TeacherConfig | None = Field(default=None, description="the big model; may be absent")
     synthesis: SynthesisConfig = SynthesisConfig()
     student: StudentConfig = Field(description="the small model, which ships: {from: teacher, layers: 8}")

@@ -25,6 +25,11 @@ class Source:
     made_from: str = ""
     how: str = ""
 
+    @property
+    def place(self) -> str:
+        """The row as a reader of the file finds it: `train.jsonl:7`."""
+        return f"{self.file}:{self.line}"
+
 
 @dataclass(frozen=True)
 class Answer:
