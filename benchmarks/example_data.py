@@ -14,9 +14,9 @@ import numpy as np
 
 from slmops.core.statistics import bootstrap
 from slmops.data.check import repeated_ngrams, similar_across, similar_within
-from slmops.data.read import labels_of, read_texts
+from slmops.data.read import read_records
 from slmops.tasks.classification import Classification
-from slmops.tasks.metrics import Accuracy, MacroF1
+from slmops.tasks.metrics import MacroF1, accuracy
 from slmops.tasks.types import Record
 
 DATA = Path(__file__).parent.parent / "examples" / "support-triage" / "data"
@@ -24,7 +24,7 @@ NAMES = ("labelled", "unlabelled", "development", "test")
 
 
 def main() -> None:
-    files = {name: read_texts(DATA / f"{name}.jsonl") for name in NAMES}
+    files = {name: read_records(DATA / f"{name}.jsonl") for name in NAMES}
     print("\n".join([*describe_files(files), "", *describe_overlap(files), "", *describe_baseline(files)]))
 
 
@@ -61,11 +61,11 @@ def describe_overlap(files: dict[str, list[Record]]) -> Iterator[str]:
 
 def describe_baseline(files: dict[str, list[Record]]) -> Iterator[str]:
     """A row a metric: TF-IDF with logistic regression on the test, with its interval."""
-    task = Classification(labels_of(files["labelled"]))
+    task = Classification(sorted({record.gold for record in files["labelled"]}))
     predicted = task.baseline(files["labelled"], files["test"])
     yield "| classical baseline on the test | value | 95 % interval |"
     yield "|---|---|---|"
-    for metric in (Accuracy(), MacroF1(task.labels)):
+    for metric in (accuracy(), MacroF1(task.labels)):
         rows = metric.rows(predicted, [record.gold for record in files["test"]])
         found = bootstrap(rows, metric.reduce, seed=7)
         yield f"| {metric.name} | {found.value:.3f} | {found.low:.3f} – {found.high:.3f} |"

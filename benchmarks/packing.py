@@ -30,13 +30,13 @@ from slmops.core.errors import DataError
 from slmops.core.machine import default_threads, probe_number_format
 from slmops.core.measurement import Interval
 from slmops.core.statistics import bootstrap
-from slmops.models.families import encode_answer, encode_prompt, family_of
+from slmops.models.families import encode_lesson, family_of
 from slmops.models.forward import NumberFormat, computing_copy, load_causal_lm, target_logits
 from slmops.models.packing import Batch, Example, pack
 from slmops.models.references import resolve
 from slmops.models.tokenizer import Tokenizer
 from slmops.tasks.classification import Classification
-from slmops.tasks.types import Record, Source
+from slmops.tasks.types import Message, Record, Source
 from slmops.training.config import TrainConfig
 from slmops.training.examples import to_examples
 from slmops.training.losses import cross_entropy
@@ -121,15 +121,15 @@ def read_rows(folder: Path, count: int) -> Rows:
             f"of text, label and domain there (sha256 {DATA_SHA256}), or set SLMOPS_BENCH_DATA to where they are",
         )
     rows = [row for row in map(json.loads, path.read_text().splitlines()) if row["domain"] in DOMAINS]
-    task = Classification(sorted({row["label"] for row in rows}), INSTRUCTION)
+    task = Classification(sorted({row["label"] for row in rows}), instruction=INSTRUCTION)
     tokenizer = Tokenizer(folder)
     family = family_of(tokenizer)
     chosen, conversations = [], []
     for index in np.random.default_rng(SEED).permutation(len(rows))[:count]:
         row = rows[index]
         asked = task.messages(Record(str(index), {"text": row["text"]}, None, Source(path.name, int(index) + 1)))
-        prompt, answer = encode_prompt(tokenizer, family, asked), encode_answer(tokenizer, family, row["label"])
-        chosen.append((str(index), prompt, answer))
+        lesson = [*asked, Message("assistant", row["label"], learn=True)]
+        chosen.append((str(index), *encode_lesson(tokenizer, family, lesson)))
         conversations.append(
             {
                 "prompt": [{"role": message.role, "content": message.content} for message in asked],

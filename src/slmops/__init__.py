@@ -5,7 +5,7 @@ The commands as Python calls. Nothing heavy is imported before it is used.
     import slmops
     project = slmops.Project.load(Path("slmops.yaml"))
     slmops.run(project)
-    print(slmops.summarize(project).accuracy_kept)
+    print(slmops.summarize(project).quality_kept)
 """
 
 from __future__ import annotations

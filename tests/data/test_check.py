@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmops.core.errors import DataError
-from slmops.data.check import check_splits, normalise, repeated_ngrams, similar_across, similar_within
+from slmops.data.check import check_splits, repeated_ngrams, similar_across, similar_within
+from slmops.data.grams import normalise
 from slmops.tasks.types import Record, Source
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from benchmarks.example_data import DATA, NAMES, describe_files, describe_overlap
 
 from slmops.data.check import check_splits
-from slmops.data.read import labels_of, read_texts
+from slmops.data.read import read_records
 
-FILES = {name: read_texts(DATA / f"{name}.jsonl") for name in NAMES}
+FILES = {name: read_records(DATA / f"{name}.jsonl") for name in NAMES}
 
 
 def test_the_card_says_what_the_files_hold() -> None:
@@ -17,8 +17,9 @@ def test_the_card_says_what_the_files_hold() -> None:
 
 def test_every_intent_of_the_card_is_in_training_and_test() -> None:
     card = (DATA / "README.md").read_text()
-    assert labels_of(FILES["labelled"]) == labels_of(FILES["test"])
-    assert all(f"| {label} |" in card for label in labels_of(FILES["test"]))
+    labelled, test = ({record.gold for record in FILES[name]} for name in ("labelled", "test"))
+    assert labelled == test
+    assert all(f"| {label} |" in card for label in test)
 
 
 def test_no_training_message_is_like_one_of_the_test() -> None:

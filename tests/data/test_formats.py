@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from slmops.core.errors import DataError
 from slmops.data.formats import rows_of
-from slmops.data.read import read_texts
+from slmops.data.read import read_records
 
 ROWS = [
     {"text": "Where is it?", "label": "order_status"},
@@ -70,7 +70,7 @@ def test_rows_are_the_same_in_every_format(tmp_path: Path, ending: str) -> None:
 )
 def test_every_text_comes_back(tmp_path_factory: pytest.TempPathFactory, ending: str, texts: list[str]) -> None:
     path = write(tmp_path_factory.mktemp("rows"), ending, [{"text": text, "n": "1"} for text in texts])
-    assert [record.inputs["text"] for record in read_texts(path)] == texts
+    assert [record.inputs["text"] for record in read_records(path)] == texts
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "tsv", "parquet", "jsonl.gz", "csv.zst"])

@@ -2,29 +2,36 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slmops.core.errors import DataError
-from slmops.data.read import labels_of, read_texts
+from slmops.data.read import read_records
+from slmops.tasks.classification import Classification
+from slmops.tasks.types import Record
 
-LABELS = {"order_status", "membership"}
+TASK = Classification(["membership", "order_status"])
 GOOD = b'{"text": "Where is it?", "label": "order_status"}\n'
+
+
+def read_labelled(path: Path, **options: Any) -> list[Record]:
+    return read_records(path, read=TASK.read, check=TASK.check, answered=True, **options)
 
 
 def refusal(path: Path, content: bytes, max_row_bytes: int = 1_000_000) -> str:
     path.write_bytes(content)
     with pytest.raises(DataError) as refused:
-        read_texts(path, labels=LABELS, max_row_bytes=max_row_bytes)
+        read_labelled(path, max_row_bytes=max_row_bytes)
     return str(refused.value)
 
 
 def test_a_row_becomes_a_record_that_knows_its_line(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(GOOD + b"\n" + '{"body": "ignored", "text": "Plus, bitte 🙂"}'.encode())
-    first, second = read_texts(path)
+    first, second = read_records(path)
     assert (first.inputs, first.gold, first.source.file, first.source.line) == (
         {"text": "Where is it?"}, "order_status", "train.jsonl", 1,
     )  # fmt: skip
@@ -34,7 +41,7 @@ def test_a_row_becomes_a_record_that_knows_its_line(tmp_path: Path) -> None:
 def test_fields_can_have_other_names(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text('{"body": "Where is it?", "intent": "order_status"}')
-    (record,) = read_texts(path, labels=LABELS, text_field="body", label_field="intent")
+    (record,) = read_labelled(path, fields={"text": "body", "label": "intent"})
     assert record.inputs == {"text": "Where is it?"} and record.gold == "order_status"
 
 
@@ -42,15 +49,15 @@ def test_an_id_stays_when_rows_move_and_a_repeated_text_gets_its_own(tmp_path: P
     one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
     one.write_text('{"text": "a"}\n{"text": "b"}\n{"text": "b"}\n')
     other.write_text('{"text": "b"}\n{"text": "c"}\n')
-    ids = [record.id for record in read_texts(one)]
+    ids = [record.id for record in read_records(one)]
     assert len(set(ids)) == 3 and ids[2] == f"{ids[1]}-2"
-    assert read_texts(other)[0].id == ids[1]
+    assert read_records(other)[0].id == ids[1]
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD)
-    assert len(read_texts(path, labels=LABELS)) == 1
+    assert len(read_labelled(path)) == 1
 
 
 @pytest.mark.parametrize(
@@ -63,8 +70,9 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         (b'{"text": 7, "label": "membership"}', "2 · text: found a number, expected a string"),
         (b'{"text": " \\n", "label": "membership"}', "2 · text: found a blank text"),
         (b'{"text": "\\ud83d", "label": "membership"}', "2 · text: found half a character"),
-        (b'{"text": "x"}', "2 · label: found nothing, expected a label — write one of membership, order_status"),
+        (b'{"text": "x"}', "2 · label: found nothing, expected a label — write it, or move the row"),
         (b'{"text": "x", "label": "membershp"}', "2 · label: found 'membershp', expected a label of the set — did you"),
+        (b'{"text": "x", "label": "other"}', "2 · label: found 'other', expected a label of the set — write one of"),
         (b'{"text": "x", "label": ["membership"]}', "2 · label: found a list, expected a string"),
         (b'{"text": "x", "label": "membership", "score": NaN}', "2: found no JSON (NaN is not JSON)"),
         (b'{"text": "x", "n": ' + b"9" * 5000 + b"}", "2: found no JSON (Exceeds the limit"),
@@ -86,7 +94,7 @@ def test_a_row_of_ten_megabytes_is_refused_before_it_is_read(tmp_path: Path) -> 
     path.write_bytes(GOOD + b'{"text": "' + b"x" * 10_000_000 + b'", "label": "membership"}\n')
     tracemalloc.start()
     with pytest.raises(DataError, match="2: found more than 1,000,000 bytes"):
-        read_texts(path, labels=LABELS)
+        read_labelled(path)
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()
 
@@ -94,7 +102,7 @@ def test_a_row_of_ten_megabytes_is_refused_before_it_is_read(tmp_path: Path) -> 
 def test_the_limit_counts_a_rows_bytes_and_not_its_newline(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(GOOD)
-    assert read_texts(path, max_row_bytes=len(GOOD) - 1)
+    assert read_records(path, max_row_bytes=len(GOOD) - 1)
     assert "more than" in refusal(path, GOOD, max_row_bytes=len(GOOD) - 2)
 
 
@@ -106,26 +114,22 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.jsonl", tmp_path):
         with pytest.raises(DataError, match="cannot be read"):
-            read_texts(path)
+            read_records(path)
 
 
-def test_labels_come_from_the_data_when_every_row_has_one(tmp_path: Path) -> None:
+def test_a_file_to_learn_from_has_an_answer_in_every_row(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
-    path.write_text('{"text": "x", "label": "b"}\n{"text": "y", "label": "a"}\n')
-    assert labels_of(read_texts(path)) == ("a", "b")
     path.write_text('{"text": "x", "label": "b"}\n{"text": "y"}\n')
-    with pytest.raises(DataError, match=r"train\.jsonl:2 · label"):
-        labels_of(read_texts(path))
-    path.write_text('{"text": "x", "label": "b"}\n{"text": "y", "label": "b"}\n')
-    with pytest.raises(DataError, match="two or more"):
-        labels_of(read_texts(path))
+    assert [record.gold for record in read_records(path)] == ["b", None]
+    with pytest.raises(DataError, match=r"train\.jsonl:2 · label: found nothing, expected a label"):
+        read_records(path, answered=True)
 
 
 def test_a_label_has_no_spaces_around_it(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text('{"text": "x", "label": " b"}\n')
     with pytest.raises(DataError, match="without spaces"):
-        read_texts(path)
+        read_records(path)
 
 
 @given(
@@ -138,7 +142,7 @@ def test_a_label_has_no_spaces_around_it(tmp_path: Path) -> None:
 def test_every_text_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     path = tmp_path_factory.mktemp("data") / "train.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    records = read_texts(path)
+    records = read_records(path)
     assert [record.inputs["text"] for record in records] == texts
     assert len({record.id for record in records}) == len(texts)
 
@@ -148,4 +152,4 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
     path = tmp_path_factory.mktemp("data") / "train.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError):
-        read_texts(path, labels=LABELS, max_row_bytes=100)
+        read_labelled(path, max_row_bytes=100)

@@ -15,6 +15,7 @@ import pytest
 
 from slmops.core.errors import MissingExtraError, ModelError
 from slmops.deployment.foundry_local import ask, install
+from slmops.tasks.types import Message
 
 _TEXTS = (
     "Where is my order?",
@@ -34,6 +35,10 @@ with sdk.FoundryLocalManager(configuration) as manager:
     models = manager.get_catalog(sdk.CatalogType.LOCAL).list_models()
     print(json.dumps([[model.id, model.get_path()] for model in models]))
 """
+
+
+def asked(text: str) -> list[Message]:
+    return [Message("user", text)]
 
 
 def answer_of_onnxruntime_genai(folder: Path, prompt: str) -> str:
@@ -61,7 +66,7 @@ def models_of(cache: Path, scratch: Path) -> Any:
 
 
 def test_foundry_local_answers_as_onnxruntime_genai_does_to_our_own_prompt(foundry_folder: Path) -> None:
-    run = ask(foundry_folder, _TEXTS, max_tokens=_TOKENS)
+    run = ask(foundry_folder, [asked(text) for text in _TEXTS], max_tokens=_TOKENS)
 
     for text, answer in zip(_TEXTS, run.answers, strict=True):
         plain = text.replace("<|", "< |")
@@ -73,7 +78,7 @@ def test_foundry_local_answers_as_onnxruntime_genai_does_to_our_own_prompt(found
 
 def test_given_labels_every_answer_is_one_of_them(foundry_folder: Path) -> None:
     labels = ("order_status", "order", 'say "größe"', "back\\slash", "two words")
-    run = ask(foundry_folder, _TEXTS, max_tokens=32, labels=labels)
+    run = ask(foundry_folder, [asked(text) for text in _TEXTS], max_tokens=32, labels=labels)
     assert {answer.text for answer in run.answers} <= set(labels)
 
 
@@ -86,7 +91,7 @@ def test_asking_leaves_nothing_behind(foundry_folder: Path, tmp_path: Path, monk
     monkeypatch.delenv("CI", raising=False)
 
     for _ in range(2):  # the same id again: it was unregistered
-        ask(foundry_folder, ["hello"], max_tokens=2)
+        ask(foundry_folder, [asked("hello")], max_tokens=2)
 
     assert list(tmp_path.iterdir()) == []
     assert sorted(os.listdir(foundry_folder)) == before
@@ -99,23 +104,23 @@ def test_a_model_that_foundry_local_cannot_load_is_an_error_with_its_words(
     shutil.copytree(foundry_folder, folder)
     (folder / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(ModelError, match="failed to load model support:3"):
-        ask(folder, ["hello"], max_tokens=2)
+        ask(folder, [asked("hello")], max_tokens=2)
 
 
 def test_a_text_that_foundry_local_refuses_is_named(foundry_folder: Path) -> None:
     with pytest.raises(ModelError, match=r"nothing to generate from.*text 2"):
-        ask(foundry_folder, ["hello", ""], max_tokens=2)
+        ask(foundry_folder, [asked("hello"), asked("")], max_tokens=2)
 
 
 def test_foundry_local_is_not_waited_for_for_ever(foundry_folder: Path) -> None:
     with pytest.raises(ModelError, match=r"within 0\.01 s"):
-        ask(foundry_folder, ["hello"], max_tokens=2, timeout_s=0.01)
+        ask(foundry_folder, [asked("hello")], max_tokens=2, timeout_s=0.01)
 
 
 def test_a_missing_sdk_says_what_to_install(foundry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "foundry_local_sdk", None)
     with pytest.raises(MissingExtraError, match=r"slmops\[foundry\]"):
-        ask(foundry_folder, ["hello"], max_tokens=2)
+        ask(foundry_folder, [asked("hello")], max_tokens=2)
 
 
 def test_an_installed_model_is_found_by_applications_of_that_cache(foundry_folder: Path, tmp_path: Path) -> None:
@@ -125,7 +130,7 @@ def test_an_installed_model_is_found_by_applications_of_that_cache(foundry_folde
 
     place = cache / "slmops" / "support-3"
     assert models_of(cache, tmp_path / "app") == [["support:3", str(place)]]
-    assert ask(place, ["hello"], max_tokens=2).answers
+    assert ask(place, [asked("hello")], max_tokens=2).answers
 
 
 def test_a_second_model_of_one_id_is_refused_and_leaves_the_first(foundry_folder: Path, tmp_path: Path) -> None:

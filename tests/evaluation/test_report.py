@@ -15,7 +15,7 @@ from slmops.core.errors import StoreError
 from slmops.core.measurement import Interval
 from slmops.core.page import element, page
 from slmops.evaluation.figures import write, write_difference, write_duration, write_range, write_times
-from slmops.evaluation.plots import plot_accuracy, plot_curve, plot_latency
+from slmops.evaluation.plots import plot_curve, plot_latency, plot_quality
 from slmops.evaluation.report import render
 from slmops.evaluation.summary import Point, Summary
 from tests.evaluation.example import make_summary
@@ -133,7 +133,7 @@ def test_the_json_comes_back_as_the_same_summary() -> None:
 def test_the_four_headline_figures_stand_at_the_top_of_the_json() -> None:
     data = make_summary().to_json()
     kept = {"value": 0.9868, "low": 0.9643, "high": 1.0094, "level": 0.95, "n": 240}
-    assert data["accuracy_kept"] == kept
+    assert data["quality_kept"] == kept
     assert all("value" in data[name] for name in ("latency_reduction", "model_bytes_reduction", "memory_reduction"))
 
 
@@ -143,7 +143,7 @@ def test_the_same_summary_gives_the_same_page(markup: str) -> None:
 
 def test_missing_figures_are_dashes_and_never_zero() -> None:
     bare = make_summary(
-        **dict.fromkeys(("accuracy_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction")),
+        **dict.fromkeys(("quality_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction")),
         subjects=[{"name": "int4", "what": "the only one", "figures": {"accuracy": None}}],
         **dict.fromkeys(("against_teacher_int4", "confusion", "foundry_local")),
         **dict.fromkeys(("comparisons", "gates", "published", "mistakes", "lineage"), ()),
@@ -154,14 +154,14 @@ def test_missing_figures_are_dashes_and_never_zero() -> None:
     sections = [attributes["id"] for tag, attributes in read.tags if tag == "section"]
     assert sections == list(_SECTIONS)
     table = read.text[read.text.index("Quality") : read.text.index("Who is who")]
-    assert table.count("–") == 15 and "0" not in table.replace("100", "")
+    assert table.count("–") == 13 and "0" not in table.replace("100", "")
     assert "– → –" in read.text
 
 
 def test_an_undefined_figure_counts_as_missing() -> None:
     subject = {"name": "int4", "what": "", "figures": {"macro_f1": Interval(math.nan, math.nan, math.nan)}}
-    summary = make_summary(subjects=[subject], accuracy_kept=Interval(math.nan, math.nan, math.nan))
-    assert summary.figure("int4", "macro_f1") is None and summary.accuracy_kept is None
+    summary = make_summary(subjects=[subject], quality_kept=Interval(math.nan, math.nan, math.nan))
+    assert summary.figure("int4", "macro_f1") is None and summary.quality_kept is None
     json.dumps(summary.to_json(), allow_nan=False)
 
 
@@ -171,7 +171,7 @@ def test_an_undefined_figure_counts_as_missing() -> None:
         ({"shipped": "int3"}, ""),
         ({"labels": ["one", "two"]}, ""),
         ({"surprise": 1}, "surprise"),
-        ({"accuracy_kept": {"value": "high", "low": 0, "high": 1}}, "accuracy_kept.value"),
+        ({"quality_kept": {"value": "high", "low": 0, "high": 1}}, "quality_kept.value"),
         ({"data": {"train": 1, "validation": 1}}, "data.test"),
     ],
 )
@@ -201,7 +201,7 @@ def test_thousands_of_mistakes_do_not_swell_the_page() -> None:
 
 
 def test_plots_say_the_finding_and_take_their_colours_from_the_page() -> None:
-    accuracy, latency = plot_accuracy(make_summary()), plot_latency(make_summary())
+    accuracy, latency = plot_quality(make_summary()), plot_latency(make_summary())
     assert accuracy and latency
     assert accuracy.title == "int4 keeps 98.7\u00a0% of the teacher’s accuracy"
     assert latency.title == "int4 answers in 7.92\u00a0ms, 1/21 of the teacher’s time"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmops.tasks.metrics import Accuracy, MacroF1, ValidAnswers
+from slmops.tasks.metrics import MacroF1, accuracy, valid_answers
 from slmops.tasks.types import Metric
 
 LABELS = ("a", "b", "c")
@@ -18,8 +18,8 @@ def figure(metric: Metric, predicted: list[str | None], gold: list[str]) -> floa
 
 def test_an_invalid_answer_is_wrong_and_told_apart() -> None:
     predicted, gold = ["a", None, "b", "b"], ["a", "a", "b", "c"]
-    assert figure(Accuracy(), predicted, gold) == 0.5
-    assert figure(ValidAnswers(), predicted, gold) == 0.75
+    assert figure(accuracy(), predicted, gold) == 0.5
+    assert figure(valid_answers(), predicted, gold) == 0.75
     assert figure(MacroF1(LABELS), predicted, gold) == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
 
 
@@ -33,7 +33,7 @@ def test_macro_f1_is_what_scikit_learn_finds(answers: list[tuple[str | None, str
     assert figure(MacroF1(LABELS), predicted, gold) == pytest.approx(known)
 
 
-@pytest.mark.parametrize("metric", [Accuracy(), ValidAnswers(), MacroF1(LABELS)], ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", [accuracy(), valid_answers(), MacroF1(LABELS)], ids=lambda metric: metric.name)
 def test_many_sums_reduce_at_once(metric: Metric) -> None:
     rows = metric.rows(["a", "b", None], ["a", "c", "c"])
     weights = np.array([[1, 1, 1], [3, 0, 0], [0, 1, 2]], dtype=float)
@@ -43,4 +43,4 @@ def test_many_sums_reduce_at_once(metric: Metric) -> None:
 
 def test_predictions_and_gold_must_be_as_many() -> None:
     with pytest.raises(ValueError):
-        Accuracy().rows(["a"], ["a", "b"])
+        accuracy().rows(["a"], ["a", "b"])

@@ -10,6 +10,8 @@ INSTRUCTION = tuple(range(20, 44))
 
 def rows(count: int, instruction: tuple[int, ...] = INSTRUCTION) -> list[Example]:
     """Row n: (instruction, n % 5 and something of its own) → two tokens that tell n % 5."""
+    learn = (False,) * (len(instruction) + 3) + (True,) * 3
     return to_examples(
-        (f"row-{n}", (*instruction, 60 + n % 5, 70 + n % 7, 9), (100 + n % 5, 110 + n % 5, 2)) for n in range(count)
+        (f"row-{n}", (*instruction, 60 + n % 5, 70 + n % 7, 9, 100 + n % 5, 110 + n % 5, 2), learn)
+        for n in range(count)
     )

@@ -15,6 +15,9 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="The project's file
 Variant = Annotated[str | None, typer.Option("--variant", help="One of the file's variants.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: as many as there are cores.")]
+Fields = Annotated[
+    list[str] | None, typer.Option("--field", metavar="PART=COLUMN", help="Which column is which part: text=body, …")
+]
 CONFIG = Path("slmops.yaml")
 
 
@@ -38,3 +41,21 @@ def open_store(config: Path) -> Store:
             "there is no such file", where=str(config), remedy="go to a project's folder, or set SLMOPS_STORE"
         )
     return Store(config.resolve().parent / ".slmops" / "store")
+
+
+def parse_fields(named: list[str] | None) -> dict[str, str]:
+    """Part → column of `PART=COLUMN`.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    from slmops.core.errors import ConfigError
+
+    fields = {}
+    for one in named or ():
+        part, equals, column = one.partition("=")
+        if not (part and equals and column):
+            remedy = "write --field text=body: the part, then the column of the file"
+            raise ConfigError(f"found {one!r}, expected PART=COLUMN", where="--field", remedy=remedy)
+        fields[part] = column
+    return fields

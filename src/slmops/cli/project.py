@@ -169,10 +169,11 @@ def _run(
 def _print_headline(summary: dict[str, object]) -> None:
     from slmops.core.console import console
 
-    for name in ("accuracy_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction"):
+    for name in ("quality_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction"):
         figure = summary.get(name)
         if isinstance(figure, dict):
-            console.print(f"{name:22} {figure['value']:7.1%}   ({figure['low']:.1%} … {figure['high']:.1%})")
+            shown = f"{summary['quality']}_kept" if name == "quality_kept" else name
+            console.print(f"{shown:22} {figure['value']:7.1%}   ({figure['low']:.1%} … {figure['high']:.1%})")
 
 
 def _show_plan(config: Path, variant: str | None, first: str | None, only: str | None, as_json: bool) -> None:

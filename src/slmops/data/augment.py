@@ -16,9 +16,10 @@ _DROP = 0.2  # share of words a drop loses
 
 
 def noisy_copies(
-    rows: Sequence[tuple[Record, str]], epochs: float, noise: float, seed: int, field: str = "text"
+    rows: Sequence[tuple[Record, str]], epochs: float, noise: float, seed: int, field: str | None
 ) -> list[tuple[Record, str]]:
-    """The rows of `epochs` epochs: as they are in the first, with other words dropped in every further one.
+    """The rows of `epochs` epochs: as they are in the first, with other words of their input `field` dropped in every
+    further one, or none where there is no field that may be varied.
 
     A copy's id is its record's with `#` and the epoch behind it; a last epoch that is not whole has the first rows.
     """
@@ -26,15 +27,17 @@ def noisy_copies(
     for epoch in range(1, max(1, math.ceil(epochs))):
         share = min(1.0, epochs - epoch)
         for row, (record, answer) in enumerate(rows[: round(share * len(rows))]):
-            generator = np.random.default_rng((seed, epoch, row))
-            text = " ".join(_drop(record.inputs[field].split(), noise, generator)) or record.inputs[field]
+            inputs = record.inputs
+            if field is not None:
+                generator = np.random.default_rng((seed, epoch, row))
+                text = " ".join(_drop(inputs[field].split(), noise, generator)) or inputs[field]
+                inputs = {**inputs, field: text}
             source = Source("", 0, record.id, "noise")
-            copy = replace(record, id=f"{record.id}#{epoch}", inputs={**record.inputs, field: text}, source=source)
-            copies.append((copy, answer))
+            copies.append((replace(record, id=f"{record.id}#{epoch}", inputs=inputs, source=source), answer))
     return copies
 
 
-def augment_texts(records: Sequence[Record], per_record: int, seed: int, field: str = "text") -> list[Record]:
+def augment_texts(records: Sequence[Record], per_record: int, seed: int, field: str) -> list[Record]:
     """`per_record` new records for each record, alternately by dropping words and by splicing the beginning of its
     text with the end of another's. Gold and answers are not carried over; no text stands there twice."""
     seen = {record.inputs[field] for record in records}

@@ -1,23 +1,19 @@
-"""Finds messages that stand in the data twice, word for word or nearly. In come records, out go pairs of them.
+"""Finds records that say the same, word for word or nearly. In come records, out go pairs of them.
 
-Near means that the sets of character 5-grams of two texts, normalised, have a Jaccard similarity of 0.8 or more.
-Exact over all pairs and yet quick, because two similar sets must share one of their few rarest members (prefix
-filtering: Bayardo, Ma, Srikant, Scaling up all pairs similarity search, WWW 2007). Knows no task and no config.
+What is near, and how it is found, is told in `near.py`. Across two sets all pairs of a Jaccard similarity of 0.8 or
+more are found. Knows no task and no config.
 """
 
 from __future__ import annotations
 
-import math
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slmops.core.errors import DataError
+from slmops.data.grams import grams, normalise, similar_sets
+from slmops.data.near import NEAR, similar_rows
 from slmops.tasks.types import Record
-
-NEAR = 0.8
-_GRAM = 5
 
 
 @dataclass(frozen=True)
@@ -34,27 +30,19 @@ class Pair:
     @property
     def same(self) -> bool:
         """Whether the texts are equal but for case, spaces and punctuation."""
-        return normalise(_text(self.left)) == normalise(_text(self.right))
-
-
-def normalise(text: str) -> str:
-    """`text` without case, punctuation, symbols and doubled spaces; as it is, where nothing else would be left."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    letters = "".join(char if unicodedata.category(char)[0] in "LMN" else " " for char in folded)
-    return " ".join(letters.split()) or text.strip()
+        return normalise(self.left.text) == normalise(self.right.text)
 
 
 def similar_within(records: Sequence[Record], near: float = NEAR) -> list[Pair]:
-    """All pairs of `records` whose similarity is `near` or more, in order."""
-    shingles = _shingles(records)
-    matches = _match(shingles, shingles, near)
-    return [Pair(records[a], records[b], similarity) for a, b, similarity in matches if a < b]
+    """All pairs of `records` that are near, in order; those of the same text with the first that has it."""
+    matches = similar_rows((record.text for record in records), near)
+    return [Pair(records[match.left], records[match.right], match.similarity) for match in matches]
 
 
 def similar_across(left: Sequence[Record], right: Sequence[Record], near: float = NEAR) -> list[Pair]:
     """All pairs of one of `left` and one of `right` whose similarity is `near` or more, in order."""
-    matches = _match(_shingles(left), _shingles(right), near)
-    return [Pair(left[a], right[b], similarity) for a, b, similarity in matches]
+    of_left, of_right = ([grams(normalise(record.text)) for record in records] for records in (left, right))
+    return [Pair(left[a], right[b], similarity) for a, b, similarity in similar_sets(of_left, of_right, near)]
 
 
 def check_splits(train: Sequence[Record], test: Sequence[Record]) -> list[Pair]:
@@ -79,37 +67,8 @@ def repeated_ngrams(records: Sequence[Record], n: int = 5) -> list[tuple[str, in
     """Runs of `n` words (normalised) that stand in more than one record, with in how many; most frequent first."""
     counts: Counter[str] = Counter()
     for record in records:
-        words = normalise(_text(record)).split()
+        words = normalise(record.text).split()
         counts.update({" ".join(words[start : start + n]) for start in range(len(words) - n + 1)})
     return [
         (words, count) for words, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count > 1
     ]
-
-
-def _match(left: Sequence[set[str]], right: Sequence[set[str]], near: float) -> Iterable[tuple[int, int, float]]:
-    frequency = Counter(shingle for shingles in (*left, *right) for shingle in shingles)
-
-    def rarest(shingles: set[str]) -> list[str]:
-        ordered = sorted(shingles, key=lambda shingle: (frequency[shingle], shingle))
-        must_share = math.ceil(near * len(ordered) - 1e-9)  # at least, of one's own, with any set so similar
-        return ordered[: len(ordered) - must_share + 1]
-
-    holders: dict[str, list[int]] = {}
-    for row, shingles in enumerate(right):
-        for shingle in rarest(shingles):
-            holders.setdefault(shingle, []).append(row)
-    for row, shingles in enumerate(left):
-        for other in sorted({holder for shingle in rarest(shingles) for holder in holders.get(shingle, ())}):
-            shared = len(shingles & right[other])
-            similarity = shared / (len(shingles) + len(right[other]) - shared)
-            if similarity >= near:
-                yield row, other, similarity
-
-
-def _shingles(records: Sequence[Record]) -> list[set[str]]:
-    texts = [normalise(_text(record)) for record in records]
-    return [{text[start : start + _GRAM] for start in range(max(1, len(text) - _GRAM + 1))} for text in texts]
-
-
-def _text(record: Record) -> str:
-    return str(record.inputs["text"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from slmops.core.config import ConfigPath, Section
+from slmops.core.config import ConfigPath, Section, nearest, wrong
+from slmops.privacy.find import KINDS
 
 _Share = Annotated[float, Field(gt=0, lt=1), Tag("a share")]
 _File = Annotated[ConfigPath, Tag("a file")]
@@ -17,11 +18,39 @@ def _share_or_file(value: object) -> str:
     return "a file" if isinstance(value, str | Path) else "a share"
 
 
-class FieldsConfig(Section):
-    """What the fields of a row are called, where it is none of the usual names."""
+def _all_or_kinds(value: object) -> str:
+    return "a list" if isinstance(value, list | tuple) else "a word"
 
-    text: str | None = Field(default=None, min_length=1, description="the text's field; text, message, … if absent")
-    label: str | None = Field(default=None, min_length=1, description="the label's field; label, intent, … if absent")
+
+def _check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := next((kind for kind in kinds if kind not in KINDS), None):
+        raise wrong(f"there is no kind {unknown!r}", nearest(unknown, KINDS))
+    return kinds
+
+
+_Word = Annotated[Literal["all", "none"], Tag("a word")]
+_Kinds = Annotated[
+    tuple[str, ...],
+    BeforeValidator(tuple, json_schema_input_type=tuple[str, ...]),
+    AfterValidator(_check_kinds),
+    Tag("a list"),
+]
+
+
+class PrivacyConfig(Section):
+    """What becomes of personal data in the rows."""
+
+    main: ClassVar[str] = "mask"
+
+    mask: Annotated[_Word | _Kinds, Discriminator(_all_or_kinds)] = Field(
+        default="none",
+        description="which personal data is replaced by masks such as <EMAIL_1> as rows are read: none, all, or a list "
+        f"of {', '.join(KINDS)}",
+    )
+
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds to mask."""
+        return {"none": (), "all": tuple(KINDS)}[self.mask] if isinstance(self.mask, str) else self.mask
 
 
 class DataConfig(Section):
@@ -34,7 +63,10 @@ class DataConfig(Section):
         default=0.15, description="the share of train that is held out, label by label (0.15), or a file"
     )
     max_row_bytes: int = Field(default=1_000_000, ge=100, le=100_000_000, description="the size a row may have")
-    fields: FieldsConfig = FieldsConfig()
+    fields: dict[str, str] = Field(
+        default={}, description="which column is which part, where it has no usual name: {text: body, label: kind}"
+    )
+    privacy: PrivacyConfig = PrivacyConfig()
     on_error: Literal["stop", "skip", "quarantine"] = Field(
         default="stop",
         description="what a row does that cannot be used: stop the run; be left out (skip); or be left out and kept "

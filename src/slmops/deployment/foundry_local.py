@@ -1,8 +1,8 @@
 """Asks Foundry Local itself, and hands it models to keep.
 
-In come a folder that `foundry_folder` wrote and texts, out go the answers that an application would get. Foundry Local
-runs in a process of its own (`foundry_worker`) with a catalogue of its own, so that nobody's models, registrations and
-logs are touched. Knows no task: closed answers are labels that are passed in.
+In come a folder that `foundry_folder` wrote and conversations, out go the answers that an application would get.
+Foundry Local runs in a process of its own (`foundry_worker`) with a catalogue of its own, so that nobody's models,
+registrations and logs are touched. Knows no task: closed answers are labels that are passed in.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from slmops.core.errors import MissingExtraError, ModelError
 from slmops.core.files import part_of
 from slmops.deployment.foundry_folder import verify
+from slmops.tasks.types import Message
 
 _SAID_CHARACTERS = 2_000  # of a failed worker's last words
 
@@ -36,7 +37,7 @@ class FoundryAnswer:
 
 @dataclass(frozen=True)
 class FoundryRun:
-    """The answers in the texts' order, and how long registering and loading the model took."""
+    """The answers in the order in which was asked, and how long registering and loading the model took."""
 
     answers: tuple[FoundryAnswer, ...]
     register_ms: float
@@ -44,9 +45,15 @@ class FoundryRun:
 
 
 def ask(
-    folder: Path, texts: Sequence[str], *, max_tokens: int, labels: Sequence[str] = (), timeout_s: float = 600
+    folder: Path,
+    asked: Sequence[Sequence[Message]],
+    *,
+    max_tokens: int,
+    labels: Sequence[str] = (),
+    timeout_s: float = 600,
 ) -> FoundryRun:
-    """Registers and loads `folder` and asks each text by itself, greedily. Given `labels`, an answer is one of them.
+    """Registers and loads `folder` and lets it answer each conversation by itself, greedily. Given `labels`, an answer
+    is one of them.
 
     Raises:
         MissingExtraError: the Foundry Local SDK is not installed.
@@ -55,7 +62,8 @@ def ask(
     _need_sdk()
     with tempfile.TemporaryDirectory(prefix="slmops-foundry-") as scratch:
         spec = _spec(folder, Path(scratch), Path(scratch) / "models")
-        reply = _run(spec | {"texts": list(texts), "max_tokens": max_tokens, "labels": list(labels)}, timeout_s)
+        messages = [[{"role": said.role, "content": said.content} for said in one] for one in asked]
+        reply = _run(spec | {"asked": messages, "max_tokens": max_tokens, "labels": list(labels)}, timeout_s)
     answers = tuple(FoundryAnswer(**answer) for answer in reply["answers"])
     return FoundryRun(answers, reply["register_ms"], reply["load_ms"])
 

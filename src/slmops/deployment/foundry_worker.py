@@ -1,7 +1,7 @@
 """Runs Foundry Local's SDK in a process of its own.
 
-Reads one JSON object on stdin: the folder, its id, a scratch folder, the model cache, and either texts to ask or
-nothing, which leaves the model registered. Writes one JSON object on stdout: answers and times, or
+Reads one JSON object on stdin: the folder, its id, a scratch folder, the model cache, and either conversations to
+answer or nothing, which leaves the model registered. Writes one JSON object on stdout: answers and times, or
 {"error": …}. Started by `foundry_local`, which has checked the folder.
 """
 
@@ -46,14 +46,14 @@ def _reply(spec: dict[str, Any]) -> dict[str, Any]:
             metadata.set_string_property("task", "chat-completion")
             model = catalog.register_model(spec["folder"], spec["id"], metadata)
         registered = time.perf_counter()
-        if "texts" not in spec:
+        if "asked" not in spec:
             return {}
         model.load()
         loaded = time.perf_counter()
         answers = []
-        for number, text in enumerate(spec["texts"], start=1):
+        for number, messages in enumerate(spec["asked"], start=1):
             try:
-                answers.append(_ask(model, text, spec["max_tokens"], spec["labels"]))
+                answers.append(_ask(model, messages, spec["max_tokens"], spec["labels"]))
             except sdk.FoundryLocalException as error:
                 raise sdk.FoundryLocalException(f"{error} (text {number})") from error
         model.unload()
@@ -62,9 +62,9 @@ def _reply(spec: dict[str, Any]) -> dict[str, Any]:
     return {"answers": answers, **times}
 
 
-def _ask(model: Any, text: str, max_tokens: int, labels: list[str]) -> dict[str, Any]:
+def _ask(model: Any, messages: list[dict[str, str]], max_tokens: int, labels: list[str]) -> dict[str, Any]:
     """One request as an application sends it to the OpenAI-compatible endpoint."""
-    request: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "max_tokens": max_tokens}
+    request: dict[str, Any] = {"messages": messages, "max_tokens": max_tokens}
     if labels:
         choice = " | ".join(json.dumps(label, ensure_ascii=False) for label in labels)
         request["response_format"] = {"type": "lark_grammar", "lark_grammar": f"start: {choice}"}

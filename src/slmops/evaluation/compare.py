@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slmops.core.errors import InvalidAnswer
 from slmops.core.measurement import Interval
@@ -21,14 +22,14 @@ from slmops.core.statistics import (
     percentile_interval,
 )
 from slmops.evaluation.benchmark import Benchmarked
-from slmops.tasks.types import Json, Task
+from slmops.tasks.types import Json, Metric, Task
 
 Figures = dict[str, Interval]
 
 
 @dataclass(frozen=True)
 class Compared:
-    """`a` against `b` on the same rows: the difference of a figure, and the p-value of the paired test (accuracy)."""
+    """`a` against `b` on the same rows: the difference of a figure, and the p-value of the paired test, if any."""
 
     a: str
     b: str
@@ -112,16 +113,23 @@ def compare_pairs(
     gold: Sequence[Json],
     seed: int,
 ) -> list[Compared]:
-    """Differences of the first metric with their intervals and McNemar's exact p-value."""
+    """Differences of the first metric with their intervals; with McNemar's exact p-value where an answer is right or
+    wrong and nothing between."""
     metric = task.metrics[0]
     compared = []
     for a, b in pairs:
-        difference = paired_difference(
-            metric.rows(predicted[a], gold), metric.rows(predicted[b], gold), metric.reduce, seed=seed
-        )
-        right = [[answer == truth for answer, truth in zip(predicted[name], gold, strict=True)] for name in (a, b)]
-        compared.append(Compared(a, b, metric.name, difference, mcnemar(*right)))
+        ours, theirs = metric.rows(predicted[a], gold), metric.rows(predicted[b], gold)
+        difference = paired_difference(ours, theirs, metric.reduce, seed=seed)
+        right, others = scores(metric, ours), scores(metric, theirs)
+        decided = {*right, *others} <= {0.0, 1.0}
+        p_value = mcnemar([score == 1 for score in right], [score == 1 for score in others]) if decided else None
+        compared.append(Compared(a, b, metric.name, difference, p_value))
     return compared
+
+
+def scores(metric: Metric, rows: NDArray[np.float64]) -> list[float]:
+    """The figure of each row alone."""
+    return [float(score) for score in np.atleast_1d(metric.reduce(rows))]
 
 
 def _scaled(interval: Interval, factor: float) -> Interval:

@@ -40,6 +40,18 @@ class Gained:
 FIGURES = {
     "accuracy": Figure("Quality", "accuracy", "share", "higher"),
     "macro_f1": Figure("Quality", "macro F1", "share", "higher"),
+    "entity_f1": Figure("Quality", "entity F1", "share", "higher"),
+    "task_success": Figure("Quality", "task success", "share", "higher"),
+    "tests_passed": Figure("Quality", "tests passed", "share", "higher"),
+    "exact_match": Figure("Quality", "exact match", "share", "higher"),
+    "token_f1": Figure("Quality", "token F1", "share", "higher"),
+    "rougel": Figure("Quality", "ROUGE-L", "share", "higher"),
+    "rouge1": Figure("Quality", "ROUGE-1", "share", "higher"),
+    "rouge2": Figure("Quality", "ROUGE-2", "share", "higher"),
+    "chrf": Figure("Quality", "chrF", "share", "higher"),
+    "bleu": Figure("Quality", "BLEU", "share", "higher"),
+    "names_kept": Figure("Quality", "names and numbers kept", "share", "higher"),
+    "length_match": Figure("Quality", "length as asked", "share", "higher"),
     "valid_answers": Figure("Quality", "valid answers", "share", "higher"),
     "latency_ms": Figure("Speed", "latency, median", "ms", "lower"),
     "latency_p95_ms": Figure("Speed", "latency, 95th percentile", "ms", "lower"),
@@ -56,17 +68,21 @@ FIGURES = {
 }
 
 # What a student keeps or saves of its teacher's, by its field in `summary.Gain`, and the figure that is compared.
-GAINS = {
-    "accuracy_kept": Gained("accuracy kept", "share", "accuracy"),
+_SAVED = {
     "latency_reduction": Gained("time per answer", "reduction", "latency_ms"),
     "model_bytes_reduction": Gained("size of the model files", "reduction", "model_bytes"),
     "memory_reduction": Gained("peak memory", "reduction", "peak_memory_mb"),
 }
 
 
+def gains_of(quality: str) -> dict[str, Gained]:
+    """The headline gains where the figure `quality` decides."""
+    return {"quality_kept": Gained(f"{describe_figure(quality).label} kept", "share", quality), **_SAVED}
+
+
 def describe_figure(name: str) -> Figure:
     """How the figure `name` is shown."""
-    return FIGURES.get(name) or Figure("Further figures", name, "", None)
+    return FIGURES.get(name) or Figure("Further figures", name.replace("_", " "), "", None)
 
 
 def write(value: float, unit: Unit) -> str:

@@ -38,10 +38,38 @@ class GatesConfig(Section):
 
     keep_accuracy: AtLeast | None = Field(default=None, description="the least share of the teacher's accuracy")
     keep_macro_f1: AtLeast | None = Field(default=None, description="the least share of the teacher's macro F1")
+    keep_entity_f1: AtLeast | None = Field(default=None, description="the least share of the teacher's entity F1")
+    keep_task_success: AtLeast | None = Field(default=None, description="the least share of the teacher's task success")
+    keep_exact_match: AtLeast | None = Field(default=None, description="the least share of the teacher's exact match")
+    keep_token_f1: AtLeast | None = Field(default=None, description="the least share of the teacher's token F1")
+    keep_rougel: AtLeast | None = Field(default=None, description="the least share of the teacher's ROUGE-L")
+    keep_rouge1: AtLeast | None = Field(default=None, description="the least share of the teacher's ROUGE-1")
+    keep_rouge2: AtLeast | None = Field(default=None, description="the least share of the teacher's ROUGE-2")
+    keep_names_kept: AtLeast | None = Field(
+        default=None, description="the least share of the teacher's share of names and numbers kept"
+    )
+    keep_length_match: AtLeast | None = Field(default=None, description="the least share of the teacher's length match")
+    keep_chrf: AtLeast | None = Field(default=None, description="the least share of the teacher's chrF")
+    keep_bleu: AtLeast | None = Field(default=None, description="the least share of the teacher's BLEU")
+    keep_tests_passed: AtLeast | None = Field(default=None, description="the least share of the teacher's tests passed")
     keep_valid_answers: AtLeast | None = Field(default=None, description="the least share of its valid answers")
 
     min_accuracy: AtLeast | None = Field(default=None, description="the least accuracy, 0 to 1")
     min_macro_f1: AtLeast | None = Field(default=None, description="the least macro F1, 0 to 1")
+    min_entity_f1: AtLeast | None = Field(default=None, description="the least entity F1, 0 to 1")
+    min_task_success: AtLeast | None = Field(default=None, description="the least task success, 0 to 1")
+    min_exact_match: AtLeast | None = Field(default=None, description="the least exact match, 0 to 1")
+    min_token_f1: AtLeast | None = Field(default=None, description="the least token F1, 0 to 1")
+    min_rougel: AtLeast | None = Field(default=None, description="the least ROUGE-L, 0 to 1")
+    min_rouge1: AtLeast | None = Field(default=None, description="the least ROUGE-1, 0 to 1")
+    min_rouge2: AtLeast | None = Field(default=None, description="the least ROUGE-2, 0 to 1")
+    min_names_kept: AtLeast | None = Field(
+        default=None, description="the least share of names and numbers kept, 0 to 1"
+    )
+    min_length_match: AtLeast | None = Field(default=None, description="the least length match, 0 to 1")
+    min_chrf: AtLeast | None = Field(default=None, description="the least chrF, 0 to 1")
+    min_bleu: AtLeast | None = Field(default=None, description="the least BLEU, 0 to 1")
+    min_tests_passed: AtLeast | None = Field(default=None, description="the least tests passed, 0 to 1")
     min_valid_answers: AtLeast | None = Field(default=None, description="the least share of valid answers, 0 to 1")
     min_throughput_per_s: AtLeast | None = Field(default=None, description="the least answers a second")
 

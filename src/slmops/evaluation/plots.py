@@ -59,16 +59,17 @@ class Plot:
     svg: Html
 
 
-def plot_accuracy(summary: Summary) -> Plot | None:
-    """Every subject's accuracy with its interval; None where it was not measured."""
-    kept, ours = summary.accuracy_kept, summary.figure(summary.shipped, "accuracy")
+def plot_quality(summary: Summary) -> Plot | None:
+    """The figure that decides, of every subject, with its interval; None where it was not measured."""
+    kept, ours = summary.quality_kept, summary.figure(summary.shipped, summary.quality)
     if ours is None:
         return None
+    label = describe_figure(summary.quality).label
     if kept is None:
-        title = f"{summary.shipped} answers {write(ours.value, 'share')} of the messages rightly"
+        title = f"{summary.shipped}: {label} {write(ours.value, 'share')}"
     else:
-        title = f"{summary.shipped} keeps {write(kept.value, 'share')} of the teacher’s accuracy"
-    return Plot(title, _draw_figure(summary, "accuracy"))
+        title = f"{summary.shipped} keeps {write(kept.value, 'share')} of the teacher’s {label}"
+    return Plot(title, _draw_figure(summary, summary.quality))
 
 
 def plot_latency(summary: Summary) -> Plot | None:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from slmops.core.page import Html, element, join, page, section, table
 from slmops.evaluation.figures import (
-    GAINS,
     Gained,
     describe_figure,
+    gains_of,
     write,
     write_duration,
     write_figure,
@@ -35,6 +35,20 @@ from slmops.evaluation.side_by_side import (
 from slmops.evaluation.summary import Data, Gate, Step, Summary
 
 _CLASSICAL = "classical"
+_QUALITY = {
+    "accuracy": "share of test messages whose whole answer is right; an invalid answer counts as wrong",
+    "macro_f1": "mean of the labels’ F1: every label counts the same, however rare",
+    "entity_f1": "F1 over all facts of all answers together; a value in its place is a fact, so is an object in a list",
+    "task_success": "share of last replies that contain what task.success asks for",
+    "tests_passed": "share of answers that run, and pass the tests, in a process of their own with limits",
+    "exact_match": "share of answers that are a right one but for case, punctuation and articles",
+    "token_f1": "F1 of the words of answer and gold, the best of several golds",
+    "rougel": "longest common subsequence of words with the gold, F1 with stemming, the best of several golds",
+    "chrf": "character 1- to 6-grams in common with the gold, mean of the answers",
+    "bleu": "word 1- to 4-grams in common with the gold, over all answers together",
+    "names_kept": "share of the gold’s names and numbers that the answer has",
+    "length_match": "shorter over longer of the answer’s and the gold’s length in words",
+}
 
 
 def render(summary: Summary) -> str:
@@ -59,7 +73,7 @@ def render(summary: Summary) -> str:
 
 
 def _head(summary: Summary) -> Html:
-    data = summary.data
+    data, task = summary.data, summary.task.replace("-", " ")
     choices = f" into {len(summary.labels)} labels" if summary.labels else ""
     learned = f"learned from {data.train:,} labelled and {data.unlabelled:,} unlabelled messages"
     return element(
@@ -67,18 +81,22 @@ def _head(summary: Summary) -> Html:
         element("p", f"{summary.name} · {summary.made.date[:10]}", class_="muted"),
         element("h1", _say_finding(summary)),
         _say_gates(summary.gates),
-        element("p", f"{summary.task.capitalize()}{choices}, {learned}, tested on {data.test:,} never seen."),
-        element("ul", [_card(summary, name, gain) for name, gain in GAINS.items()], class_="cards"),
+        element(
+            "p",
+            f"{task.capitalize()}{choices}, {learned}, tested on {data.test:,} never seen.",
+        ),
+        element("ul", [_card(summary, name, gain) for name, gain in gains_of(summary.quality).items()], class_="cards"),
         element("p", _say_small_print(summary), class_="muted"),
         _say_alternatives(summary),
     )
 
 
 def _say_finding(summary: Summary) -> str:
-    if summary.accuracy_kept is None:
-        ours = summary.figure(summary.shipped, "accuracy")
-        return f"{summary.shipped} answers {write(ours.value, 'share')} rightly" if ours else summary.name
-    told = [f"{summary.shipped} keeps {write(summary.accuracy_kept.value, 'share')} of the teacher’s accuracy"]
+    label = describe_figure(summary.quality).label
+    if summary.quality_kept is None:
+        ours = summary.figure(summary.shipped, summary.quality)
+        return f"{summary.shipped}: {label} {write(ours.value, 'share')}" if ours else summary.name
+    told = [f"{summary.shipped} keeps {write(summary.quality_kept.value, 'share')} of the teacher’s {label}"]
     for saved, words in ((summary.latency_reduction, "the time"), (summary.model_bytes_reduction, "the size")):
         if saved is not None and saved.value < 1:
             told.append(f"{write_times(1 - saved.value)} {words}")
@@ -108,7 +126,7 @@ def _card(summary: Summary, name: str, gain: Gained) -> Html:
 
 
 def _say_small_print(summary: Summary) -> str:
-    gains = (getattr(summary, name) for name in GAINS)
+    gains = (getattr(summary, name) for name in gains_of(summary.quality))
     interval = next((gain for gain in gains if gain and gain.low != gain.high), None)
     told = f"Small: the teacher’s figure → that of {summary.shipped}"
     return f"{told}; {write_level(interval)} interval over {interval.n:,} messages." if interval else f"{told}."
@@ -117,11 +135,11 @@ def _say_small_print(summary: Summary) -> str:
 def _say_alternatives(summary: Summary) -> Html | None:
     """What a user could have had instead: a classical model, the teacher itself quantized."""
     told = []
-    classical, ours = (summary.figure(name, "accuracy") for name in (_CLASSICAL, summary.shipped))
+    classical, ours = (summary.figure(name, summary.quality) for name in (_CLASSICAL, summary.shipped))
     if classical and ours:
         points = 100 * (ours.value - classical.value)
-        more = "more" if points >= 0 else "less"
-        told.append(f"is {abs(points):.1f} points {more} accurate than the classical baseline")
+        label, above = describe_figure(summary.quality).label, "above" if points >= 0 else "below"
+        told.append(f"is {abs(points):.1f} points of {label} {above} the classical baseline")
     saved = summary.against_teacher_int4.latency_reduction if summary.against_teacher_int4 else None
     if saved and saved.value < 1:
         told.append(f"takes {write_times(1 - saved.value)} the time of the teacher as int4")
@@ -210,12 +228,16 @@ def _explain(summary: Summary) -> Html:
         "size": "model files: weights alone; whole folder: with tokenizer and configuration",
         "processor": "processor time over wall time while answering",
         "cost": "usd_per_hour / answers per hour × 10⁶",
-        "accuracy": "share of test messages answered with the right label; an invalid answer counts as wrong",
-        "macro F1": "mean of the labels’ F1: every label counts the same, however rare",
+        **_explain_quality(summary),
         "intervals": "bootstrap over test messages; models compared are drawn on the same messages",
         "p": "how likely so uneven a result is between two equally good models, tested on the same messages",
     }
     return element("dl", [join(element("dt", words), element("dd", how)) for words, how in told.items()])
+
+
+def _explain_quality(summary: Summary) -> dict[str, str]:
+    measured = {name for subject in summary.subjects for name, figure in subject.figures.items() if figure}
+    return {describe_figure(name).label: how for name, how in _QUALITY.items() if name in measured}
 
 
 def _describe_making(summary: Summary) -> Html:

@@ -11,16 +11,16 @@ from slmops.core.measurement import Interval
 from slmops.core.page import Html, element, join, table
 from slmops.evaluation.figures import (
     FIGURES,
-    GAINS,
     MISSING,
     Unit,
     describe_figure,
+    gains_of,
     write_difference,
     write_figure,
     write_level,
     write_range,
 )
-from slmops.evaluation.plots import Plot, plot_accuracy, plot_latency, plot_memory, plot_model_bytes
+from slmops.evaluation.plots import Plot, plot_latency, plot_memory, plot_model_bytes, plot_quality
 from slmops.evaluation.summary import Comparison, Gain, Subject, Summary
 
 _TEACHER_INT4 = "teacher_int4"
@@ -32,7 +32,7 @@ def show_subjects(summary: Summary) -> Html:
     small = next((i for s in summary.subjects for i in s.figures.values() if i and i.low != i.high), None)
     caption = f"★ best of its row (point estimate) · small: {write_level(small)} interval · {MISSING} not measured"
     return join(
-        show_plots(plot(summary) for plot in (plot_accuracy, plot_latency, plot_model_bytes, plot_memory)),
+        show_plots(plot(summary) for plot in (plot_quality, plot_latency, plot_model_bytes, plot_memory)),
         table(head, _figure_rows(summary.subjects), caption=caption, class_="subjects"),
         element("h3", "Who is who"),
         element("dl", map(_introduce, summary.subjects)),
@@ -79,7 +79,7 @@ def show_foundry_local(summary: Summary) -> Html:
     if answered is None:
         return element("p", f"{MISSING} The model was not asked through Foundry Local in this run.")
     shown: tuple[tuple[str, Interval | None, Unit, str], ...] = (
-        ("accuracy", answered.accuracy, "share", "accuracy"),
+        (describe_figure(summary.quality).label, answered.quality, "share", summary.quality),
         ("valid answers", answered.valid_answers, "share", "valid_answers"),
         ("answers equal to the artifact’s", answered.same_as_artifact, "share", ""),
         ("latency, median", answered.latency_ms, "ms", "latency_ms"),
@@ -117,6 +117,8 @@ def _figure_rows(subjects: Sequence[Subject]) -> Iterator[list[Html]]:
     group = ""
     for name in [*FIGURES, *sorted(measured - FIGURES.keys())]:
         figure = describe_figure(name)
+        if figure.group == "Quality" and not any(name in subject.figures for subject in subjects):
+            continue  # of another kind of task
         if figure.group != group:
             group = figure.group
             yield [element("th", group, scope="rowgroup", colspan=len(subjects) + 1, class_="group")]
@@ -143,7 +145,7 @@ def _show_gains(summary: Summary) -> Html:
         against.append(("against the teacher as int4", summary.against_teacher_int4))
     rows = [
         [gain.label, *(figure_cell(getattr(kept, name) if kept else None, gain.unit) for _, kept in against)]
-        for name, gain in GAINS.items()
+        for name, gain in gains_of(summary.quality).items()
     ]
     caption = "The same messages, threads, label trie and prefix reuse on both sides; each asked with its own prompt"
     return table(["", *(words for words, _ in against)], rows, caption=caption)

@@ -30,9 +30,11 @@ class _Part(BaseModel):
 
 
 class Gain(_Part):
-    """What is kept and what is saved against a teacher, as shares of the teacher's figures."""
+    """What is kept and what is saved against a teacher, as shares of the teacher's figures; `quality_kept` is of the
+    task's first metric, whichever it is."""
 
     accuracy_kept: Measured = None
+    quality_kept: Measured = None
     latency_reduction: Measured = None
     model_bytes_reduction: Measured = None
     memory_reduction: Measured = None
@@ -141,18 +143,20 @@ class Step(_Part):
 class FoundryLocal(_Part):
     """The shipped model as Foundry Local answers; `same_as_artifact`: the share that the artifact gives too."""
 
-    accuracy: Measured = None
+    quality: Measured = None
     valid_answers: Measured = None
     same_as_artifact: Measured = None
     latency_ms: Measured = None
 
 
 class Summary(Gain):
-    """A run's evidence. `shipped` names the subject that ships; its gain against the teacher is the summary's own."""
+    """A run's evidence. `shipped` names the subject that ships; its gain against the teacher is the summary's own.
+    `quality` is the figure that decides: the name of the task's first metric."""
 
     name: str
     task: str
     config: str
+    quality: str = "accuracy"
     labels: tuple[str, ...] = ()
     made: Made
     data: Data

@@ -22,10 +22,8 @@ import psutil
 from slmops.core.machine import keep_freed_memory, peak_memory_mb
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.types import Ids, Sampling
-from slmops.tasks import load_task
-from slmops.tasks.types import Message, Record, Source
-
-_SAMPLING = Sampling(max_tokens=32)
+from slmops.tasks import allow_task, load_task
+from slmops.tasks.types import Labels, Message, Record, Source
 
 
 class Session:
@@ -39,9 +37,12 @@ class Session:
             "load_s": time.perf_counter() - started,
             "load_memory_mb": process.memory_info().rss / 2**20 - before_mb,
         }
+        allow_task(spec["task"]["name"])  # by whoever has started this process
         task = load_task(spec["task"]["name"], **spec["task"]["options"])
         self._messages = task.short_messages if spec["prompt"] == "short" else task.messages
-        self._trie = self._model.trie(task.grammar) if spec["constrained"] else None
+        self._grammar = task.grammar if spec["constrained"] else None
+        self._constraint = self._model.constraint(self._grammar)
+        self._sampling = Sampling(task.max_tokens)
 
     def ask(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Answers rows one after another; times are from the text to the first and to the last token."""
@@ -51,7 +52,7 @@ class Session:
             started = time.perf_counter()
             first_ms, reused = 0.0, 0
             ids: list[int] = []
-            for chunk in self._model.stream(self._prompt(row), _SAMPLING, self._trie):
+            for chunk in self._model.stream(self._prompt(row), self._sampling, self._constraint):
                 if chunk.ids and not ids:
                     first_ms = (time.perf_counter() - started) * 1e3
                 ids += chunk.ids
@@ -66,19 +67,16 @@ class Session:
     @keep_freed_memory()
     def ask_together(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The same answers without times; those of a closed set are read from the distribution over it."""
-        prompts = [self._prompt(row) for row in rows]
-        if self._trie:
-            logprobs = self._model.runtime.choose(prompts, self._trie)
-            ids = [self._trie.follow(row) for row in logprobs]
-        else:
-            ids = [
-                tuple(token for chunk in self._model.stream(prompt, _SAMPLING, None) for token in chunk.ids)
-                for prompt in prompts
-            ]
-        return {"texts": [self._model.tokenizer.decode(answer) for answer in ids]}
+        if isinstance(self._grammar, Labels):
+            trie = self._model.trie(self._grammar)
+            logprobs = self._model.runtime.choose([self._prompt(row) for row in rows], trie)
+            return {"texts": [self._model.tokenizer.decode(trie.follow(row)) for row in logprobs]}
+        asked = [self._messages(_record(row)) for row in rows]
+        replies = self._model.ask_all(asked, self._sampling, self._constraint)
+        return {"texts": [reply.text for reply in replies]}
 
     def _prompt(self, row: dict[str, Any]) -> Ids:
-        return self._model.prompt(self._messages(Record(row["id"], row["inputs"], None, Source("benchmark"))))
+        return self._model.prompt(self._messages(_record(row)))
 
     def write(self, tokens: int) -> dict[str, Any]:
         """Time a token of free writing, without constraint."""
@@ -87,6 +85,10 @@ class Session:
         for _ in self._model.stream(prompt, Sampling(max_tokens=tokens, temperature=1.0, seed=1), None):
             times.append(time.perf_counter())
         return {"token_ms": [(after - before) * 1e3 for before, after in pairwise(times)]}
+
+
+def _record(row: dict[str, Any]) -> Record:
+    return Record(row["id"], row["inputs"], None, Source("benchmark"))
 
 
 def main() -> None:

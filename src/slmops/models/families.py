@@ -145,6 +145,25 @@ def encode_prompt(tokenizer: Tokenizer, family: Family, messages: Sequence[Messa
     return tokenizer.encode_template([*_pieces(family, messages), (family.assistant[0], True)])
 
 
+def encode_lesson(tokenizer: Tokenizer, family: Family, messages: Sequence[Message]) -> tuple[Ids, tuple[bool, ...]]:
+    """Ids of a conversation up to the end of the assistant's last turn, and which of them are learned: its words, with
+    the end token, of every turn that says so."""
+    ids: list[int] = []
+    learn: list[bool] = []
+    waiting = [(family.begin, True)]
+    for message in _merged(family, messages):
+        before, after = family.around(message.role)
+        if not message.learn:
+            waiting += [(before, True), (message.content, False), (after, True)]
+            continue
+        asked = tokenizer.encode_template([*waiting, (before, True)])
+        answer = encode_answer(tokenizer, family, message.content)
+        ids += [*asked, *answer]
+        learn += [False] * len(asked) + [True] * len(answer)
+        waiting = [(after.removeprefix(family.end), True)]
+    return tuple(ids), tuple(learn)
+
+
 def encode_answer(tokenizer: Tokenizer, family: Family, text: str) -> Ids:
     """Ids of what the assistant writes, its end token included."""
     return (*tokenizer.encode(text), end_token(tokenizer, family))
@@ -162,10 +181,15 @@ def render_prompt(family: Family, messages: Sequence[Message]) -> str:
 
 def _pieces(family: Family, messages: Sequence[Message]) -> list[tuple[str, bool]]:
     pieces = [(family.begin, True)]
-    if family.system is None and len(messages) > 1 and messages[0].role == "system":
-        first, second, *rest = messages
-        messages = [Message(second.role, f"{first.content}\n\n{second.content}"), *rest]
-    for message in messages:
+    for message in _merged(family, messages):
         before, after = family.around(message.role)
         pieces += [(before, True), (message.content, False), (after, True)]
     return pieces
+
+
+def _merged(family: Family, messages: Sequence[Message]) -> Sequence[Message]:
+    """A family without system turns gets the system's words before the first message."""
+    if family.system is None and len(messages) > 1 and messages[0].role == "system":
+        first, second, *rest = messages
+        return [Message(second.role, f"{first.content}\n\n{second.content}", second.learn), *rest]
+    return messages

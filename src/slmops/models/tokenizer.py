@@ -75,6 +75,10 @@ class Tokenizer:
         ids.extend(self.encode(pending))
         return tuple(ids)
 
+    def show(self, id: int) -> str:
+        """The text of one token, special tokens by their names; part of a character as `�`."""
+        return str(self._tokenizer.decode([id], skip_special_tokens=False))
+
     def decode(self, ids: Ids) -> str:
         """Text of ids, special tokens left out."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))

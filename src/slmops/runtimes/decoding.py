@@ -1,39 +1,63 @@
-"""Writes one answer, whatever computes the logits. Works on token ids and a `step` function; knows no engine."""
+"""Writes answers, whatever computes the logits. Works on token ids; knows no engine.
+
+`decoding` is one answer being written: it yields ids that a model must read (and is sent the logits after the last of
+them), and chunks of what it wrote. So one answer and many at once are written by the same rules.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slmops.core.errors import ModelError
-from slmops.runtimes.trie import log_softmax
-from slmops.runtimes.types import Chunk, Ids, Limits, Request
+from slmops.runtimes.types import Chunk, Constraint, Ids, Limits, Request
 
-Step = Callable[[Ids], NDArray[np.float32]]  # feeds ids, returns the (vocab,) logits after the last of them
+Logits = NDArray[np.float32]
+Step = Callable[[Ids], Logits]  # feeds ids, returns the (vocab,) logits after the last of them
+Decoding = Generator[Chunk | Ids, Logits | None, None]
 
 
 def decode(
     request: Request, room: int, prompt_rest: Ids, reused_tokens: int, step: Step, ends: frozenset[int]
 ) -> Iterator[Chunk]:
-    """Chunks of one token each, at most `room`. Where the constraint leaves one choice, no step is taken; an end token
-    is not part of the answer."""
+    """Chunks of one token each, at most `room`."""
+    writing = decoding(request, room, prompt_rest, reused_tokens, ends)
+    logits: Logits | None = None
+    while True:
+        try:
+            said = writing.send(logits)
+        except StopIteration:
+            return
+        logits = None
+        if isinstance(said, Chunk):
+            yield said
+        else:
+            logits = step(said)
+
+
+def decoding(request: Request, room: int, prompt_rest: Ids, reused_tokens: int, ends: frozenset[int]) -> Decoding:
+    """One answer as it is written. Where the constraint leaves one choice, nothing need be read; an end token is not
+    part of the answer."""
     generator = np.random.default_rng(request.sampling.seed)
+    constraint = request.constraint.fresh() if request.constraint else None
     written: Ids = ()
     waiting = prompt_rest
     while True:
-        allowed = request.constraint.allowed(written) if request.constraint else None
-        if allowed == ():
+        allowed = constraint.allowed(written) if constraint else None
+        if allowed is not None and len(allowed) == 0:
             yield Chunk(request.id, (), (), reused_tokens, "stop")
             return
         if len(written) == room:
             yield Chunk(request.id, (), (), reused_tokens, "length")
             return
-        if allowed and len(allowed) == 1:
-            token, logprob = allowed[0], 0.0
+        if allowed is not None and len(allowed) == 1:
+            token, logprob = int(allowed[0]), 0.0
         else:
-            logits, waiting = step(waiting), ()
+            logits = yield waiting
+            assert logits is not None
+            waiting = ()
             token, logprob = _choose(logits, allowed, request.sampling.temperature, generator)
         if token in ends:
             yield Chunk(request.id, (), (logprob,), reused_tokens, "stop")
@@ -49,12 +73,18 @@ def room_for_answer(request: Request, limits: Limits) -> int:
     Raises:
         ModelError: the prompt leaves no room.
     """
-    if request.constraint:
-        room = request.constraint.longest + 1  # where one answer begins another, a token ends it
+    longest = longest_of(request.constraint)
+    if longest is not None:
+        room = longest + 1  # where one answer begins another, a token ends it
         check_fits(len(request.prompt) + room, limits)
         return room
     check_fits(len(request.prompt) + 1, limits)
     return min(request.sampling.max_tokens, limits.context - len(request.prompt))
+
+
+def longest_of(constraint: Constraint | None) -> int | None:
+    """How many tokens the longest answer has, where that is bounded."""
+    return constraint.longest if constraint else None
 
 
 def check_fits(tokens: int, limits: Limits) -> None:
@@ -71,20 +101,13 @@ def common_length(first: Ids, second: Ids) -> int:
 
 
 def _choose(
-    logits: NDArray[np.float32], allowed: Ids | None, temperature: float, generator: np.random.Generator
+    logits: Logits, allowed: Ids | NDArray[np.int64] | None, temperature: float, generator: np.random.Generator
 ) -> tuple[int, float]:
-    if allowed is None:
-        top = float(logits.max())
-        normaliser = top + float(np.log(np.exp(logits.astype(np.float64) - top).sum()))
-        if temperature == 0.0:
-            token = int(logits.argmax())
-        else:
-            noise = generator.gumbel(size=len(logits))
-            token = int((logits / temperature + noise).argmax())
-        return token, float(logits[token]) - normaliser
-    logprobs = log_softmax(logits, allowed)
-    if temperature == 0.0:
-        token = max(allowed, key=lambda candidate: logprobs[candidate])
-    else:
-        token = max(allowed, key=lambda candidate: logprobs[candidate] / temperature + generator.gumbel())
-    return token, logprobs[token]
+    """A token and its log-probability among those allowed; all, if None."""
+    candidates = None if allowed is None else np.asarray(allowed)
+    scores = (logits if candidates is None else logits[candidates]).astype(np.float64)
+    top = scores.max()
+    normaliser = top + np.log(np.exp(scores - top).sum())
+    weighed = scores if temperature == 0.0 else scores / temperature + generator.gumbel(size=len(scores))
+    best = int(weighed.argmax())
+    return best if candidates is None else int(candidates[best]), float(scores[best] - normaliser)

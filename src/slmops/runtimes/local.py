@@ -13,9 +13,10 @@ from slmops.models.families import encode_answer, encode_prompt, end_token, fami
 from slmops.models.folder import is_onnx
 from slmops.models.forward import NumberFormat
 from slmops.models.tokenizer import Ids, Tokenizer
+from slmops.runtimes.json_constraint import JsonConstraint, compile_schema
 from slmops.runtimes.trie import TokenTrie
-from slmops.runtimes.types import Chunk, Request, Runtime, Sampling
-from slmops.tasks.types import Grammar, Message
+from slmops.runtimes.types import Chunk, Constraint, Request, Runtime, Sampling, Written, gather
+from slmops.tasks.types import Grammar, JsonSchema, Labels, Message
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class LocalModel:
     """The model of `folder`, loaded."""
 
     def __init__(self, folder: Path, *, threads: int = 0, number_format: NumberFormat = "float32") -> None:
+        self._folder = folder
         self.tokenizer = Tokenizer(folder)
         self.family = family_of(self.tokenizer)
         self.end = end_token(self.tokenizer, self.family)
@@ -41,27 +43,44 @@ class LocalModel:
     def prompt(self, messages: Sequence[Message]) -> Ids:
         return encode_prompt(self.tokenizer, self.family, messages)
 
-    def trie(self, grammar: Grammar | None) -> TokenTrie | None:
+    def trie(self, labels: Labels) -> TokenTrie:
+        """A closed set compiled for this model's tokens."""
+        return TokenTrie((self.tokenizer.encode(value) for value in labels.values), self.end)
+
+    def constraint(self, grammar: Grammar | None) -> Constraint | None:
         """The grammar compiled for this model's tokens."""
-        if grammar is None:
-            return None
-        return TokenTrie((self.tokenizer.encode(value) for value in grammar.values), self.end)
+        if isinstance(grammar, JsonSchema):
+            return self._json(grammar)
+        return None if grammar is None else self.trie(grammar)
+
+    def _json(self, grammar: JsonSchema) -> JsonConstraint:
+        return compile_schema(grammar.schema, self._folder, self.tokenizer.vocabulary_size, self.end)
 
     def answer_ids(self, text: str) -> Ids:
         return encode_answer(self.tokenizer, self.family, text)
 
-    def stream(self, prompt: Ids, sampling: Sampling, trie: TokenTrie | None) -> Iterator[Chunk]:
-        return self.runtime.generate(iter([Request("", prompt, sampling, trie)]))
+    def stream(self, prompt: Ids, sampling: Sampling, constraint: Constraint | None) -> Iterator[Chunk]:
+        return self.runtime.generate(iter([Request("", prompt, sampling, constraint)]))
 
     def ask(
         self, messages: Sequence[Message], *, grammar: Grammar | None = None, sampling: Sampling | None = None
     ) -> Reply:
         """One answer, whole."""
-        chunks = list(self.stream(self.prompt(messages), sampling or Sampling(), self.trie(grammar)))
-        ids = tuple(token for chunk in chunks for token in chunk.ids)
-        logprob = sum(value for chunk in chunks for value in chunk.logprobs)
-        last = chunks[-1]
-        return Reply(self.tokenizer.decode(ids), len(ids), last.reused_tokens, logprob, last.finish or "stop")
+        chunks = self.stream(self.prompt(messages), sampling or Sampling(), self.constraint(grammar))
+        return self._reply(gather(chunks))
+
+    def ask_all(
+        self, asked: Sequence[Sequence[Message]], sampling: Sampling, constraint: Constraint | None
+    ) -> list[Reply]:
+        """The answers to many conversations, at once where the runtime can."""
+        requests = [
+            Request(str(row), self.prompt(messages), sampling, constraint) for row, messages in enumerate(asked)
+        ]
+        return [self._reply(written) for written in self.runtime.write(requests)]
+
+    def _reply(self, written: Written) -> Reply:
+        text = self.tokenizer.decode(written.ids)
+        return Reply(text, len(written.ids), written.reused_tokens, written.logprob, written.finish)
 
 
 def _open_runtime(folder: Path, ends: frozenset[int], threads: int, number_format: NumberFormat) -> Runtime:

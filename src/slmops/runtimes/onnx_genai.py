@@ -14,7 +14,7 @@ from slmops.core.errors import ModelError, need
 from slmops.models.folder import check_model_folder, read_json
 from slmops.runtimes.decoding import check_fits, common_length, decode, room_for_answer
 from slmops.runtimes.trie import TokenTrie
-from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores
+from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores, Written, gather
 
 _FIRST_WINDOW = 512  # tokens the key-value cache has room for at first; doubled when a request needs more
 
@@ -47,6 +47,9 @@ class OnnxRuntime:
             room = room_for_answer(request, self.limits)
             reused = self._prepare(request.prompt, room)
             yield from decode(request, room, request.prompt[reused:], reused, self._step, self._ends)
+
+    def write(self, requests: Sequence[Request]) -> list[Written]:
+        return [gather(self.generate(iter([request]))) for request in requests]
 
     def score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
         scores = []

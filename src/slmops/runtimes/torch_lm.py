@@ -12,8 +12,9 @@ from slmops.core.errors import need
 from slmops.models.forward import NumberFormat, load_causal_lm, target_logits
 from slmops.models.packing import Example, by_length, pack, shared_prefix
 from slmops.runtimes.decoding import check_fits, common_length, decode, room_for_answer
+from slmops.runtimes.together import write_together
 from slmops.runtimes.trie import TokenTrie
-from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores
+from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores, Written
 
 _PACKED_TOKENS = 2048
 
@@ -40,6 +41,10 @@ class TorchRuntime:
             room = room_for_answer(request, self.limits)
             reused = self._keep_common(request.prompt)
             yield from decode(request, room, request.prompt[reused:], reused, self._step, self._ends)
+
+    def write(self, requests: Sequence[Request]) -> list[Written]:
+        rooms = [room_for_answer(request, self.limits) for request in requests]
+        return write_together(self.model, requests, rooms, self._ends)
 
     def score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
         for prompt, continuation in pairs:

@@ -28,10 +28,11 @@ class TokenTrie:
                 children[answer].add(end)
         self._children = {written: tuple(sorted(tokens)) for written, tokens in children.items()}
 
-    @property
-    def longest(self) -> int:
-        """How many tokens the longest answer has."""
-        return max(map(len, self.answers), default=0)
+        self.longest = max(map(len, self.answers), default=0)
+
+    def fresh(self) -> TokenTrie:
+        """Itself: it remembers nothing of an answer."""
+        return self
 
     def allowed(self, written: Ids) -> Ids:
         """Token ids that may follow `written`, in ascending order; empty when the answer is complete."""

@@ -6,7 +6,7 @@ longest match with what the runtime still holds).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,6 +17,23 @@ from slmops.runtimes.trie import TokenTrie
 
 Ids = tuple[int, ...]
 Finish = Literal["stop", "length"]
+
+
+class Constraint(Protocol):
+    """What an answer may be, token by token."""
+
+    @property
+    def longest(self) -> int | None:
+        """How many tokens the longest answer has, where that is bounded."""
+        ...
+
+    def fresh(self) -> Constraint:
+        """The same for another answer."""
+        ...
+
+    def allowed(self, written: Ids) -> Ids | NDArray[np.int64]:
+        """Ids that may follow `written`, ascending; none where the answer is complete."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,12 +54,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt to answer; `constraint` restricts the answer to the paths of a trie."""
+    """A prompt to answer; `constraint` restricts the answer."""
 
     id: str
     prompt: Ids
     sampling: Sampling = Sampling()
-    constraint: TokenTrie | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,24 @@ class Chunk:
     logprobs: tuple[float, ...]
     reused_tokens: int = 0
     finish: Finish | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A whole answer: its ids, the sum of their log-probabilities and the end's, and why it ended."""
+
+    ids: Ids
+    logprob: float
+    finish: Finish
+    reused_tokens: int = 0
+
+
+def gather(chunks: Iterable[Chunk]) -> Written:
+    """The answer that `chunks` of one request make."""
+    chunks = list(chunks)
+    ids = tuple(token for chunk in chunks for token in chunk.ids)
+    logprob = sum(value for chunk in chunks for value in chunk.logprobs)
+    return Written(ids, logprob, chunks[-1].finish or "stop", chunks[-1].reused_tokens)
 
 
 @dataclass(frozen=True)
@@ -79,6 +114,10 @@ class Runtime(Protocol):
         Raises:
             ModelError: a prompt does not fit the context.
         """
+        ...
+
+    def write(self, requests: Sequence[Request]) -> list[Written]:
+        """The answers to all requests, written at once where the engine can."""
         ...
 
     def score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:

@@ -12,14 +12,12 @@ from slmops.runtimes.types import Sampling
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 
-_MAX_TOKENS = 32
-
 
 def bundle_stage(project: Project) -> Stage:
     shipped, deployment = project.shipped(), project.deployment[0]
     return Stage(
         "bundle",
-        1,
+        2,
         {"dataset": "dataset", "model": shipped, "evidence": "evidence"},
         {"deployment": deployment.model_dump(), "name": project.name},
         lambda work: _make(project, work),
@@ -33,11 +31,13 @@ def _make(project: Project, work: Work) -> None:
     work.licence = work.parent_licences["model"]
     write_folder(work.inputs["model"], work.out, name=deployment.name or project.name, version=deployment.version)
     task, test = read_task(work.inputs["dataset"]), read_part(work.inputs["dataset"], "test")
-    texts = [record.inputs["text"] for record in test]
-    work.progress(0.1, f"asking Foundry Local {len(texts)} messages")
-    run = ask(work.out, texts, max_tokens=_MAX_TOKENS)
+    asked = [task.short_messages(record) for record in test]
+    if project.student.prompt == "full":
+        asked = [task.messages(record) for record in test]
+    work.progress(0.1, f"asking Foundry Local {len(asked)} messages")
+    run = ask(work.out, asked, max_tokens=task.max_tokens)
     own = LocalModel(work.out, threads=work.choices["threads"])
-    free = [own.ask(task.short_messages(record), sampling=Sampling(_MAX_TOKENS)).text for record in test]
+    free = [own.ask(messages, sampling=Sampling(task.max_tokens)).text for messages in asked]
     said = [answer.text for answer in run.answers]
     answers = parse_all(task, said)
     for figure, value in quality_figures(task, answers, [record.gold for record in test], work.seed).items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from slmops.core.artifact import hash_file
@@ -11,10 +13,14 @@ from slmops.core.errors import DataError
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.check import check_splits
-from slmops.data.read import labels_of, read_texts
+from slmops.data.formats import Row
+from slmops.data.read import read_records, recognise_file
 from slmops.data.records import write_records
 from slmops.data.split import split
+from slmops.privacy.mask import mask_value
 from slmops.stages.project import Project
+from slmops.tasks import code_of, load_task, read_row
+from slmops.tasks.types import Labels, Record, Task
 
 PARTS = ("train", "validation", "test", "unlabelled")
 
@@ -33,52 +39,80 @@ def dataset_stage(project: Project) -> Stage:
         digests[role] = hash_file(path).sha256
     section = {
         "files": digests,
-        "labels": project.task.labels,
+        "task": project.task.type,
+        "code": code_of(project.task.type),
+        "options": project.task.given(),
         "validation": data.validation if isinstance(data.validation, float) else "file",
         "seed": project.seed,
         "max_row_bytes": data.max_row_bytes,
-        "fields": data.fields.model_dump(),
+        "fields": data.fields,
         "on_error": data.on_error,
+        "mask": data.privacy.kinds(),
     }
     size_mb = sum(path.stat().st_size for path in files.values() if path) / 1e6
-    return Stage("dataset", 1, {}, section, lambda work: _make(project, work), Estimate(0.02 + size_mb / 500, size_mb))
+    return Stage("dataset", 2, {}, section, lambda work: _make(project, work), Estimate(0.02 + size_mb / 500, size_mb))
 
 
 def _make(project: Project, work: Work) -> None:
     data = project.data
     refused: list[dict[str, Any]] = []
-    read = partial(
-        read_texts,
-        text_field=data.fields.text,
-        label_field=data.fields.label,
-        max_row_bytes=data.max_row_bytes,
-        on_error=None if data.on_error == "stop" else lambda error, row: refused.append(_refused(error, row)),
-    )
-    asked = None if project.task.labels == "from-data" else set(project.task.labels)
-    train = read(data.train, labels=asked, labelled=True)
-    labels = labels_of(train) if asked is None else tuple(project.task.labels)
-    known = set(labels)
-    test = read(data.test, labels=known)
-    unlabelled = read(data.unlabelled) if data.unlabelled else []
+    masked: Counter[str] = Counter()
+    kinds = data.privacy.kinds()
+    given = project.task.given()
+    draft = load_task(project.task.type, **given)  # reads rows; what it is to learn from data, it does not know yet
+
+    def mask(value: Any) -> Any:
+        if not kinds:
+            return value
+        found = mask_value(value, kinds)
+        masked.update(found.counts)
+        return found.value
+
+    def refuse(error: DataError, row: Row | None) -> None:
+        refused.append({"where": error.where, "reason": mask(str(error)), "row": mask(row)})
+
+    found = recognise_file(data.train, data.fields)
+    like = found.unanswered() if found else None
+
+    def read(path: Path, task: Task, answered: bool = True) -> list[Record]:
+        return read_records(
+            path,
+            read=lambda parts: read_row(task, mask(parts)),
+            check=task.check,
+            answered=answered,
+            fields=data.fields,
+            like=like,
+            max_row_bytes=data.max_row_bytes,
+            on_error=None if data.on_error == "stop" else refuse,
+        )
+
+    train = read(data.train, draft)
+    options = given | dict(draft.learned([record.gold for record in train]))
+    task = load_task(project.task.type, **options)
+    test = read(data.test, task)
+    unlabelled = read(data.unlabelled, task, answered=False) if data.unlabelled else []
     work.progress(0.3, "looking for messages that train and test share")
     check_splits([*train, *unlabelled], test)
     if isinstance(data.validation, float):
-        train, validation = split(train, data.validation, project.seed)
+        train, validation = split(train, data.validation, project.seed, stratum=_stratum(task))
     else:
-        validation = read(data.validation, labels=known)
+        validation = read(data.validation, task)
         check_splits(train, validation)
     parts = dict(zip(PARTS, (train, validation, test, unlabelled), strict=True))
     for name, records in parts.items():
         write_records(work.out / f"{name}.jsonl", records)
         work.measure("rows", "rows", float(len(records)), subject=name)
+    for kind, count in sorted(masked.items()):
+        work.measure("masked", "", float(count), subject=kind)
     if data.on_error != "stop":
         work.measure("rows", "rows", float(len(refused)), subject="refused")
     if data.on_error == "quarantine":
         lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in refused)
         write_whole(work.out / "quarantine.jsonl", "".join(lines))
-    task = {"name": project.task.type, "options": {"labels": labels, "instruction": project.task.instruction}}
-    write_whole(work.out / "task.json", json.dumps(task, ensure_ascii=False, indent=2) + "\n")
+    spec = {"name": project.task.type, "options": options, "code": code_of(project.task.type)}
+    write_whole(work.out / "task.json", json.dumps(spec, ensure_ascii=False, indent=2) + "\n")
 
 
-def _refused(error: DataError, row: Any) -> dict[str, Any]:
-    return {"where": error.where, "reason": str(error), "row": row}
+def _stratum(task: Task) -> Callable[[Record], str]:
+    """What is to be on both sides of a split: each label; where answers are free, anything."""
+    return (lambda record: str(record.gold)) if isinstance(task.grammar, Labels) else (lambda record: "")

@@ -57,9 +57,13 @@ def _make(project: Project, work: Work) -> None:
     )
     work.progress(0.9, "intervals and paired tests")
     texts: dict[str, list[str]] = {result.name: list(result.texts) for result in done}
+    classical: list[Json] | None = None
     if CLASSICAL in project.subjects():
-        texts[CLASSICAL] = [str(answer) for answer in task.baseline(read_part(dataset, "train"), test) or ()]
+        work.progress(0.9, "asking the classical baseline")
+        classical = task.baseline(read_part(dataset, "train"), test)
     predicted = {name: parse_all(task, answers) for name, answers in texts.items()}
+    if classical is not None:
+        predicted[CLASSICAL], texts[CLASSICAL] = classical, [_text_of(answer) for answer in classical]
     conditions = {"threads": threads, "prompts": len(done[0].timed)}
     for name, parsed in predicted.items():
         for figure, value in quality_figures(task, parsed, gold, seed).items():
@@ -78,7 +82,11 @@ def _make(project: Project, work: Work) -> None:
         more = {"against": pair.b, "metric": pair.metric, "p_value": pair.p_value}
         work.measure("difference", "share", pair.difference, subject=pair.a, **more)
     for name, answers in texts.items():
-        _write_answers(work.out / "answers" / f"{name}.jsonl", test, answers, predicted[name])
+        _write_answers(_answers_of(work.out, name), test, answers, predicted[name])
+
+
+def _text_of(answer: Json) -> str:
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
 def _write_answers(path: Path, rows: list[Record], texts: list[str], answers: list[Json | None]) -> None:
@@ -90,9 +98,18 @@ def _write_answers(path: Path, rows: list[Record], texts: list[str], answers: li
     write_whole(path, "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines))
 
 
+def has_answers(evidence: Path, subject: str) -> bool:
+    """Whether `subject` was asked; a task may have no classical baseline."""
+    return _answers_of(evidence, subject).is_file()
+
+
 def read_answers(evidence: Path, subject: str) -> list[dict[str, Any]]:
     """The rows of one subject: id, inputs, gold, text, answer (None where invalid)."""
-    return [json.loads(line) for line in (evidence / "answers" / f"{subject}.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in _answers_of(evidence, subject).read_text().split("\n") if line]
+
+
+def _answers_of(evidence: Path, subject: str) -> Path:
+    return evidence / "answers" / f"{subject}.jsonl"
 
 
 def gate_figures(measurements: dict[tuple[str, str, str], Interval], shipped: str) -> dict[str, Interval]:

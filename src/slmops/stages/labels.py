@@ -1,6 +1,7 @@
 """`labels`: the teacher's answers to unlabelled and augmented records, with its confidence; doubtful ones are rejected.
 
-The validation rows are answered, too, so that what follows can tell how far the teacher is to be believed.
+Where answers are a closed set, the validation rows are answered, too, so that what follows can tell how far the teacher
+is to be believed.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from slmops.runtimes.local import LocalModel
 from slmops.stages.estimates import forward_minutes
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
-from slmops.synthesis.label import label_records
+from slmops.synthesis.label import answer_records
+from slmops.tasks.types import Labels
 
 
 def labels_stage(project: Project) -> Stage:
     synthesis = project.synthesis
     return Stage(
         "labels",
-        2,
+        3,
         {"dataset": "dataset", "teacher": "teacher"},
         {"accept": synthesis.accept.model_dump(), "augment": synthesis.augment, "seed": project.seed},
         lambda work: _make(project, work),
@@ -30,14 +32,18 @@ def labels_stage(project: Project) -> Stage:
 
 def _make(project: Project, work: Work) -> None:
     dataset, synthesis = work.inputs["dataset"], project.synthesis
+    task = read_task(dataset)
     unlabelled = read_part(dataset, "unlabelled")
-    augmented = augment_texts([*read_part(dataset, "train"), *unlabelled], synthesis.augment, work.seed)
-    validation = read_part(dataset, "validation")
-    answered = label_records(
+    augmented = []
+    if task.varied is not None:
+        texts = [*read_part(dataset, "train"), *unlabelled]
+        augmented = augment_texts(texts, synthesis.augment, work.seed, task.varied)
+    validation = read_part(dataset, "validation") if isinstance(task.grammar, Labels) else []
+    answered = answer_records(
         LocalModel(
             work.inputs["teacher"], threads=work.choices["threads"], number_format=work.choices["number_format"]
         ),
-        read_task(dataset),
+        task,
         [*validation, *unlabelled, *augmented],
         by="teacher",
         accept_confidence=synthesis.accept.confidence,
@@ -47,6 +53,6 @@ def _make(project: Project, work: Work) -> None:
     for kind, rows in (("unlabelled", answered[: len(unlabelled)]), ("augmented", answered[len(unlabelled) :])):
         rejected = sum(record.answers[-1].rejected is not None for record in rows)
         work.measure("accepted", "rows", float(len(rows) - rejected), subject=kind)
-        work.measure("rejected", "rows", float(rejected), subject=kind, reason="confidence too low")
+        work.measure("rejected", "rows", float(rejected), subject=kind, reason="doubtful or no answer")
     write_records(work.out / "validation.jsonl", held_out)
     write_records(work.out / "labels.jsonl", answered)

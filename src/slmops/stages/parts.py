@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from slmops.data.records import read_records
-from slmops.models.families import encode_answer, encode_prompt, end_token, family_of
+from slmops.models.families import encode_answer, encode_lesson, encode_prompt, end_token, family_of
 from slmops.models.folder import Card, write_card
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.runtimes.probes import record_probes
 from slmops.runtimes.torch_lm import TorchRuntime
 from slmops.tasks import load_task
-from slmops.tasks.types import Record, Task
+from slmops.tasks.types import Labels, Record, Task
 from slmops.training.examples import to_examples
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ def read_part(dataset: Path, part: str) -> list[Record]:
     return read_records(dataset / f"{part}.jsonl")
 
 
+def read_answered(dataset: Path, part: str, task: Task) -> list[tuple[Record, str]]:
+    """The records of `part` with the text of their gold answer."""
+    return [(record, task.write(record.gold)) for record in read_part(dataset, part)]
+
+
 def read_task_spec(dataset: Path) -> dict[str, Any]:
     """The task's name and options, as `load_task` takes them."""
     spec: dict[str, Any] = json.loads((dataset / "task.json").read_text())
@@ -54,15 +59,14 @@ def answered_examples(
     """Rows with the answers to learn, as packed examples."""
     family = family_of(tokenizer)
     ask = task.short_messages if prompt == "short" else task.messages
-    return to_examples(
-        (record.id, encode_prompt(tokenizer, family, ask(record)), encode_answer(tokenizer, family, answer))
-        for record, answer in rows
-    )
+    return to_examples((record.id, *encode_lesson(tokenizer, family, ask(record, answer))) for record, answer in rows)
 
 
 def answer_begins(tokenizer: Tokenizer, task: Task) -> Ids:
     """The tokens that can begin an answer of a closed set; none where answers are free."""
-    return tuple(sorted({tokenizer.encode(value)[0] for value in task.grammar.values})) if task.grammar else ()
+    if not isinstance(task.grammar, Labels):
+        return ()
+    return tuple(sorted({tokenizer.encode(value)[0] for value in task.grammar.values}))
 
 
 def save_model(model: nn.Module, source: Path, out: Path, dataset: Path, prompt: Prompt, licence: str) -> None:
@@ -80,7 +84,7 @@ def save_model(model: nn.Module, source: Path, out: Path, dataset: Path, prompt:
     task = read_task(dataset)
     ask = task.short_messages if prompt == "short" else task.messages
     pairs = [
-        (encode_prompt(tokenizer, family, ask(record)), encode_answer(tokenizer, family, str(record.gold)))
+        (encode_prompt(tokenizer, family, ask(record)), encode_answer(tokenizer, family, task.write(record.gold)))
         for record in read_part(dataset, "validation")[:_PROBES]
     ]
     record_probes(runtime, pairs, out / "probes.jsonl")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -19,6 +20,7 @@ from slmops.evaluation.config import EvaluationConfig
 from slmops.evaluation.gates_config import GatesConfig
 from slmops.optimization.config import OptimizationConfig
 from slmops.synthesis.config import SynthesisConfig
+from slmops.tasks import allow_task
 from slmops.tasks.config import TaskConfig
 from slmops.training.config import DistillationConfig, StudentConfig, TeacherConfig
 
@@ -47,14 +49,29 @@ class Project(Config):
         default=(), max_length=1, description="where the shipped model goes"
     )
 
+    @classmethod
+    def load(cls, path: Path, variant: str | None = None) -> Self:
+        """The project in the file at `path`; a task of its own is looked for beside it.
+
+        Raises:
+            ConfigError: with all that is wrong, in the file's order.
+        """
+        project = super().load(path, variant)
+        if ":" in project.task.type:
+            sys.path.insert(0, str(project.root))
+            allow_task(project.task.type)
+        return project
+
     def conflicts(self) -> Iterator[tuple[str, str, str]]:
         if self.student.from_ and not self.teacher:
             yield "student.from", "there is no teacher", "add teacher: …, or give the student a model"
         if self.teacher and self.teacher.train and self.teacher.train.quantization_aware:
             yield "teacher.train.quantization_aware", "the teacher does not ship", "set it for the student"
-        if self.student.model and self.distillation.match == "tokens":
+        if self.teacher and self.student.model and self.matches() == "tokens":
             why = "a ready model's tokens may be others than the teacher's"
             yield "distillation.match", why, "write match: labels, or cut the student from the teacher"
+        if self.distillation.match == "labels" and not self.task.closed:
+            yield "distillation.match", f"{self.task.type} has no closed set of answers", "write match: tokens"
         yield from self._name_conflicts()
         if self.deployment and not self.optimization:
             yield "deployment", "there is no optimization to deploy", "write optimization: int4"
@@ -86,6 +103,12 @@ class Project(Config):
     def store_root(self) -> Path:
         """Where the store stands: $SLMOPS_STORE, else in the project."""
         return Path(os.environ.get("SLMOPS_STORE") or self.state / "store")
+
+    def matches(self) -> Literal["labels", "tokens"]:
+        """What the student learns of the teacher: probabilities of labels, or of tokens."""
+        if self.distillation.match != "auto":
+            return self.distillation.match
+        return "labels" if self.task.closed else "tokens"
 
     def shipped(self) -> str:
         """The stage whose artifact ships: the last optimization, else the student."""

@@ -12,17 +12,18 @@ from slmops.core.measurement import Interval
 from slmops.core.pipeline import Planned
 from slmops.core.store import Store
 from slmops.evaluation import summary as parts
+from slmops.evaluation.compare import scores
 from slmops.evaluation.summary import Summary
 from slmops.models.families import family_of, render_prompt
 from slmops.models.tokenizer import Tokenizer
-from slmops.stages.evidence import CLASSICAL, SOURCES, read_answers
-from slmops.stages.parts import read_task
+from slmops.stages.evidence import CLASSICAL, SOURCES, has_answers, read_answers
+from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import check_gates, figures_of, open_store, plan
-from slmops.tasks.types import Record, Source, Task
+from slmops.tasks.types import Labels, Record, Source, Task
 from slmops.training.trainer import read_curve
 
-_GAINS = ("accuracy_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction")
+_GAINS = ("accuracy_kept", "quality_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction")
 
 
 def summarize(project: Project) -> Summary:
@@ -41,13 +42,17 @@ def summarize(project: Project) -> Summary:
     dataset = store.open(evidence.parents["dataset"])
     task, answers_folder = read_task(dataset), store.open(evidence.id)
     figures, shipped = figures_of(evidence), project.shipped()
-    labels = tuple(task.grammar.values) if task.grammar else ()
-    answers = {name: read_answers(answers_folder, name) for name in project.subjects()}
+    labels = task.grammar.values if isinstance(task.grammar, Labels) else ()
+    quality = task.metrics[0]
+    compared = [name for name in project.subjects() if has_answers(answers_folder, name)]
+    answers = {name: read_answers(answers_folder, name) for name in compared}
+    example = read_part(dataset, "test")[0]
     bundle = planned["bundle"].made if "bundle" in planned else None
     return Summary(
         name=project.name,
         task=task.name,
         config=project.path.read_text(),
+        quality=quality.name,
         labels=labels,
         made=parts.Made(
             run=evidence.made_by.id,
@@ -61,9 +66,9 @@ def summarize(project: Project) -> Summary:
         ),
         data=_describe_data(planned),
         shipped=shipped,
-        subjects=tuple(_describe_subject(project, name, evidence, store, task) for name in project.subjects()),
-        **_gain(figures, shipped, "teacher"),
-        against_teacher_int4=parts.Gain(**_gain(figures, shipped, "teacher_int4"))
+        subjects=tuple(_describe_subject(project, name, evidence, store, task, example) for name in compared),
+        **_gain(figures, shipped, "teacher", quality.name),
+        against_teacher_int4=parts.Gain(**_gain(figures, shipped, "teacher_int4", quality.name))
         if _has(figures, "teacher_int4")
         else None,
         comparisons=_comparisons(evidence),
@@ -73,10 +78,10 @@ def summarize(project: Project) -> Summary:
         ),
         published=_published(figures, shipped),
         curves=_curves(store, planned),
-        confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)),
-        mistakes=_mistakes(answers, shipped),
+        confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)) if labels else None,
+        mistakes=_mistakes(answers, shipped, task),
         lineage=_lineage(planned),
-        foundry_local=_foundry(bundle) if bundle else None,
+        foundry_local=_foundry(bundle, quality.name) if bundle else None,
     )
 
 
@@ -97,7 +102,7 @@ def _describe_data(planned: dict[str, Planned]) -> parts.Data:
 
     rows = {subject: int(value) for (name, subject), value in measured("dataset").items() if name == "rows"}
     labels = {name: int(value) for (name, subject), value in measured("labels").items() if subject == "unlabelled"}
-    rejected = {"confidence too low": labels["rejected"]} if labels.get("rejected") else {}
+    rejected = {"doubtful or no answer": labels["rejected"]} if labels.get("rejected") else {}
     return parts.Data(
         train=rows["train"],
         validation=rows["validation"],
@@ -114,18 +119,19 @@ def _opinions(targets: Manifest | None) -> dict[str, Interval]:
     return {one.subject: one.value for one in measured if one.name == "validation_accuracy"}
 
 
-def _describe_subject(project: Project, name: str, evidence: Manifest, store: Store, task: Task) -> parts.Subject:
+def _describe_subject(
+    project: Project, name: str, evidence: Manifest, store: Store, task: Task, example: Record
+) -> parts.Subject:
     figures = {
         figure: value
         for (subject, figure, against), value in figures_of(evidence).items()
         if subject == name and not against
     }
     if name == CLASSICAL:
-        return parts.Subject(name=name, what="TF-IDF and logistic regression, cross-validated", figures=figures)
+        return parts.Subject(name=name, what=task.classical, figures=figures)
     artifact = evidence.parents[name]
     folder = store.open(artifact)
     full = name.startswith("teacher") or project.student.prompt == "full"
-    example = Record("", {"text": "{text}"}, None, Source(""))
     messages = task.messages(example) if full else task.short_messages(example)
     return parts.Subject(
         name=name,
@@ -153,8 +159,9 @@ def _has(figures: dict[tuple[str, str, str], Interval], against: str) -> bool:
     return any(other == against for _, _, other in figures)
 
 
-def _gain(figures: dict[tuple[str, str, str], Interval], shipped: str, against: str) -> dict[str, Any]:
-    return {name: figures.get((shipped, name, against)) for name in _GAINS}
+def _gain(figures: dict[tuple[str, str, str], Interval], shipped: str, against: str, quality: str) -> dict[str, Any]:
+    names = {name: f"{quality}_kept" if name == "quality_kept" else name for name in _GAINS}
+    return {name: figures.get((shipped, figure, against)) for name, figure in names.items()}
 
 
 def _comparisons(evidence: Manifest) -> tuple[parts.Comparison, ...]:
@@ -227,17 +234,25 @@ def _confusion(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> tuple[tup
     return tuple(tuple(counts[gold, answer] for answer in labels) for gold in labels)
 
 
-def _mistakes(answers: dict[str, list[dict[str, Any]]], shipped: str) -> tuple[parts.Mistake, ...]:
+def _mistakes(answers: dict[str, list[dict[str, Any]]], shipped: str, task: Task) -> tuple[parts.Mistake, ...]:
+    """Rows whose answer is not wholly right by the figure that decides, the worst first."""
     shown = [name for name in ("teacher", *SOURCES, CLASSICAL) if name in answers and name != "untrained"]
+    rows = answers[shipped]
+    metric = task.metrics[0]
+    right = scores(metric, metric.rows([row["answer"] for row in rows], [row["gold"] for row in rows]))
+    wrong = sorted((index for index in range(len(rows)) if right[index] < 1), key=lambda index: right[index])
     return tuple(
         parts.Mistake(
-            text=row["inputs"]["text"],
-            gold=row["gold"],
-            answers={name: answers[name][index]["answer"] for name in dict.fromkeys([*shown, shipped])},
+            text=Record("", rows[index]["inputs"], None, Source("")).text,
+            gold=task.write(rows[index]["gold"]),
+            answers={name: _said(answers[name][index]) for name in dict.fromkeys([*shown, shipped])},
         )
-        for index, row in enumerate(answers[shipped])
-        if row["answer"] != row["gold"]
+        for index in wrong
     )
+
+
+def _said(row: dict[str, Any]) -> str | None:
+    return None if row["answer"] is None else str(row["text"]).strip()
 
 
 def _lineage(planned: dict[str, Planned]) -> tuple[parts.Step, ...]:
@@ -255,6 +270,7 @@ def _lineage(planned: dict[str, Planned]) -> tuple[parts.Step, ...]:
     )
 
 
-def _foundry(bundle: Manifest) -> parts.FoundryLocal:
+def _foundry(bundle: Manifest, quality: str) -> parts.FoundryLocal:
     figures = {m.name: m.value for m in bundle.measurements if m.subject == "foundry-local"}
+    figures["quality"] = figures[quality]
     return parts.FoundryLocal(**{name: figures.get(name) for name in parts.FoundryLocal.model_fields})

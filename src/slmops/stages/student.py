@@ -13,7 +13,7 @@ from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.stages.estimates import training_minutes
-from slmops.stages.parts import answer_begins, answered_examples, read_part, read_task, save_model
+from slmops.stages.parts import answer_begins, answered_examples, read_answered, read_task, save_model
 from slmops.stages.project import Project
 from slmops.stages.targets import open_targets, read_answers
 from slmops.training.losses import cross_entropy, mix
@@ -56,14 +56,14 @@ def _make(project: Project, work: Work) -> None:
     dataset, pruned, config = work.inputs["dataset"], work.inputs["pruned"], project.student.train
     work.licence = work.parent_licences["pruned"]
     tokenizer, task, prompt = Tokenizer(pruned), read_task(dataset), project.student.prompt
-    held_out = [(record, str(record.gold)) for record in read_part(dataset, "validation")]
+    held_out = read_answered(dataset, "validation", task)
     if "targets" in work.inputs:
         rows = read_answers(work.inputs["targets"])
         loss = mix(project.distillation.loss.model_dump())
     else:
-        rows = [(record, str(record.gold)) for record in read_part(dataset, "train")]
+        rows = read_answered(dataset, "train", task)
         loss = cross_entropy
-    rows = noisy_copies(rows, config.epochs, config.noise, work.seed)
+    rows = noisy_copies(rows, config.epochs, config.noise, work.seed, task.varied)
     examples = answered_examples(tokenizer, task, rows, prompt)
     shipped = _shipped_int4(project)
     model = prepare(load_causal_lm(pruned), config, work.seed)

@@ -1,7 +1,7 @@
 """`targets`: what the student is to say to labelled, accepted and augmented texts, cached on disk.
 
 Either the probability of each label, by the teacher and the classical baseline together, or the teacher's likeliest
-tokens at every answer token (`distillation.match`).
+tokens at every answer token (`distillation.match`). Without a closed set of answers there are only tokens.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Batch, Example
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.estimates import forward_minutes
-from slmops.stages.parts import answered_examples, read_part, read_task
+from slmops.stages.parts import answered_examples, read_answered, read_task
 from slmops.stages.project import Project
-from slmops.tasks.types import Record, Task
+from slmops.tasks.types import Labels, Record, Task
 from slmops.training.label_targets import teach_labels, write_label_targets
 from slmops.training.losses import Taught
 from slmops.training.opinions import best_weight, mix, surprise
@@ -39,10 +39,10 @@ def targets_stage(project: Project) -> Stage:
     inputs, minutes = {"dataset": "dataset", "labels": "labels"}, 0.2
     choices: tuple[str, ...] = ()
     section: dict[str, Any] = {
-        "match": distillation.match,
+        "match": project.matches(),
         "temperature": distillation.temperature,
     }
-    if distillation.match == "labels":
+    if project.matches() == "labels":
         section["classical"] = distillation.classical
     else:
         section["top_k"] = distillation.cache.top_k
@@ -63,7 +63,7 @@ def open_targets(
     """What the stage made, as a teacher of `examples`."""
     if not _is_of_labels(folder):
         return teach_from_cache(folder, examples)
-    assert task.grammar is not None
+    assert isinstance(task.grammar, Labels)
     family = family_of(tokenizer)
     answers = {label: encode_answer(tokenizer, family, label) for label in task.grammar.values}
     return teach_labels(folder, examples, answers)
@@ -75,18 +75,17 @@ def _is_of_labels(folder: Path) -> bool:
 
 def _make(project: Project, work: Work) -> None:
     dataset = work.inputs["dataset"]
-    gold = [(record, str(record.gold)) for record in read_part(dataset, "train")]
+    task = read_task(dataset)
+    gold = read_answered(dataset, "train", task)
     answered = read_records(work.inputs["labels"] / "labels.jsonl")
-    known = {record.inputs["text"] for record, _ in gold}
-    answered = [
-        record for record in answered if record.answers[-1].rejected is None and record.inputs["text"] not in known
-    ]
+    known = {record.text for record, _ in gold}
+    answered = [record for record in answered if record.answers[-1].rejected is None and record.text not in known]
     trusted = {record.id for record, _ in gold} | {record.id for record in answered if not record.source.made_from}
-    if project.distillation.match == "labels":
-        rows = _match_labels(project, work, gold, answered, trusted)
+    if project.matches() == "labels":
+        rows = _match_labels(project, work, task, gold, answered, trusted)
     else:
         rows = [*gold, *((record, record.answers[-1].text) for record in answered)]
-        _match_tokens(project, work, rows, trusted)
+        _match_tokens(project, work, task, rows, trusted)
     work.measure("rows", "rows", float(len(trusted)), subject="trusted")
     work.measure("rows", "rows", float(len(rows) - len(trusted)), subject="augmented")
     write_records(work.out / "records.jsonl", [record for record, _ in rows])
@@ -94,10 +93,11 @@ def _make(project: Project, work: Work) -> None:
     write_whole(work.out / "answers.json", json.dumps(answers, ensure_ascii=False, sort_keys=True))
 
 
-def _match_labels(project: Project, work: Work, gold: Rows, answered: list[Record], trusted: set[str]) -> Rows:
+def _match_labels(
+    project: Project, work: Work, task: Task, gold: Rows, answered: list[Record], trusted: set[str]
+) -> Rows:
     """Gold rows keep their label; on all others teacher and classical baseline are heard together."""
-    task = read_task(work.inputs["dataset"])
-    assert task.grammar is not None
+    assert isinstance(task.grammar, Labels)
     labels = task.grammar.values
     validation = read_records(work.inputs["labels"] / "validation.jsonl")
     asked = [*validation, *answered]
@@ -127,13 +127,13 @@ def _match_labels(project: Project, work: Work, gold: Rows, answered: list[Recor
     return rows
 
 
-def _match_tokens(project: Project, work: Work, rows: Rows, trusted: set[str]) -> None:
+def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted: set[str]) -> None:
     """The teacher reads every row, with the answer that is learned behind it: what it says at each of its tokens."""
     need("torch", "train").set_num_threads(work.choices["threads"])
     teacher, distillation = work.inputs["teacher"], project.distillation
     cache_targets(
         load_causal_lm(teacher, work.choices["number_format"]),
-        answered_examples(Tokenizer(teacher), read_task(work.inputs["dataset"]), rows, "full"),
+        answered_examples(Tokenizer(teacher), task, rows, "full"),
         trusted,
         work.out,
         top_k=distillation.cache.top_k,

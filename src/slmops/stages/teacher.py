@@ -9,7 +9,7 @@ from slmops.models.forward import load_causal_lm
 from slmops.models.references import Model, find_cached, resolve
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.estimates import training_minutes
-from slmops.stages.parts import answer_begins, answered_examples, read_part, read_task, save_model
+from slmops.stages.parts import answer_begins, answered_examples, read_answered, read_task, save_model
 from slmops.stages.project import Project
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import merge, prepare
@@ -47,9 +47,9 @@ def _make(project: Project, work: Work) -> None:
     model = load_causal_lm(base.folder)
     if config:
         tokenizer, task = Tokenizer(base.folder), read_task(dataset)
-        rows = [(record, str(record.gold)) for record in read_part(dataset, "train")]
-        rows = noisy_copies(rows, config.epochs, config.noise, work.seed)
-        held_out = [(record, str(record.gold)) for record in read_part(dataset, "validation")]
+        rows = read_answered(dataset, "train", task)
+        rows = noisy_copies(rows, config.epochs, config.noise, work.seed, task.varied)
+        held_out = read_answered(dataset, "validation", task)
         model = prepare(model, config, work.seed)
         curve = train(
             model,

@@ -3,10 +3,12 @@ kept but what the user asked to be written."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from slmops.core.errors import ModelError, SlmopsError
 from slmops.core.machine import default_threads
 from slmops.core.measurement import Interval
 from slmops.core.store import Store
-from slmops.data.read import read_texts
+from slmops.data.read import read_records
 from slmops.evaluation.benchmark import Benchmarked, Subject, benchmark
 from slmops.evaluation.compare import cost_figures, parse_all, quality_figures
 from slmops.evaluation.config import CostConfig
@@ -24,7 +26,7 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel, Reply
 from slmops.runtimes.types import Sampling
-from slmops.tasks import load_task
+from slmops.tasks import load_task, read_row
 from slmops.tasks.types import Message, Record, Source, Task
 
 Report = Callable[[int, int], None]
@@ -54,7 +56,7 @@ def ask(reference: str, prompt: str, *, store: Store | None = None, max_tokens: 
     if card is None:
         return model.ask([Message("user", prompt)], sampling=Sampling(max_tokens))
     task = load_task(card.task["name"], **card.task["options"])
-    record = Record("", {"text": prompt}, None, Source("prompt"))
+    record = Record("", read_row(task, _parts(prompt))[0], None, Source("prompt"))
     messages = task.short_messages(record) if card.prompt == "short" else task.messages(record)
     return model.ask(messages, grammar=task.grammar, sampling=Sampling(max_tokens))
 
@@ -121,7 +123,7 @@ def _ask_all(
     if any(card.task != spec for card in cards):
         raise SlmopsError("these models were made for different tasks", remedy="bench those of one task together")
     task = load_task(spec["name"], **spec["options"])
-    rows = read_texts(data, labels=set(task.grammar.values) if task.grammar else None)
+    rows = read_records(data, read=partial(read_row, task), check=task.check, answered=True)
     subjects = [
         Subject(str(index), folder, card.prompt)
         for index, (folder, card) in enumerate(zip(folders, cards, strict=True))
@@ -145,6 +147,15 @@ def _in_store(store: Store, reference: str) -> bool:
     except SlmopsError:
         return False
     return True
+
+
+def _parts(prompt: str) -> dict[str, Any]:
+    """What a prompt says: a text; or, written as a JSON object, the parts that the task names (premise, context …)."""
+    try:
+        parts = json.loads(prompt) if prompt.lstrip().startswith("{") else None
+    except ValueError:
+        parts = None
+    return {"text": prompt} | (parts if isinstance(parts, dict) else {})
 
 
 def _silent(done: int, total: int) -> None:

@@ -14,7 +14,13 @@ class AcceptConfig(Section):
 
     main: ClassVar[str] = "confidence"
 
-    confidence: float = Field(default=0.8, ge=0, le=1, description="the probability below which an answer is rejected")
+    confidence: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="the probability below which an answer is rejected: a label's; a token's, on average over a free "
+        "answer",
+    )
 
 
 class SynthesisConfig(Section):

@@ -1,21 +1,25 @@
-"""A local teacher answers unlabelled records of a closed label set. Keeps its confidence; rejects the doubtful."""
+"""A local teacher answers unlabelled records: one of a closed set, or in its own words. Keeps its confidence; rejects
+the doubtful and what is no answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from slmops.core.errors import InvalidAnswer
 from slmops.core.machine import keep_freed_memory
-from slmops.runtimes.local import LocalModel
-from slmops.tasks.types import Answer, Record, Task
+from slmops.runtimes.local import LocalModel, Reply
+from slmops.runtimes.types import Sampling
+from slmops.tasks.types import Answer, Labels, Record, Task
 
-_AT_ONCE = 512
+_LABELLED_AT_ONCE, _WRITTEN_AT_ONCE = 512, 64
 
 
 @keep_freed_memory()
-def label_records(
+def answer_records(
     model: LocalModel,
     task: Task,
     records: Sequence[Record],
@@ -24,21 +28,51 @@ def label_records(
     accept_confidence: float,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Record]:
-    """The records with the teacher's answer: its distribution over the labels, and why it was rejected if it was."""
-    trie = model.trie(task.grammar)
-    if trie is None or task.grammar is None:
-        raise ValueError(f"{task.name} has no closed label set")
-    labels = task.grammar.values
-    answered = []
-    for start in range(0, len(records), _AT_ONCE):
-        chunk = records[start : start + _AT_ONCE]
-        logprobs = model.runtime.choose([model.prompt(task.messages(record)) for record in chunk], trie)
-        for record, row in zip(chunk, np.exp(logprobs), strict=True):
-            best = int(row.argmax())
-            confident = float(row[best]) >= accept_confidence
-            reason = None if confident else f"confidence {row[best]:.2f} is below {accept_confidence:g}"
-            probabilities = {label: round(float(p), 5) for label, p in zip(labels, row, strict=True)}
-            answer = Answer(labels[best], by, reason, probabilities)
-            answered.append(replace(record, answers=(*record.answers, answer)))
-        report(min(start + _AT_ONCE, len(records)), len(records))
+    """The records with the teacher's answer, and why it was rejected if it was.
+
+    The confidence is the label's probability over the closed set; in free answers, the mean probability of a token
+    (geometric)."""
+    closed = isinstance(task.grammar, Labels)
+    at_once, answer = (_LABELLED_AT_ONCE, _labels) if closed else (_WRITTEN_AT_ONCE, _texts)
+    answered: list[Record] = []
+    for start in range(0, len(records), at_once):
+        chunk = records[start : start + at_once]
+        for record, given in zip(chunk, answer(model, task, chunk, by, accept_confidence), strict=True):
+            answered.append(replace(record, answers=(*record.answers, given)))
+        report(len(answered), len(records))
     return answered
+
+
+def _labels(model: LocalModel, task: Task, records: Sequence[Record], by: str, accept: float) -> Iterator[Answer]:
+    """With the distribution over the labels."""
+    assert isinstance(task.grammar, Labels)
+    labels = task.grammar.values
+    prompts = [model.prompt(task.messages(record)) for record in records]
+    for row in np.exp(model.runtime.choose(prompts, model.trie(task.grammar))):
+        best = int(row.argmax())
+        probabilities = {label: round(float(p), 5) for label, p in zip(labels, row, strict=True)}
+        yield Answer(labels[best], by, _doubt(float(row[best]), accept), probabilities)
+
+
+def _texts(model: LocalModel, task: Task, records: Sequence[Record], by: str, accept: float) -> Iterator[Answer]:
+    asked = [task.messages(record) for record in records]
+    for reply in model.ask_all(asked, Sampling(task.max_tokens), model.constraint(task.grammar)):
+        yield Answer(reply.text.strip(), by, _fault(task, reply) or _doubt(_confidence(reply), accept))
+
+
+def _fault(task: Task, reply: Reply) -> str | None:
+    if reply.finish == "length":
+        return f"longer than {task.max_tokens} tokens"
+    try:
+        task.parse(reply.text)
+    except InvalidAnswer as error:
+        return error.what
+    return None
+
+
+def _confidence(reply: Reply) -> float:
+    return math.exp(reply.logprob / (reply.tokens + 1))  # the end is a token, too
+
+
+def _doubt(confidence: float, accept: float) -> str | None:
+    return None if confidence >= accept else f"confidence {confidence:.2f} is below {accept:g}"

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
-from slmops.core.config import Section, wrong
+from slmops.core.config import ConfigPath, Section, nearest, wrong
+from slmops.core.errors import ConfigError
+from slmops.tasks import TASKS
+
+FROM_DATA = "from-data"
+_MAX_SCHEMA_BYTES = 1_000_000
+_OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_TAKES = {
+    "labels": ("classification", "inference"),
+    "schema": ("extraction",),
+    "success": ("conversation",),
+    "template": tuple(name for name in TASKS if name != "conversation"),
+}  # fields that only some tasks have
 
 
-def _word_or_list(value: object) -> str:
-    return "a list" if isinstance(value, list | tuple) else "a word"
+def _known(name: str) -> str:
+    if name not in TASKS and not _OWN.fullmatch(name):
+        raise wrong(f"there is no task {name!r}", nearest(name, TASKS) + ", or module:Class for one of your own")
+    return name
+
+
+def _from_data_or_what(value: object) -> str:
+    if value == FROM_DATA:
+        return "a word"
+    return "a list" if isinstance(value, list | tuple) else "an object" if isinstance(value, Mapping) else "a file"
 
 
 def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -21,13 +45,26 @@ def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     return labels
 
 
-_Word = Annotated[Literal["from-data"], Tag("a word")]
+def _labels_or_word(value: object) -> str:
+    return "a list" if isinstance(value, list | tuple) else "a word"
+
+
+def _is_from_data(word: str) -> str:
+    if word != FROM_DATA:
+        raise wrong(f"found {word!r}, expected a list, or from-data")
+    return word
+
+
+_Type = Annotated[str, AfterValidator(_known), WithJsonSchema({"anyOf": [{"enum": list(TASKS)}, {"type": "string"}]})]
+_Word = Annotated[str, AfterValidator(_is_from_data), WithJsonSchema({"const": FROM_DATA}), Tag("a word")]
 _List = Annotated[
     tuple[str, ...],
     BeforeValidator(tuple, json_schema_input_type=tuple[str, ...]),
     AfterValidator(_check_labels),
     Tag("a list"),
 ]
+_Object = Annotated[dict[str, Any], Tag("an object")]
+_File = Annotated[ConfigPath, Tag("a file")]
 
 
 class TaskConfig(Section):
@@ -35,10 +72,23 @@ class TaskConfig(Section):
 
     main: ClassVar[str] = "type"
 
-    type: Literal["classification"] = Field(default="classification", description="the kind of task")
-    labels: Annotated[_Word | _List, Discriminator(_word_or_list)] = Field(
-        default="from-data",
+    type: _Type = Field(
+        default="classification",
+        description=f"the kind of task: {', '.join(TASKS)}; or module:Class, one of your own beside slmops.yaml",
+    )
+    labels: Annotated[_Word | _List, Discriminator(_labels_or_word)] = Field(
+        default=FROM_DATA,
         description="the closed set of answers: a list, or from-data (those of train)",
+    )
+    schema_: Annotated[_Word | _Object | _File, Discriminator(_from_data_or_what)] = Field(
+        default=FROM_DATA,
+        alias="schema",
+        description="the JSON schema of an extraction's answers: an object, a file, or from-data (what train's fit)",
+    )
+    success: str | None = Field(
+        default=None,
+        min_length=1,
+        description="what a conversation's last reply must contain, columns of the row in braces: '[{resolution}]'",
     )
     instruction: str | None = Field(
         default=None,
@@ -46,3 +96,55 @@ class TaskConfig(Section):
         max_length=20_000,
         description="the text that asks for an answer, instead of the built-in one",
     )
+    template: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=20_000,
+        description="how the user's message asks, with parts and columns of the row in braces: 'Ticket: {text}'",
+    )
+    max_tokens: int = Field(default=256, ge=1, le=65_536, description="the length of a free answer, in tokens")
+    options: dict[str, Any] = Field(default={}, description="what a task of your own is made with, by name")
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> TaskConfig:
+        for name, takers in _TAKES.items():
+            given = getattr(self, "schema_" if name == "schema" else name)
+            if self.type in TASKS and self.type not in takers and given not in (FROM_DATA, None):
+                raise wrong(f"{self.type} has no {name}", f"it is for {' and '.join(takers)}")
+        if self.options and self.type in TASKS:
+            raise wrong(f"{self.type} has no options", "options are for a task of your own")
+        return self
+
+    @property
+    def closed(self) -> bool:
+        """Whether answers are a closed set."""
+        return self.type in _TAKES["labels"]
+
+    def given(self) -> dict[str, Any]:
+        """What the task is made with, as far as it is not to be learned from data.
+
+        Raises:
+            ConfigError: the schema's file is no JSON object.
+        """
+        given: dict[str, Any] = {"instruction": self.instruction, "max_tokens": self.max_tokens, **self.options}
+        if self.template is not None:
+            given["template"] = self.template
+        if self.labels != FROM_DATA:
+            given["labels"] = list(self.labels)
+        if self.success is not None:
+            given["success"] = self.success
+        if self.schema_ != FROM_DATA:
+            given["schema"] = _read_schema(self.schema_) if isinstance(self.schema_, Path) else self.schema_
+        return given
+
+
+def _read_schema(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_SCHEMA_BYTES:
+            raise ConfigError("is larger than a megabyte", where=str(path), remedy="shorten the schema")
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"is no JSON schema: {error}", where=str(path), remedy="correct task.schema") from error
+    if not isinstance(schema, dict):
+        raise ConfigError("is no JSON object", where=str(path), remedy='write {"type": "object", …}')
+    return schema

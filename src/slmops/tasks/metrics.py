@@ -1,12 +1,13 @@
 """Figures over many answers. In come predicted and gold answers, out go rows whose sums reduce to the figure.
 
-A predicted answer that is None was invalid; it counts as wrong everywhere. Knows no interval: `core.statistics`
-bootstraps the rows.
+A predicted answer that is None was invalid; it counts as wrong everywhere. Where several answers are right, gold is
+their list and the best match counts. Knows no interval: `core.statistics` bootstraps the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,32 +17,34 @@ from slmops.tasks.types import Json
 Rows = NDArray[np.float64]
 
 
-class Accuracy:
+@dataclass(frozen=True)
+class Mean:
+    """The mean of what `score` gives each answer that is one, 0 to 1; an invalid one gets 0."""
+
+    name: str
+    score: Callable[[Json, Json], float]
+    higher_is_better: bool = True
+
+    def rows(self, predicted: Sequence[Json], gold: Sequence[Json]) -> Rows:
+        """(example, 2): score, counted."""
+        scores = [
+            0.0 if answer is None else float(self.score(answer, right))
+            for answer, right in zip(predicted, gold, strict=True)
+        ]
+        return np.array([(score, 1) for score in scores], dtype=np.float64).reshape(len(scores), 2)
+
+    def reduce(self, sums: Rows) -> Rows:
+        return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def accuracy() -> Mean:
     """The share of answers that are the gold answer."""
-
-    name = "accuracy"
-    higher_is_better = True
-
-    def rows(self, predicted: Sequence[Json], gold: Sequence[Json]) -> Rows:
-        """(example, 2): correct, counted."""
-        return _counted([answer == right for answer, right in zip(predicted, gold, strict=True)])
-
-    def reduce(self, sums: Rows) -> Rows:
-        return _share(sums)
+    return Mean("accuracy", lambda answer, right: float(answer == right))
 
 
-class ValidAnswers:
+def valid_answers() -> Mean:
     """The share of answers that are answers to the task at all."""
-
-    name = "valid_answers"
-    higher_is_better = True
-
-    def rows(self, predicted: Sequence[Json], gold: Sequence[Json]) -> Rows:
-        """(example, 2): valid, counted."""
-        return _counted([answer is not None for answer, _ in zip(predicted, gold, strict=True)])
-
-    def reduce(self, sums: Rows) -> Rows:
-        return _share(sums)
+    return Mean("valid_answers", lambda answer, right: 1.0)
 
 
 class MacroF1:
@@ -70,9 +73,26 @@ class MacroF1:
         )
 
 
-def _counted(flags: Sequence[bool]) -> Rows:
-    return np.array([(flag, 1) for flag in flags], dtype=np.float64).reshape(len(flags), 2)
+class EntityF1:
+    """F1 over all facts of all answers together (micro): `facts` takes an answer apart, a fact found twice counts
+    twice."""
 
+    name = "entity_f1"
+    higher_is_better = True
 
-def _share(sums: Rows) -> Rows:
-    return np.asarray(sums[..., 0] / sums[..., 1])
+    def __init__(self, facts: Callable[[Json], dict[str, int]]) -> None:
+        self._facts = facts
+
+    def rows(self, predicted: Sequence[Json], gold: Sequence[Json]) -> Rows:
+        """(example, 3): facts found and right, facts found, facts to be found."""
+        rows = []
+        for answer, right in zip(predicted, gold, strict=True):
+            found, wanted = {} if answer is None else self._facts(answer), self._facts(right)
+            shared = sum(min(count, wanted.get(fact, 0)) for fact, count in found.items())
+            rows.append((shared, sum(found.values()), sum(wanted.values())))
+        return np.array(rows, dtype=np.float64).reshape(len(rows), 3)
+
+    def reduce(self, sums: Rows) -> Rows:
+        """1 where there was nothing to find and nothing was found."""
+        weight = sums[..., 1] + sums[..., 2]
+        return np.asarray(np.where(weight > 0, 2 * sums[..., 0] / np.where(weight > 0, weight, 1), 1.0))

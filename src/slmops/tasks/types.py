@@ -5,14 +5,15 @@ Knows no tokens, no model, no split, no runtime.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Json = Any
+Parts = Mapping[str, Json]  # what a row holds, by names such as text, label, answer, context, messages
 Role = Literal["system", "user", "assistant"]
 
 
@@ -53,6 +54,26 @@ class Record:
     answers: tuple[Answer, ...] = ()
     group: str | None = None
 
+    @property
+    def text(self) -> str:
+        """All that is said in its inputs, one thing a line: what makes two records alike."""
+        return "\n".join(_strings(self.inputs))
+
+    def named(self, name: str) -> Record:
+        """The same with the id `name`."""
+        return replace(self, id=name)
+
+
+def _strings(value: Json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _strings(item) if name != "role" else ()
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)
+
 
 @dataclass(frozen=True)
 class Message:
@@ -70,14 +91,25 @@ class Labels:
     values: tuple[str, ...]
 
 
-Grammar = Labels
+@dataclass(frozen=True)
+class JsonSchema:
+    """A grammar: the answer is JSON that fits `schema` (JSON Schema, draft 2020-12), its keys in the schema's order,
+    written as `json.dumps` does."""
+
+    schema: Mapping[str, Json]
+
+
+Grammar = Labels | JsonSchema
 
 
 class Metric(Protocol):
     """A figure over many answers, kept as summable rows so that bootstrap and pairing are free."""
 
-    name: str
-    higher_is_better: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
 
     def rows(self, predicted: Sequence[Json], gold: Sequence[Json]) -> NDArray[np.float64]:
         """(example, statistic): what each example adds. A predicted None is an answer that was invalid."""
@@ -89,11 +121,30 @@ class Metric(Protocol):
 
 
 class Task(Protocol):
-    """How a record becomes messages and a text becomes an answer. Knows no tokenizer, family or runtime."""
+    """How a row becomes a record, a record messages, and a text an answer. Knows no tokenizer, family or runtime."""
 
     name: str
     grammar: Grammar | None
     metrics: tuple[Metric, ...]
+    max_tokens: int  # what a free answer may have
+    classical: str  # what its classical baseline is, in words
+    varied: str | None  # the input that may be varied cheaply for a teacher to answer anew
+
+    def read(self, parts: Parts) -> tuple[Mapping[str, Json], Json | None]:
+        """Inputs and gold of a row. Raises KeyError for a part that is missing, InvalidAnswer for one that is wrong."""
+        ...
+
+    def named(self, parts: Parts) -> Mapping[str, Json]:
+        """Further inputs, which the user's template names. Raises KeyError for one that is missing."""
+        ...
+
+    def learned(self, gold: Sequence[Json]) -> Mapping[str, Json]:
+        """Options that were not given and that the gold answers to train on tell; the task is made anew with them."""
+        ...
+
+    def check(self, gold: Json) -> None:
+        """Looks whether `gold` can be an answer to this task. Raises InvalidAnswer."""
+        ...
 
     def messages(self, record: Record, answer: str | None = None) -> list[Message]:
         """The conversation that asks for the record's answer, closed by `answer` (to be learned) if given."""
@@ -101,6 +152,10 @@ class Task(Protocol):
 
     def short_messages(self, record: Record, answer: str | None = None) -> list[Message]:
         """The same without the long instruction, for a student that has learned it."""
+        ...
+
+    def write(self, gold: Json) -> str:
+        """The text that a model learns to answer where `gold` is right."""
         ...
 
     def parse(self, text: str) -> Json:

@@ -114,8 +114,10 @@ class CacheConfig(Section):
 class DistillationConfig(Section):
     """How the student learns from the teacher."""
 
-    match: Literal["labels", "tokens"] = Field(
-        default="labels", description="labels (probabilities of a closed set's labels), or tokens (of likely tokens)"
+    match: Literal["auto", "labels", "tokens"] = Field(
+        default="auto",
+        description="labels (probabilities of a closed set's labels), tokens (of likely tokens at each place of the "
+        "answer), or auto (labels where answers are a closed set)",
     )
     classical: Literal["auto"] | Annotated[float, Field(ge=0, le=10)] = Field(
         default="auto",

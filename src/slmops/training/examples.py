@@ -1,4 +1,4 @@
-"""Conversations as packed examples: the answer is learned, nothing else. Knows no loss and no file."""
+"""Conversations as packed examples: what is marked is learned, nothing else. Knows no loss and no file."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from slmops.models.packing import Example, shared_prefix
 from slmops.models.tokenizer import Ids
 
 
-def to_examples(rows: Iterable[tuple[str, Ids, Ids]]) -> list[Example]:
-    """Examples from (row, prompt, answer with its end token); what all prompts share becomes a common segment."""
+def to_examples(rows: Iterable[tuple[str, Ids, tuple[bool, ...]]]) -> list[Example]:
+    """Examples from (row, ids, which of them are learned); what all begin with, before anything is learned, becomes a
+    common segment."""
     rows = list(rows)
-    shared = shared_prefix([prompt for _, prompt, _ in rows])
-    shared = min(shared, min((len(prompt) - 1 for _, prompt, _ in rows), default=0))
+    prompts = [ids[: learn.index(True)] for _, ids, learn in rows]
+    shared = shared_prefix(prompts)
+    shared = min(shared, min((len(prompt) - 1 for prompt in prompts), default=0))
     return [
-        Example(
-            row,
-            (prompt[:shared], prompt[shared:] + answer) if shared else (prompt + answer,),
-            (False,) * (len(prompt) - shared) + (True,) * len(answer),
-        )
-        for row, prompt, answer in rows
+        Example(row, (ids[:shared], ids[shared:]) if shared else (ids,), learn[shared:]) for row, ids, learn in rows
     ]

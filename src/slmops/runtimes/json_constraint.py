@@ -1,0 +1,60 @@
+"""JSON that fits a schema as a constraint on tokens: decoding cannot leave it. Compiled by llguidance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slmops.core.errors import ModelError, need
+from slmops.tasks.types import Json
+
+Ids = tuple[int, ...]
+
+_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}  # as json.dumps writes
+_EXTRA = "train"
+
+
+class JsonConstraint:
+    """One answer that fits the grammar, as far as it is written. `compiled` is shared by all answers."""
+
+    longest = None  # a string may be as long as it likes
+
+    def __init__(self, tokenizer: Any, grammar: str) -> None:
+        self._tokenizer, self._grammar = tokenizer, grammar
+        self._matcher = need("llguidance", _EXTRA).LLMatcher(tokenizer, grammar, log_level=0)
+        self._taken: Ids = ()
+        self._mask = need("llguidance.numpy", _EXTRA).allocate_token_bitmask(1, tokenizer.vocab_size)
+
+    def fresh(self) -> JsonConstraint:
+        return JsonConstraint(self._tokenizer, self._grammar)
+
+    def allowed(self, written: Ids) -> NDArray[np.int64]:
+        """Ids that may follow, ascending; the end token alone where the answer is complete.
+
+        Raises:
+            ModelError: the grammar is too much for the compiler.
+        """
+        if written[: len(self._taken)] != self._taken:
+            self._matcher.reset()
+            self._taken = ()
+        self._matcher.consume_tokens(list(written[len(self._taken) :]))
+        self._taken = written
+        if self._matcher.is_stopped() and not self._matcher.is_error():
+            return np.array([], dtype=np.int64)
+        need("llguidance.numpy", _EXTRA).fill_next_token_bitmask(self._matcher, self._mask)
+        if self._matcher.is_error():
+            problem = " ".join(self._matcher.get_error().split())[:300]
+            raise ModelError(f"the schema cannot be followed: {problem}", where="task.schema", remedy="simplify it")
+        return np.flatnonzero(np.unpackbits(self._mask[0].view(np.uint8), bitorder="little"))
+
+
+def compile_schema(schema: Mapping[str, Json], folder: Path, vocabulary_size: int, end: int) -> JsonConstraint:
+    """The constraint of `schema` for the tokenizer of `folder`, whose answers end with `end`."""
+    guidance = need("llguidance", _EXTRA)
+    tokenizer = guidance.LLTokenizer(str(folder / "tokenizer.json"), n_vocab=vocabulary_size, eos_token=end)
+    return JsonConstraint(tokenizer, guidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_FORM))

@@ -1,0 +1,129 @@
+"""JSON schemas for answers: learned from examples, checked, and what they say of order.
+
+In come schemas that nobody has checked and JSON values, out go schemas of draft 2020-12, values with their keys in the
+schema's order, and the facts that a value states. Knows no text and no task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from slmops.core.errors import ConfigError, InvalidAnswer, need
+from slmops.tasks.types import Json
+
+_EXTRA = "train"
+_NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
+
+
+def schema_of(values: Sequence[Json]) -> dict[str, Any]:
+    """The narrowest plain schema that all `values` fit: types, objects with the properties that occur (required where
+    they always do), lists of one kind of item. Properties stand in the order in which they mostly come."""
+    kinds = {_NAMES[type(value)] for value in values if type(value) in _NAMES}
+    if "number" in kinds:
+        kinds.discard("integer")
+    objects = [value for value in values if isinstance(value, Mapping)]
+    lists = [value for value in values if isinstance(value, list)]
+    choices: list[dict[str, Any]] = []
+    if kinds:
+        choices.append({"type": next(iter(kinds)) if len(kinds) == 1 else sorted(kinds)})
+    if objects:
+        properties = {
+            name: schema_of([value[name] for value in objects if name in value]) for name in _ordered_names(objects)
+        }
+        required = [name for name in properties if all(name in value for value in objects)]
+        choices.append(
+            {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        )
+    if lists:
+        items = [item for value in lists for item in value]
+        choices.append({"type": "array", "items": schema_of(items) if items else {"type": "string"}})
+    return choices[0] if len(choices) == 1 else {"anyOf": choices}
+
+
+def check_schema(schema: Mapping[str, Json]) -> None:
+    """Looks whether `schema` is one that decoding can follow, and that something can satisfy.
+
+    Raises:
+        ConfigError: it is none; says where in it.
+    """
+    jsonschema = need("jsonschema", _EXTRA)
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        where = ".".join(["task.schema", *map(str, error.absolute_path)])
+        raise ConfigError(f"is no JSON schema: {error.message}"[:300], where=where, remedy="mend it") from error
+    matcher = need("llguidance", _EXTRA).LLMatcher
+    problem = matcher.validate_grammar(matcher.grammar_from_json_schema(json.dumps(schema)))
+    if problem:
+        raise ConfigError(
+            f"no answer can be written by it: {' '.join(problem.split())}"[:400],
+            where="task.schema",
+            remedy="leave out what contradicts itself or is not supported",
+        )
+
+
+class Fits:
+    """Checks values against `schema`, many times."""
+
+    def __init__(self, schema: Mapping[str, Json]) -> None:
+        self._validator = need("jsonschema", _EXTRA).Draft202012Validator(schema)
+
+    def check(self, value: Json) -> None:
+        """Raises InvalidAnswer where `value` does not fit; says where and why."""
+        error = next(
+            iter(sorted(self._validator.iter_errors(value), key=lambda error: list(error.absolute_path))), None
+        )
+        if error is not None:
+            at = "".join(f".{step}" for step in error.absolute_path).lstrip(".") or "the answer"
+            raise InvalidAnswer(f"{at}: {error.message}"[:300], remedy="write what task.schema allows")
+
+
+def in_order(value: Json, schema: Mapping[str, Json]) -> Json:
+    """`value` with the keys of its objects in the order in which `schema` names them."""
+    for option in schema.get("anyOf", ()):
+        if _is_kind(value, option):
+            return in_order(value, option)
+    if isinstance(value, Mapping):
+        properties = schema.get("properties", {})
+        known = [name for name in properties if name in value]
+        names = known + [name for name in value if name not in properties]
+        return {name: in_order(value[name], properties.get(name, {})) for name in names}
+    if isinstance(value, list):
+        return [in_order(item, schema.get("items", {})) for item in value]
+    return value
+
+
+def facts_of(value: Json) -> dict[str, int]:
+    """What an answer states, each with how often: every scalar with its path, an object in a list as one fact. What is
+    null or blank states nothing; the order of a list counts for nothing."""
+    return dict(Counter(_facts("", value)))
+
+
+def _facts(path: str, value: Json) -> Iterable[str]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _facts(f"{path}.{name}", item)
+    elif isinstance(value, list):
+        for item in value:
+            whole = isinstance(item, Mapping)
+            yield from [f"{path}[]={json.dumps(item, sort_keys=True)}"] if whole else _facts(f"{path}[]", item)
+    elif value is not None and value != "":
+        yield f"{path}={json.dumps(value.strip() if isinstance(value, str) else value)}"
+
+
+def _is_kind(value: Json, schema: Mapping[str, Json]) -> bool:
+    return schema.get("type") == (
+        "object" if isinstance(value, Mapping) else "array" if isinstance(value, list) else None
+    )
+
+
+def _ordered_names(objects: Sequence[Mapping[str, Json]]) -> list[str]:
+    """All names, by their mean place in the objects that have them."""
+    places: dict[str, list[int]] = {}
+    for value in objects:
+        for place, name in enumerate(value):
+            places.setdefault(name, []).append(place)
+    return sorted(places, key=lambda name: (sum(places[name]) / len(places[name]), name))

@@ -1,0 +1,34 @@
+"""Summarization: a text in fewer words, with its names and numbers. The classical baseline is how the text begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slmops.tasks.base import TaskBase, all_of, first_of
+from slmops.tasks.metrics import valid_answers
+from slmops.tasks.text_metrics import length_match, names_kept, rouge
+from slmops.tasks.types import Json, Record
+
+
+class Summarization(TaskBase):
+    """A summary for each text; gold may be a list of right ones, the first of which is learned."""
+
+    name = "summarization"
+    instruction = "Summarize the text in a few sentences. Keep names and numbers as they are."
+    varied = None  # a text with holes has no summary
+    classical = "how the text begins, as long as summaries are (LEAD)"
+
+    metrics = (rouge("rougeL"), rouge("rouge1"), rouge("rouge2"), names_kept(), length_match(), valid_answers())
+
+    def write(self, gold: Json) -> str:
+        return first_of(gold)
+
+    def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> list[Json]:
+        """The first words of each text, as many as the training summaries have on average (LEAD)."""
+        lengths = [len(first_of(record.gold).split()) for record in train]
+        words = round(sum(lengths) / max(1, len(lengths)))
+        return [" ".join(record.inputs["text"].split()[:words]) for record in test]
+
+    def check(self, gold: Json) -> None:
+        for one in all_of(gold):
+            self.parse(one)
