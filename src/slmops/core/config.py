@@ -57,6 +57,11 @@ def over(default: Section) -> BeforeValidator:
     return BeforeValidator(complete)
 
 
+def word_or_list(value: object) -> str:
+    """For a `Discriminator` between a word and a list, tagged so."""
+    return "a list" if isinstance(value, list | tuple) else "a word"
+
+
 def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from slmops.core.config import ConfigPath, Section, nearest, wrong
+from slmops.core.config import ConfigPath, Section, nearest, word_or_list, wrong
 from slmops.privacy.find import KINDS
 
 _Share = Annotated[float, Field(gt=0, lt=1), Tag("a share")]
@@ -16,10 +16,6 @@ _File = Annotated[ConfigPath, Tag("a file")]
 
 def _share_or_file(value: object) -> str:
     return "a file" if isinstance(value, str | Path) else "a share"
-
-
-def _all_or_kinds(value: object) -> str:
-    return "a list" if isinstance(value, list | tuple) else "a word"
 
 
 def _check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,7 +38,7 @@ class PrivacyConfig(Section):
 
     main: ClassVar[str] = "mask"
 
-    mask: Annotated[_Word | _Kinds, Discriminator(_all_or_kinds)] = Field(
+    mask: Annotated[_Word | _Kinds, Discriminator(word_or_list)] = Field(
         default="none",
         description="which personal data is replaced by masks such as <EMAIL_1> as rows are read: none, all, or a list "
         f"of {', '.join(KINDS)}",

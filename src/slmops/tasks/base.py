@@ -79,9 +79,15 @@ class TaskBase:
         return None
 
 
-def first_of(gold: Json) -> str:
-    """The answer to learn where several are right: the first."""
-    return str(gold[0] if isinstance(gold, list | tuple) else gold)
+class TextTask(TaskBase):
+    """A text answers; where several are right, gold is their list, and the first is learned."""
+
+    def write(self, gold: Json) -> str:
+        return all_of(gold)[0]
+
+    def check(self, gold: Json) -> None:
+        for one in all_of(gold):
+            self.parse(one)
 
 
 def all_of(gold: Json) -> list[str]:

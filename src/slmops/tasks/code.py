@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from slmops.core.errors import InvalidAnswer
 from slmops.tasks.base import TaskBase, all_of
-from slmops.tasks.metrics import Mean, valid_answers
+from slmops.tasks.metrics import Mean, of_part, valid_answers
 from slmops.tasks.sandbox import passes
 from slmops.tasks.text_metrics import chrf
 from slmops.tasks.types import Json, Parts
@@ -29,7 +29,7 @@ class Code(TaskBase):
     metrics = (
         Mean("tests_passed", lambda answer, gold: float(passes(answer, gold["tests"]))),
         valid_answers(),
-        Mean("chrf", lambda answer, gold: chrf().score(answer, gold["code"])),
+        of_part(chrf(), "code"),
     )
 
     def read(self, parts: Parts) -> tuple[Mapping[str, Json], Json | None]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
-from slmops.core.config import ConfigPath, Section, nearest, wrong
+from slmops.core.config import ConfigPath, Section, nearest, word_or_list, wrong
 from slmops.core.errors import ConfigError
 from slmops.tasks import TASKS
 
@@ -45,10 +45,6 @@ def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     return labels
 
 
-def _labels_or_word(value: object) -> str:
-    return "a list" if isinstance(value, list | tuple) else "a word"
-
-
 def _is_from_data(word: str) -> str:
     if word != FROM_DATA:
         raise wrong(f"found {word!r}, expected a list, or from-data")
@@ -76,7 +72,7 @@ class TaskConfig(Section):
         default="classification",
         description=f"the kind of task: {', '.join(TASKS)}; or module:Class, one of your own beside slmops.yaml",
     )
-    labels: Annotated[_Word | _List, Discriminator(_labels_or_word)] = Field(
+    labels: Annotated[_Word | _List, Discriminator(word_or_list)] = Field(
         default=FROM_DATA,
         description="the closed set of answers: a list, or from-data (those of train)",
     )

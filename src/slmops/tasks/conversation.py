@@ -11,7 +11,7 @@ from typing import Any
 
 from slmops.core.errors import InvalidAnswer
 from slmops.tasks.base import TaskBase, named_in
-from slmops.tasks.metrics import Mean, valid_answers
+from slmops.tasks.metrics import Mean, of_part, valid_answers
 from slmops.tasks.text_metrics import chrf, token_f1
 from slmops.tasks.types import Json, Message, Metric, Parts, Record
 
@@ -28,8 +28,8 @@ class Conversation(TaskBase):
         self._success = success
         self._columns = named_in(success, "task.success") if success else ()
         text: tuple[Metric, ...] = (
-            Mean("token_f1", lambda answer, gold: token_f1().score(answer, gold["reply"])),
-            Mean("chrf", lambda answer, gold: chrf().score(answer, gold["reply"])),
+            of_part(token_f1(), "reply"),
+            of_part(chrf(), "reply"),
             valid_answers(),
         )
         self.metrics = (Mean("task_success", _succeeded), *text) if success else text

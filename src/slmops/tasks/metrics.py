@@ -7,7 +7,7 @@ their list and the best match counts. Knows no interval: `core.statistics` boots
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,11 @@ class Mean:
 
     def reduce(self, sums: Rows) -> Rows:
         return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def of_part(metric: Mean, part: str) -> Mean:
+    """`metric` where gold has several parts, and the answer is held against one."""
+    return replace(metric, score=lambda answer, gold: metric.score(answer, gold[part]))
 
 
 def accuracy() -> Mean:

@@ -6,8 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from slmops.core.errors import InvalidAnswer
-from slmops.tasks.base import TaskBase, all_of, first_of
+from slmops.tasks.base import TextTask, all_of
 from slmops.tasks.metrics import valid_answers
 from slmops.tasks.text_metrics import exact_match, normalised, token_f1
 from slmops.tasks.types import Json, Parts, Record
@@ -15,8 +14,8 @@ from slmops.tasks.types import Json, Parts, Record
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
-class QuestionAnswering(TaskBase):
-    """A short answer for each question; gold may be a list of right answers, the first of which is learned."""
+class QuestionAnswering(TextTask):
+    """A short answer for each question."""
 
     name = "question-answering"
     instruction = "Answer the question in as few words as possible, with words of the text where there is one."
@@ -34,13 +33,6 @@ class QuestionAnswering(TaskBase):
     def ask(self, record: Record) -> str:
         question, context = record.inputs["question"], record.inputs.get("context")
         return f"{context}\n\nQuestion: {question}" if context else str(question)
-
-    def check(self, gold: Json) -> None:
-        if not all(map(str.strip, all_of(gold))):
-            raise InvalidAnswer("an answer is blank", remedy="write one, or remove the row")
-
-    def write(self, gold: Json) -> str:
-        return first_of(gold)
 
     def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> list[Json] | None:
         """The context's sentence that shares most rare words with the question (as the sliding window of Richardson

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slmops.tasks.base import TaskBase, all_of, first_of
+from slmops.tasks.base import TextTask, all_of
 from slmops.tasks.metrics import valid_answers
 from slmops.tasks.text_metrics import length_match, names_kept, rouge
 from slmops.tasks.types import Json, Record
 
 
-class Summarization(TaskBase):
-    """A summary for each text; gold may be a list of right ones, the first of which is learned."""
+class Summarization(TextTask):
+    """A summary for each text."""
 
     name = "summarization"
     instruction = "Summarize the text in a few sentences. Keep names and numbers as they are."
@@ -20,15 +20,8 @@ class Summarization(TaskBase):
 
     metrics = (rouge("rougeL"), rouge("rouge1"), rouge("rouge2"), names_kept(), length_match(), valid_answers())
 
-    def write(self, gold: Json) -> str:
-        return first_of(gold)
-
     def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> list[Json]:
         """The first words of each text, as many as the training summaries have on average (LEAD)."""
-        lengths = [len(first_of(record.gold).split()) for record in train]
+        lengths = [len(all_of(record.gold)[0].split()) for record in train]
         words = round(sum(lengths) / max(1, len(lengths)))
         return [" ".join(record.inputs["text"].split()[:words]) for record in test]
-
-    def check(self, gold: Json) -> None:
-        for one in all_of(gold):
-            self.parse(one)
