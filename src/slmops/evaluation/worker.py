@@ -21,9 +21,10 @@ import psutil
 
 from slmops.core.machine import keep_freed_memory, peak_memory_mb
 from slmops.runtimes.local import LocalModel
+from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Ids, Sampling
 from slmops.tasks import allow_task, load_task
-from slmops.tasks.types import Labels, Message, Record, Source
+from slmops.tasks.types import Message, Record, Source
 
 
 class Session:
@@ -40,8 +41,7 @@ class Session:
         allow_task(spec["task"]["name"])  # by whoever has started this process
         task = load_task(spec["task"]["name"], **spec["task"]["options"])
         self._messages = task.short_messages if spec["prompt"] == "short" else task.messages
-        self._grammar = task.grammar if spec["constrained"] else None
-        self._constraint = self._model.constraint(self._grammar)
+        self._constraint = self._model.constraint(task.grammar if spec["constrained"] else None)
         self._sampling = Sampling(task.max_tokens)
 
     def ask(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -67,10 +67,9 @@ class Session:
     @keep_freed_memory()
     def ask_together(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The same answers without times; those of a closed set are read from the distribution over it."""
-        if isinstance(self._grammar, Labels):
-            trie = self._model.trie(self._grammar)
-            logprobs = self._model.runtime.choose([self._prompt(row) for row in rows], trie)
-            return {"texts": [self._model.tokenizer.decode(trie.follow(row)) for row in logprobs]}
+        if isinstance(self._constraint, TokenTrie):
+            logprobs = self._model.runtime.choose([self._prompt(row) for row in rows], self._constraint)
+            return {"texts": [self._model.tokenizer.decode(self._constraint.follow(row)) for row in logprobs]}
         asked = [self._messages(_record(row)) for row in rows]
         replies = self._model.ask_all(asked, self._sampling, self._constraint)
         return {"texts": [reply.text for reply in replies]}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slmops.core.errors import ModelError
-from slmops.runtimes.types import Chunk, Constraint, Ids, Limits, Request
+from slmops.runtimes.types import Chunk, Ids, Limits, Request
 
 Logits = NDArray[np.float32]
 Step = Callable[[Ids], Logits]  # feeds ids, returns the (vocab,) logits after the last of them
@@ -73,18 +73,13 @@ def room_for_answer(request: Request, limits: Limits) -> int:
     Raises:
         ModelError: the prompt leaves no room.
     """
-    longest = longest_of(request.constraint)
+    longest = request.constraint.longest if request.constraint else None
     if longest is not None:
         room = longest + 1  # where one answer begins another, a token ends it
         check_fits(len(request.prompt) + room, limits)
         return room
     check_fits(len(request.prompt) + 1, limits)
     return min(request.sampling.max_tokens, limits.context - len(request.prompt))
-
-
-def longest_of(constraint: Constraint | None) -> int | None:
-    """How many tokens the longest answer has, where that is bounded."""
-    return constraint.longest if constraint else None
 
 
 def check_fits(tokens: int, limits: Limits) -> None:

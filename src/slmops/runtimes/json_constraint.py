@@ -20,7 +20,7 @@ _EXTRA = "train"
 
 
 class JsonConstraint:
-    """One answer that fits the grammar, as far as it is written. `compiled` is shared by all answers."""
+    """One answer that fits the grammar, as far as it is written."""
 
     longest = None  # a string may be as long as it likes
 

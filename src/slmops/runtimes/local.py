@@ -13,7 +13,7 @@ from slmops.models.families import encode_answer, encode_prompt, end_token, fami
 from slmops.models.folder import is_onnx
 from slmops.models.forward import NumberFormat
 from slmops.models.tokenizer import Ids, Tokenizer
-from slmops.runtimes.json_constraint import JsonConstraint, compile_schema
+from slmops.runtimes.json_constraint import compile_schema
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Chunk, Constraint, Request, Runtime, Sampling, Written, gather
 from slmops.tasks.types import Grammar, JsonSchema, Labels, Message
@@ -50,11 +50,8 @@ class LocalModel:
     def constraint(self, grammar: Grammar | None) -> Constraint | None:
         """The grammar compiled for this model's tokens."""
         if isinstance(grammar, JsonSchema):
-            return self._json(grammar)
+            return compile_schema(grammar.schema, self._folder, self.tokenizer.vocabulary_size, self.end)
         return None if grammar is None else self.trie(grammar)
-
-    def _json(self, grammar: JsonSchema) -> JsonConstraint:
-        return compile_schema(grammar.schema, self._folder, self.tokenizer.vocabulary_size, self.end)
 
     def answer_ids(self, text: str) -> Ids:
         return encode_answer(self.tokenizer, self.family, text)

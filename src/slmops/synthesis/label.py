@@ -12,7 +12,8 @@ import numpy as np
 from slmops.core.errors import InvalidAnswer
 from slmops.core.machine import keep_freed_memory
 from slmops.runtimes.local import LocalModel, Reply
-from slmops.runtimes.types import Sampling
+from slmops.runtimes.trie import TokenTrie
+from slmops.runtimes.types import Constraint, Sampling
 from slmops.tasks.types import Answer, Labels, Record, Task
 
 _LABELLED_AT_ONCE, _WRITTEN_AT_ONCE = 512, 64
@@ -32,31 +33,39 @@ def answer_records(
 
     The confidence is the label's probability over the closed set; in free answers, the mean probability of a token
     (geometric)."""
-    closed = isinstance(task.grammar, Labels)
-    at_once, answer = (_LABELLED_AT_ONCE, _labels) if closed else (_WRITTEN_AT_ONCE, _texts)
+    constraint = model.constraint(task.grammar)
+    at_once = _LABELLED_AT_ONCE if isinstance(constraint, TokenTrie) else _WRITTEN_AT_ONCE
     answered: list[Record] = []
     for start in range(0, len(records), at_once):
         chunk = records[start : start + at_once]
-        for record, given in zip(chunk, answer(model, task, chunk, by, accept_confidence), strict=True):
+        if isinstance(constraint, TokenTrie):
+            answers = _labels(model, task, chunk, constraint, by, accept_confidence)
+        else:
+            answers = _texts(model, task, chunk, constraint, by, accept_confidence)
+        for record, given in zip(chunk, answers, strict=True):
             answered.append(replace(record, answers=(*record.answers, given)))
         report(len(answered), len(records))
     return answered
 
 
-def _labels(model: LocalModel, task: Task, records: Sequence[Record], by: str, accept: float) -> Iterator[Answer]:
+def _labels(
+    model: LocalModel, task: Task, records: Sequence[Record], trie: TokenTrie, by: str, accept: float
+) -> Iterator[Answer]:
     """With the distribution over the labels."""
     assert isinstance(task.grammar, Labels)
     labels = task.grammar.values
     prompts = [model.prompt(task.messages(record)) for record in records]
-    for row in np.exp(model.runtime.choose(prompts, model.trie(task.grammar))):
+    for row in np.exp(model.runtime.choose(prompts, trie)):
         best = int(row.argmax())
         probabilities = {label: round(float(p), 5) for label, p in zip(labels, row, strict=True)}
         yield Answer(labels[best], by, _doubt(float(row[best]), accept), probabilities)
 
 
-def _texts(model: LocalModel, task: Task, records: Sequence[Record], by: str, accept: float) -> Iterator[Answer]:
+def _texts(
+    model: LocalModel, task: Task, records: Sequence[Record], constraint: Constraint | None, by: str, accept: float
+) -> Iterator[Answer]:
     asked = [task.messages(record) for record in records]
-    for reply in model.ask_all(asked, Sampling(task.max_tokens), model.constraint(task.grammar)):
+    for reply in model.ask_all(asked, Sampling(task.max_tokens), constraint):
         yield Answer(reply.text.strip(), by, _fault(task, reply) or _doubt(_confidence(reply), accept))
 
 
