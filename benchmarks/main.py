@@ -146,9 +146,12 @@ def read_evidence(report: Mapping[str, Any]) -> Iterator[tuple[str, Measured]]:
             peer = _value(figures[against][figure])
             yield f"{name}{suffix}", Measured(_value(shipped[figure]), remaining, peer)
     foundry = report["foundry_local"]
-    for name, figure in (("foundry_accuracy", "accuracy"), ("foundry_valid", "valid_answers")):
+    for name, figure, answered in (
+        ("foundry_accuracy", "accuracy", "quality"),
+        ("foundry_valid", "valid_answers", "valid_answers"),
+    ):
         own = _value(shipped[figure])
-        found = _interval(foundry["quality" if figure == "accuracy" else figure])
+        found = _interval(foundry[answered])
         yield name, Measured(found.value, _scaled(found, 1 / own), own)
     same = _interval(foundry["same_as_artifact"])
     yield "foundry_same", Measured(same.value, same)

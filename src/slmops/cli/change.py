@@ -7,14 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from slmops.cli.options import AsJson
+from slmops.cli.options import AsJson, Fields, parse_fields
 
 Files = Annotated[list[Path], typer.Argument(help="Files of rows, in any format.")]
 File = Annotated[Path, typer.Argument(help="A file of rows, in any format.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write, .jsonl; its history is written beside it.")]
-Fields = Annotated[
-    list[str], typer.Option("--field", metavar="PART=COLUMN", help="Which column is which part: text=body, label=kind.")
-]
 Near = Annotated[
     float, typer.Option("--near", min=0.5, max=1.0, help="How alike texts are that are nearly the same (Jaccard).")
 ]
@@ -32,7 +29,7 @@ def clean(
     near: Near = 0.8,
     min_words: Annotated[int, typer.Option(min=1, help="Shorter texts are left out.")] = 1,
     max_words: Annotated[int | None, typer.Option(min=1, help="Longer texts are left out.")] = None,
-    fields: Fields = [],  # noqa: B006  typer copies it
+    fields: Fields = None,
     as_json: AsJson = False,
 ) -> None:
     """Mend texts and leave out rows that are blank, repeated, too short or too long; tell what became of each."""
@@ -42,7 +39,7 @@ def clean(
 
     cleaning = Cleaning(near_duplicates, conflicts, near, min_words, max_words)
     with show_progress() as show:
-        report = clean_files(files, out, cleaning, fields=_named(fields), on_progress=show)
+        report = clean_files(files, out, cleaning, fields=parse_fields(fields), on_progress=show)
     if as_json:
         print_json(report)
         return
@@ -62,7 +59,7 @@ def split(
     group: Annotated[str, typer.Option(help="The column whose equal values stay together.")] = "group",
     seed: Seed = 0,
     near: Near = 0.8,
-    fields: Fields = [],  # noqa: B006  typer copies it
+    fields: Fields = None,
     as_json: AsJson = False,
 ) -> None:
     """Divide a file label by label; rows that are alike, or of one group, stay together."""
@@ -71,7 +68,9 @@ def split(
 
     shares = {name: share for name, share in (("validation", validation), ("test", test)) if share}
     with show_progress() as show:
-        report = split_file(file, out, shares, seed, group=group, near=near, fields=_named(fields), on_progress=show)
+        report = split_file(
+            file, out, shares, seed, group=group, near=near, fields=parse_fields(fields), on_progress=show
+        )
     if as_json:
         print_json(report)
     else:
@@ -88,7 +87,7 @@ def augment(
     fill_rare: Annotated[int, typer.Option(min=0, help="How many rows each label is to have at least.")] = 0,
     apart_from: Annotated[list[Path], typer.Option(help="A file whose texts no copy may have: validation, test.")] = [],  # noqa: B006
     seed: Seed = 0,
-    fields: Fields = [],  # noqa: B006  typer copies it
+    fields: Fields = None,
     as_json: AsJson = False,
 ) -> None:
     """Add noisy copies of rows to a training file. Never to validation or test: name those with --apart-from."""
@@ -105,7 +104,7 @@ def augment(
     enlarging = Enlarging(kinds, int(not fill_rare) if copies is None else copies, fill_rare)
     with show_progress() as show:
         report = augment_file(
-            file, out, enlarging, seed, apart_from=apart_from, fields=_named(fields), on_progress=show
+            file, out, enlarging, seed, apart_from=apart_from, fields=parse_fields(fields), on_progress=show
         )
     if as_json:
         print_json(report)
@@ -134,12 +133,3 @@ def history(
         for step in event.steps:
             console.print(f"  {step['did']} · {step['column']}", markup=False, soft_wrap=True)
             console.print(f"    {step['before']!r} → {step['after']!r}", markup=False, soft_wrap=True)
-
-
-def _named(fields: list[str]) -> dict[str, str]:
-    from slmops.core.errors import DataError
-
-    for field in fields:
-        if "=" not in field:
-            raise DataError(f"found {field!r}, expected PART=COLUMN", where="--field", remedy="write text=body")
-    return dict(field.split("=", 1) for field in fields)

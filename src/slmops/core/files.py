@@ -12,11 +12,12 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
+from typing import IO
 
 from slmops.core.errors import BusyError, SlmopsError
 
@@ -39,6 +40,30 @@ def write_whole(path: Path, data: bytes | str) -> None:
         finally:
             part.unlink(missing_ok=True)
         sync(path.parent)
+
+
+@contextmanager
+def written_whole(*paths: Path) -> Iterator[Sequence[IO[str]]]:
+    """A stream of text for each path, which appear in this order once all were written; a failure leaves what was there
+    before."""
+    for folder in {path.parent for path in paths}:
+        folder.mkdir(parents=True, exist_ok=True)
+    parts = [part_of(path) for path in paths]
+    try:
+        with full_disk_explained(paths[0].parent):
+            with ExitStack() as streams:
+                opened = [streams.enter_context(part.open("x", encoding="utf-8", newline="\n")) for part in parts]
+                yield opened
+                for stream in opened:
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            for part, path in zip(parts, paths, strict=True):
+                os.replace(part, path)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    for folder in {path.parent for path in paths}:
+        sync(folder)
 
 
 def reserve(path: Path, size: int) -> None:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from slmops.core.files import written_whole
 from slmops.data.candidates import Candidates, Cleaned, Cleaning
 from slmops.data.history import History, path_of
 from slmops.data.mended import mended_rows
 from slmops.data.near import NearIndex
-from slmops.data.outputs import named_from, refuse_overwriting, written_whole
+from slmops.data.outputs import named_from, refuse_overwriting
 
 OnProgress = Callable[[str, float, str], None]
 

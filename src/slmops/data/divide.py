@@ -19,10 +19,11 @@ from typing import IO
 import numpy as np
 
 from slmops.core.errors import DataError
+from slmops.core.files import written_whole
 from slmops.data.history import History, path_of
 from slmops.data.mended import as_json
 from slmops.data.near import NEAR, NearIndex
-from slmops.data.outputs import named_from, refuse_overwriting, written_whole
+from slmops.data.outputs import named_from, refuse_overwriting
 from slmops.data.scan import Row, Scan
 from slmops.data.split import Clusters, TooFew, place_of, sides_of, too_few
 

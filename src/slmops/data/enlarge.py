@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slmops.core.errors import DataError
+from slmops.core.files import written_whole
 from slmops.data.divide import refuse_unusable
 from slmops.data.grams import normalise
 from slmops.data.history import History, path_of, shortened
 from slmops.data.layouts import Recognised
 from slmops.data.mended import as_json
 from slmops.data.noise import KINDS, Kind, add_noise
-from slmops.data.outputs import named_from, refuse_overwriting, written_whole
+from slmops.data.outputs import named_from, refuse_overwriting
 from slmops.data.scan import Row, Scan
 from slmops.tasks.types import Json, Record, Source
 

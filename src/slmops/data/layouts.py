@@ -7,6 +7,7 @@ columns that mean nothing here are passed on as they are. Knows no task.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -228,6 +229,13 @@ LAYOUTS = (
         "label",
     ),
 )
+
+
+def answer_of(parts: Mapping[str, Json]) -> str | None:
+    """A row's answer as a string, an object as JSON; None where it has none."""
+    answer = parts.get("answer")
+    plain = answer is None or isinstance(answer, str)
+    return answer if plain else json.dumps(answer, sort_keys=True, ensure_ascii=False)
 
 
 def recognise(row: Row, where: str, named: Mapping[str, str] | None = None) -> Recognised:

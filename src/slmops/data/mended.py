@@ -14,7 +14,7 @@ from pathlib import Path
 from slmops.core.errors import DataError
 from slmops.data.formats import Row, refuse, rows_of
 from slmops.data.history import shortened
-from slmops.data.layouts import Recognised, recognise
+from slmops.data.layouts import Recognised, answer_of, recognise
 from slmops.data.mend import mend
 from slmops.tasks.types import Json, Record, Source
 
@@ -57,9 +57,7 @@ def mended_rows(path: Path, fields: Mapping[str, str] | None, max_row_bytes: int
         except DataError as error:
             yield MendedRow(line, row, refused=error)
             continue
-        answer = parts.get("answer")
-        plain = answer if answer is None or isinstance(answer, str) else json.dumps(answer, sort_keys=True)
-        yield MendedRow(line, row, written, _said(parts, layout), plain, tuple(steps))
+        yield MendedRow(line, row, written, _said(parts, layout), answer_of(parts), tuple(steps))
 
 
 def asked_columns(layout: Recognised) -> list[str]:

@@ -1,41 +1,15 @@
-"""Files that are long and belong together: written line by line, and there whole or not at all.
+"""Paths of files that are made from others: none is written over what is read, and each names where it came from.
 
-In come paths, out go streams to write to; the files take their places when all are written. Knows no content.
+In come paths, out go paths. Opens nothing.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 from slmops.core.errors import DataError
-from slmops.core.files import full_disk_explained, part_of, sync
-
-
-@contextmanager
-def written_whole(*paths: Path) -> Iterator[Sequence[IO[str]]]:
-    """A stream for each path; a failure leaves what was there before."""
-    for folder in {path.parent for path in paths}:
-        folder.mkdir(parents=True, exist_ok=True)
-    parts = [part_of(path) for path in paths]
-    try:
-        with full_disk_explained(paths[0].parent):
-            with ExitStack() as streams:
-                opened = [streams.enter_context(part.open("x", encoding="utf-8", newline="\n")) for part in parts]
-                yield opened
-                for stream in opened:
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            for part, path in zip(parts, paths, strict=True):
-                os.replace(part, path)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
-    for folder in {path.parent for path in paths}:
-        sync(folder)
 
 
 def refuse_overwriting(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:

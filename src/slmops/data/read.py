@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from slmops.core.errors import DataError, InvalidAnswer
@@ -35,40 +35,7 @@ def read_records(
     max_row_bytes: int = MAX_ROW_BYTES,
     on_error: OnError | None = None,
 ) -> list[Record]:
-    """All records of a file; see `stream_records`.
-
-    Raises:
-        DataError: the file cannot be read, has no rows, or a row cannot be used.
-    """
-    records = list(
-        stream_records(
-            path,
-            read=read,
-            check=check,
-            answered=answered,
-            fields=fields,
-            like=like,
-            max_row_bytes=max_row_bytes,
-            on_error=on_error,
-        )
-    )
-    if not records:
-        raise DataError("the file has no rows", where=str(path), remedy='write rows such as {"text": "…"}, one a line')
-    return records
-
-
-def stream_records(
-    path: Path,
-    *,
-    read: Read | None = None,
-    check: Callable[[Json], None] | None = None,
-    answered: bool = False,
-    fields: Mapping[str, str] | None = None,
-    like: Recognised | None = None,
-    max_row_bytes: int = MAX_ROW_BYTES,
-    on_error: OnError | None = None,
-) -> Iterator[Record]:
-    """The records of a file, as they are read.
+    """All records of a file.
 
     `read` makes inputs and gold of a row's parts (a task's; else the text and the answer), `check` looks at the gold;
     if `answered`, every row must have one. `fields` says which column is which part, where it has no usual name; a file
@@ -77,10 +44,11 @@ def stream_records(
     was read of it, and left out, where that is given.
 
     Raises:
-        DataError: the file cannot be read, or a row cannot be used and there is no `on_error`.
+        DataError: the file cannot be read, has no rows, or a row cannot be used and there is no `on_error`.
     """
     seen: Counter[str] = Counter()
     layout: Recognised | None = None
+    records = []
     for line, row in rows_of(path, max_row_bytes):
         where = f"{path}:{line}"
         try:
@@ -104,7 +72,10 @@ def stream_records(
         record = Record("", inputs, gold, Source(path.name, line), group=None if group is None else str(group))
         name = hashlib.sha256(record.text.encode()).hexdigest()[:16]
         seen[name] += 1
-        yield record.named(name if seen[name] == 1 else f"{name}-{seen[name]}")
+        records.append(record.named(name if seen[name] == 1 else f"{name}-{seen[name]}"))
+    if not records:
+        raise DataError("the file has no rows", where=str(path), remedy='write rows such as {"text": "…"}, one a line')
+    return records
 
 
 def recognise_file(path: Path, fields: Mapping[str, str] | None = None) -> Recognised | None:

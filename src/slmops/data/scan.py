@@ -6,14 +6,13 @@ does not grow with the file. Knows no check.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from slmops.core.errors import DataError
 from slmops.data import formats
-from slmops.data.layouts import Recognised, recognise
+from slmops.data.layouts import Recognised, answer_of, recognise
 from slmops.tasks.types import Json, Record, Source
 
 OnRefused = Callable[[int, DataError, bool], None]  # its line, why, and whether it only is blank
@@ -82,9 +81,7 @@ class Scan:
             except DataError as error:
                 on_refused(line, error, self._is_blank(row))
                 continue
-            answer = parts.get("answer")
-            plain = answer is None or isinstance(answer, str)
-            yield Row(line, text, answer if plain else json.dumps(answer, sort_keys=True, ensure_ascii=False), row)
+            yield Row(line, text, answer_of(parts), row)
 
     def line(self, place: str) -> int | None:
         """The line of a place in this file; None for one in another."""

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from slmops.core.errors import DataError
-from slmops.core.files import full_disk_explained, part_of, sync
+from slmops.core.files import written_whole
 from slmops.privacy.find import KINDS
 from slmops.privacy.mask import FindNames, mask_value, unmask_value
 from slmops.privacy.vault import Entry, Sealed, read_entries
@@ -73,11 +71,11 @@ def mask_rows(
     counts: Counter[str] = Counter()
     places: defaultdict[str, list[str]] = defaultdict(list)
     row = masked_rows = 0
-    with ExitStack() as written:
-        stream = written.enter_context(_written_whole(out))
-        masks = written.enter_context(_written_whole(masks_beside(out))) if sealed else None
-        if sealed and masks:
-            masks.write(sealed.head.encode())
+    # the masks appear first: a masked file without them could not be restored
+    with written_whole(*([masks_beside(out)] if sealed else ()), out) as streams:
+        stream, masks = streams[-1], streams[0]
+        if sealed:
+            masks.write(sealed.head)
         for row, (line, value) in enumerate(rows, 1):
             where = f"{source}:{line}"
             masked = mask_value(_readable(value), kinds, find_names)
@@ -89,10 +87,10 @@ def mask_rows(
                 for kind in masked.counts:
                     if len(places[kind]) < _SHOWN:
                         places[kind].append(where)
-                if sealed and masks:
-                    masks.write(sealed.line(Entry(row, _digest(masked.value), masked.masks)).encode())
-        if sealed and masks:
-            masks.write(sealed.end().encode())
+                if sealed:
+                    masks.write(sealed.line(Entry(row, _digest(masked.value), masked.masks)))
+        if sealed:
+            masks.write(sealed.end())
     found = tuple(KindCount(kind, count, tuple(places[kind])) for kind, count in counts.most_common())
     return MaskReport(str(source), str(out), str(masks_beside(out)) if sealed else None, row, masked_rows, found)
 
@@ -106,7 +104,7 @@ def unmask_rows(rows: Rows, source: Path, masks: Path, out: Path, passphrase: st
     """
     entries = read_entries(masks, passphrase)
     row, waiting = 0, next(entries, None)
-    with _written_whole(out) as stream:
+    with written_whole(out) as (stream,):
         for row, (line, value) in enumerate(rows, 1):
             where, readable = f"{source}:{line}", _readable(value)
             if waiting is not None and waiting.row == row:
@@ -133,33 +131,17 @@ def _readable(value: Mapping[str, Any] | DataError) -> Json:
     return dict(value)
 
 
-def _as_line(value: Json, where: str) -> bytes:
+def _as_line(value: Json, where: str) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
         raise DataError(f"found no JSON ({error})", where=where, remedy="leave out numbers that are none") from error
     try:
-        return text.encode() + b"\n"
+        text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can write only escaped
-        return json.dumps(value).encode() + b"\n"
+        text = json.dumps(value)
+    return text + "\n"
 
 
 def _digest(value: Json) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose content is at `path` once all of it was written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
-    with full_disk_explained(path.parent):
-        try:
-            with part.open("xb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-        sync(path.parent)
