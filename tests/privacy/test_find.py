@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slmops.core.errors import ConfigError
-from slmops.privacy.find import KINDS, find, known_kinds
+from slmops.privacy.find import _PATTERNS, KINDS, find, find_each, known_kinds
+from slmops.privacy.signs import Signs
 
 FOUND = [  # (text, kind, value)
     ("write to anna.k+news@mail.example.co.uk.", "email", "anna.k+news@mail.example.co.uk"),
@@ -107,15 +110,31 @@ def test_a_mask_holds_no_personal_data() -> None:
 PARTS = st.sampled_from(
     [value for _, _, value in FOUND] + [" ", "+", "(0)", "@", ".", ":", "<EMAIL_1>", "born ", "x12"]
 )
+TEXTS = st.text() | st.text("0123456789 .-+/()x@:abEF<>_", max_size=80) | st.lists(PARTS).map("".join)
 
 
-@given(st.text() | st.text("0123456789 .-+/()x@:abEF<>_", max_size=80) | st.lists(PARTS).map("".join))
+@given(TEXTS)
 @example("\ud800@a.bc ٣٣٣٣٣٣٣")
 def test_spans_are_in_range_and_apart(text: str) -> None:
     at = 0
     for one in find(text):
         assert at <= one.start < one.end <= len(text)
         at = one.end
+
+
+@given(st.lists(TEXTS, max_size=8))
+def test_a_text_without_a_sign_has_nothing_that_its_patterns_would_find(texts: list[str]) -> None:
+    signs = Signs(texts)
+    for place, text in enumerate(texts):
+        digits = [match.start() for match in re.finditer("[0-9]+", text)]
+        for sign, patterns in _PATTERNS.items():
+            if not signs.of[place] & sign:
+                assert [span for pattern in patterns for span in pattern.spans(text, digits)] == []
+
+
+@given(st.lists(TEXTS, max_size=8))
+def test_many_texts_have_what_each_has_alone(texts: list[str]) -> None:
+    assert list(find_each(texts)) == [find(text) for text in texts]
 
 
 @given(st.text("0123456789", min_size=15, max_size=15))

@@ -110,7 +110,7 @@ def _json(stream: io.RawIOBase, path: Path, limit: int) -> Rows:
     if not begin.startswith(b"["):
         yield from _json_lines(buffered, path, limit)
         return
-    text, decoder = _as_text(buffered, None), json.JSONDecoder(parse_constant=_refuse_constant)
+    text = _as_text(buffered, None)
     blank, _, held = text.read(_CHUNK).partition("[")
     line = 1 + blank.count("\n")
     while True:
@@ -122,7 +122,7 @@ def _json(stream: io.RawIOBase, path: Path, limit: int) -> Rows:
                 refuse(where, "more behind the list's end", "one list", "write one object a line, as JSON Lines")
             return
         try:
-            row, end = decoder.raw_decode(held)
+            row, end = _DECODER.raw_decode(held)
         except (ValueError, RecursionError) as error:
             more = "" if isinstance(error, RecursionError) else text.read(_CHUNK)
             if not more:
@@ -252,7 +252,7 @@ def _no_utf8(text: str, where: str) -> DataError | None:
 
 def _parsed(text: str, where: str) -> Row | DataError:
     try:
-        row = json.loads(text, parse_constant=_refuse_constant)
+        row = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:  # a JSONDecodeError, a constant, or a number of thousands of digits
         return _no_json(error, where)
     return row if isinstance(row, dict) else _no_object(row, where)
@@ -277,6 +277,9 @@ def _no_object(row: Any, where: str) -> DataError:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

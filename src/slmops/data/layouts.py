@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from slmops.core.config import nearest
 from slmops.data import values
 from slmops.data.formats import Row, refuse
-from slmops.tasks.types import Json
+from slmops.tasks.types import Json, Record, Source
 
 Check = Callable[[Any, str], Json]
 
@@ -67,9 +68,9 @@ class Recognised:
         Raises:
             DataError: a part is missing or wrong.
         """
-        parts: dict[str, Json] = {name: value for name, value in row.items() if name not in self.columns.values()}
-        for field in self.layout.fields:
-            column = self.columns.get(field.name)
+        used = self.used
+        parts: dict[str, Json] = {name: value for name, value in row.items() if name not in used}
+        for field, column in self._read:
             value = None if column is None else row.get(column)
             if value is None or (not field.needed and value in ("", [])):
                 if field.needed:
@@ -80,6 +81,17 @@ class Recognised:
             at = f"{where} · {self.columns['entities']}"
             parts["entities"] = values.slots_of_spans(spans, parts["text"], at)
         return parts | self._pair(parts)
+
+    def said(self, parts: Mapping[str, Json]) -> str:
+        """What a row with these parts asks, in one text: its conversation, too, or its question with the context."""
+        if "text" in parts:
+            return str(parts["text"])
+        return Record("", {name: parts[name] for name in self._asks if name in parts}, None, Source("")).text
+
+    def is_blank(self, row: Row) -> bool:
+        """Whether nothing stands where a row asks."""
+        asked = [row.get(self.columns[name]) for name in self._asks if name in self.columns]
+        return all(value in (None, [], {}) or (isinstance(value, str) and not value.strip()) for value in asked)
 
     def unanswered(self) -> Recognised:
         """The same for a file whose rows may lack the answer."""
@@ -94,6 +106,20 @@ class Recognised:
     def answer_column(self) -> str:
         """What the answer's column is called."""
         return self.columns.get(self.layout.answers, self.layout.answers or "answer")
+
+    @cached_property
+    def used(self) -> frozenset[str]:
+        """The columns that mean something."""
+        return frozenset(self.columns.values())
+
+    @cached_property
+    def _read(self) -> tuple[tuple[Field, str | None], ...]:
+        return tuple((field, self.columns.get(field.name)) for field in self.layout.fields)
+
+    @cached_property
+    def _asks(self) -> tuple[str, ...]:
+        others = (field.name for field in self.layout.fields if field.name != self.layout.answers)
+        return self.layout.asks or tuple(others)
 
     def _pair(self, parts: Mapping[str, Json]) -> dict[str, Json]:
         if "messages" in parts:

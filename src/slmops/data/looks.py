@@ -13,10 +13,11 @@ from typing import Protocol
 
 from slmops.core.errors import MissingExtraError, need
 from slmops.data.findings import Finding, Places, Severity
-from slmops.privacy.find import KINDS, find
+from slmops.privacy.find import KINDS, find, find_each
 
 _SECRET = ("secret", "credential_url")
 _MAYBE_DAMAGED = re.compile(r"[^\x00-\x7f]{2}|[ÂÃ] ")  # one character has become two or more; ftfy itself is slow
+_AT_ONCE = 256  # texts searched for personal data
 _WARNING: Severity = "warning"
 _ERROR: Severity = "error"
 
@@ -76,20 +77,17 @@ class PersonalData:
 
     def __init__(self) -> None:
         self._found: defaultdict[str, Places] = defaultdict(Places)
+        self._places, self._texts = list[str](), list[str]()
         self._missing = ""
 
     def add(self, place: str, text: str) -> None:
-        if self._missing:
-            return
-        try:
-            found = find(text)
-        except MissingExtraError as error:
-            self._missing = str(error)
-            return
-        for kind in {one.kind for one in found}:
-            self._found[kind].add(place)
+        self._places.append(place)
+        self._texts.append(text)
+        if len(self._texts) == _AT_ONCE:
+            self._look()
 
     def findings(self, file: str) -> Iterator[Finding]:
+        self._look()
         for kind, told in KINDS.items():
             secret = kind in _SECRET
             remedy = "take it back where it was issued, then slmops data mask" if secret else "slmops data mask"
@@ -99,6 +97,15 @@ class PersonalData:
     def notes(self) -> Iterator[str]:
         if self._missing:
             yield f"personal data was not looked for: {self._missing}"
+
+    def _look(self) -> None:
+        try:
+            for place, found in zip(self._places, find_each(self._texts), strict=True):
+                for kind in {one.kind for one in found}:
+                    self._found[kind].add(place)
+        except MissingExtraError as error:
+            self._missing = str(error)
+        self._places, self._texts = [], []
 
 
 class Silence:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from slmops.core.errors import DataError
 from slmops.data.formats import Row, refuse, rows_of
 from slmops.data.history import shortened
 from slmops.data.layouts import Recognised, answer_of, recognise
 from slmops.data.mend import mend
-from slmops.tasks.types import Json, Record, Source
+from slmops.tasks.types import Json
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
-@dataclass(frozen=True)
-class MendedRow:
+class MendedRow(NamedTuple):
     """A row as JSON with its text and answer; or the reason why it cannot be used; or, blank, neither."""
 
     line: int
@@ -48,21 +49,13 @@ def mended_rows(path: Path, fields: Mapping[str, str] | None, max_row_bytes: int
         steps: list[Json] = []
         columns = _mendable(row, layout)
         mended = {name: _mended(value, name, steps) if name in columns else value for name, value in row.items()}
-        if _is_blank(mended, layout):
-            yield MendedRow(line, row)
-            continue
         try:
             parts = layout.parts(mended, where)
             written = as_json(mended, where)
         except DataError as error:
-            yield MendedRow(line, row, refused=error)
+            yield MendedRow(line, row, refused=None if layout.is_blank(mended) else error)
             continue
-        yield MendedRow(line, row, written, _said(parts, layout), answer_of(parts), tuple(steps))
-
-
-def asked_columns(layout: Recognised) -> list[str]:
-    """The columns that hold what is asked: all that mean something but the answer."""
-    return [column for part, column in layout.columns.items() if part != layout.layout.answers]
+        yield MendedRow(line, row, written, layout.said(parts), answer_of(parts), tuple(steps))
 
 
 def as_json(row: Row, where: str) -> str:
@@ -72,7 +65,7 @@ def as_json(row: Row, where: str) -> str:
         DataError: it holds what JSON cannot say.
     """
     try:
-        written = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        written = _ENCODER.encode(row)
         written.encode()
     except UnicodeEncodeError:
         refuse(where, "half a character", "whole characters", "mend the text")
@@ -81,16 +74,9 @@ def as_json(row: Row, where: str) -> str:
     return written
 
 
-def _said(parts: Mapping[str, Json], layout: Recognised) -> str:
-    if "text" in parts:
-        return str(parts["text"])
-    asked = {part: parts[part] for part in layout.columns if part in parts and part != layout.layout.answers}
-    return Record("", asked, None, Source("")).text
-
-
-def _mendable(row: Row, layout: Recognised) -> set[str]:
+def _mendable(row: Row, layout: Recognised) -> frozenset[str]:
     """Code keeps its indentation, and a text the places that spans point at."""
-    columns = {column for part, column in layout.columns.items() if part not in ("code", "tests")}
+    columns = layout.used - {layout.columns.get(part) for part in ("code", "tests")}
     entities = layout.columns.get("entities", "")
     return columns - {layout.columns["text"], entities} if isinstance(row.get(entities), list) else columns
 
@@ -108,8 +94,3 @@ def _mended(value: Json, column: str, steps: list[Json]) -> Json:
     if isinstance(value, list):
         return [_mended(item, f"{column}.{place}", steps) for place, item in enumerate(value)]
     return value
-
-
-def _is_blank(row: Row, layout: Recognised) -> bool:
-    asked = [row[column] for column in asked_columns(layout) if column in row]
-    return bool(asked) and all(value in (None, "", [], {}) for value in asked)

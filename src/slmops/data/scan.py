@@ -13,7 +13,7 @@ from typing import NamedTuple
 from slmops.core.errors import DataError
 from slmops.data import formats
 from slmops.data.layouts import Recognised, answer_of, recognise
-from slmops.tasks.types import Json, Record, Source
+from slmops.tasks.types import Record, Source
 
 OnRefused = Callable[[int, DataError, bool], None]  # its line, why, and whether it only is blank
 
@@ -30,12 +30,9 @@ class Row(NamedTuple):
     def everything(self) -> str:
         """All strings of the row, its answer and columns that mean nothing here among them."""
         values = self.raw.values()
-        return "\n".join(values) if all(type(value) is str for value in values) else text_of(self.raw)
-
-
-def text_of(parts: Mapping[str, Json]) -> str:
-    """All strings in `parts`, one a line, as a record that holds them says them."""
-    return Record("", parts, None, Source("")).text
+        if all(type(value) is str for value in values):
+            return "\n".join(values)
+        return Record("", self.raw, None, Source("")).text
 
 
 def scans_of(paths: Sequence[Path], fields: Mapping[str, str], max_row_bytes: int) -> list[Scan]:
@@ -77,11 +74,10 @@ class Scan:
             self.layout = self.layout or recognise(row, where, self._fields)
             try:
                 parts = self.layout.parts(row, where)
-                text = self._said(parts)
             except DataError as error:
-                on_refused(line, error, self._is_blank(row))
+                on_refused(line, error, self.layout.is_blank(row))
                 continue
-            yield Row(line, text, answer_of(parts), row)
+            yield Row(line, self.layout.said(parts), answer_of(parts), row)
 
     def line(self, place: str) -> int | None:
         """The line of a place in this file; None for one in another."""
@@ -98,20 +94,3 @@ class Scan:
                     if len(found) == len(lines):
                         break
         return found
-
-    def _said(self, parts: Mapping[str, Json]) -> str:
-        """All that a row asks: its text, or its conversation, or question and context."""
-        if self.layout and self.layout.layout.asks:
-            return str(parts["text"])
-        return text_of({name: parts[name] for name in self._asked() if name in parts})
-
-    def _asked(self) -> list[str]:
-        if self.layout is None:
-            return []
-        layout = self.layout.layout
-        return [*layout.asks] or [field.name for field in layout.fields if field.name != layout.answers]
-
-    def _is_blank(self, row: formats.Row) -> bool:
-        columns = self.layout.columns if self.layout else {}
-        asked = [row.get(columns[name]) for name in self._asked() if name in columns]
-        return all(value in (None, [], {}) or (isinstance(value, str) and not value.strip()) for value in asked)

@@ -1,18 +1,18 @@
 """Finds personal data in a text by patterns and check digits.
 
-In comes any text, out go the places of personal data with its kind, in order, none over another. A text without a sign
-of any kind (an @, digits near one another, colons, a long word) is dismissed at once: that is what makes millions of
-rows cheap. Knows nothing of names and addresses, which no pattern finds: see `names`.
+In comes any text, out go the places of personal data with its kind, in order, none over another. Only patterns whose
+signs a text has are tried: see `signs`. Knows nothing of names and addresses, which no pattern finds: see `names`.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from slmops.core.errors import ConfigError
 from slmops.privacy import births, money, national, network, phones, secrets
+from slmops.privacy.signs import Sign, Signs
 from slmops.privacy.types import Found, Pattern
 
 KINDS: dict[str, str] = {  # by who wins where two are found at one place
@@ -41,23 +41,40 @@ KINDS: dict[str, str] = {  # by who wins where two are found at one place
 MASK = re.compile(rf"<(?:{'|'.join(kind.upper() for kind in (*KINDS, 'name', 'address'))})_[1-9][0-9]{{0,5}}>")
 
 _RANKS = {kind: rank for rank, kind in enumerate(KINDS)}
-_RUN = re.compile(r"[0-9]+")
-_NUMBER = re.compile(r"[0-9](?:[ ./()\-]{0,3}[0-9]){5}")
-_YEAR = re.compile(r"(?:19|20)[0-9]{2}|[0-9][./-] ?[0-9]{1,2}[./-]")
-_LONG = 14  # the shortest MAC address; every known token is longer
-_WITHOUT_DIGITS = ("_", "-", "AKIA", "ASIA")  # what is in a long word, if no digit is, where the word is a token
+_PATTERNS: dict[int, tuple[Pattern, ...]] = {
+    Sign.AT: network.EMAIL,
+    Sign.URL: network.CREDENTIAL_URL,
+    Sign.COLONS: network.IPV6,
+    Sign.DOTS: network.IPV4,
+    Sign.YEAR: births.WITH_YEAR,
+    Sign.NUMBER: money.WITH_DIGITS + national.WITH_DIGITS + phones.WITH_DIGITS,
+    Sign.TOKEN: network.MAC + national.LONG + secrets.TOKENS,
+    Sign.KEY: secrets.PRIVATE_KEY,
+}
 
 
 def find(text: str, kinds: Collection[str] = frozenset(KINDS)) -> list[Found]:
-    """Personal data of these kinds in `text`. What stands in a mask already is none."""
-    digits = [match.start() for match in _RUN.finditer(text)]
-    found = [
-        Found(pattern.kind, start, end)
-        for pattern in _patterns_for(text, digits)
-        if pattern.kind in kinds
-        for start, end in pattern.spans(text, digits)
-    ]
-    return _apart(found, text) if found else found
+    """Personal data of these kinds in `text`, in order. What stands in a mask already is none."""
+    return next(find_each([text], kinds))
+
+
+def find_each(texts: Sequence[str], kinds: Collection[str] = frozenset(KINDS)) -> Iterator[list[Found]]:
+    """The same for each of some texts: many times as fast as one by one, some hundred texts at once."""
+    signs = Signs(texts)
+    for place, (text, seen) in enumerate(zip(texts, signs.of, strict=True)):
+        if not seen:
+            yield []
+            continue
+        digits = signs.digits(place)
+        found = [
+            Found(pattern.kind, start, end)
+            for sign, patterns in _PATTERNS.items()
+            if seen & sign
+            for pattern in patterns
+            if pattern.kind in kinds
+            for start, end in pattern.spans(text, digits)
+        ]
+        yield _apart(found, text) if found else found
 
 
 def known_kinds(names: Collection[str]) -> frozenset[str]:
@@ -69,25 +86,6 @@ def known_kinds(names: Collection[str]) -> frozenset[str]:
     if wrong := sorted(set(names) - set(KINDS)):
         raise ConfigError(f"there is no kind {', '.join(wrong)}", remedy=f"choose of {', '.join(KINDS)}")
     return frozenset(names or KINDS)
-
-
-def _patterns_for(text: str, digits: Sequence[int]) -> list[Pattern]:
-    """The patterns whose signs the text has; the cheapest signs first."""
-    patterns: list[Pattern] = []
-    if "@" in text:
-        patterns += network.WITH_AT
-    if text.count(":") > 1:
-        patterns += network.WITH_COLONS
-    if digits:
-        if text.count(".") > 2:
-            patterns += network.WITH_DOTS
-        if _YEAR.search(text, digits[0]):
-            patterns += births.WITH_YEAR
-        if _NUMBER.search(text, digits[0]):
-            patterns += money.WITH_DIGITS + national.WITH_DIGITS + phones.WITH_DIGITS
-    if (digits or any(sign in text for sign in _WITHOUT_DIGITS)) and max(map(len, text.split()), default=0) >= _LONG:
-        patterns += network.LONG + national.LONG + secrets.LONG
-    return patterns
 
 
 def _apart(found: list[Found], text: str) -> list[Found]:

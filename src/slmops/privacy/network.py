@@ -54,11 +54,8 @@ def _without_punctuation(text: str, start: int, end: int) -> Span | None:
     return start, start + len(text[start:end].rstrip(".,;:!?)]}"))
 
 
-WITH_AT = (
-    Pattern("credential_url", _URL, _without_punctuation),
-    Pattern("email", _EMAIL),
-    Pattern("email", _EMAIL_AFTER_A_SIGN),
-)
-WITH_COLONS = (Pattern("ip", _IPV6, _is_ipv6),)
-WITH_DOTS = (Pattern("ip", _IPV4, _no_version, leads=(0,)),)
-LONG = (Pattern("mac", _MAC),)
+CREDENTIAL_URL = (Pattern("credential_url", _URL, _without_punctuation),)
+EMAIL = (Pattern("email", _EMAIL), Pattern("email", _EMAIL_AFTER_A_SIGN))
+IPV6 = (Pattern("ip", _IPV6, _is_ipv6),)
+IPV4 = (Pattern("ip", _IPV4, _no_version, leads=(0,)),)
+MAC = (Pattern("mac", _MAC),)

@@ -23,11 +23,11 @@ _KNOWN = (
     r"[0-9]{8,10}:AA[\w-]{33}|[MNO][\w-]{23,25}\.[\w-]{6}\.[\w-]{27,}",  # Telegram, Discord
     r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",  # JSON Web Token
 )
-_TOKEN = shape(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(_KNOWN)})(?![A-Za-z0-9_-])")
+_TOKEN = shape(rf"(?<![A-Za-z0-9_-])(?a:{'|'.join(_KNOWN)})(?![A-Za-z0-9_-])")
 _PRIVATE_KEY = shape(
     r"-----BEGIN (?P<what>[A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?)-----[^-]{1,20000}(?:-----END (?P=what)-----)?"
 )
-_BEARER = shape(r"\bBearer\s{1,4}(?P<value>[\w.~+/-]{16,}=*)", ignore_case=True)
+_BEARER = shape(r"\bBearer\s{1,4}(?P<value>[A-Za-z0-9_.~+/-]{16,}=*)", ignore_case=True)
 _SET = shape(r"(?:[:=]|\bis\b)\s{0,2}[\"']?(?P<value>[A-Za-z0-9_+/.~-]{16,}={0,2})(?![\w@])")
 _CALLED = shape(
     r"(?:key|token|secret|passw(?:or)?d|pwd|signature)[\"']?\s{0,2}(?:[:=]|is)\s{0,2}[\"']?$", ignore_case=True
@@ -45,9 +45,9 @@ def _is_mixed(text: str, start: int, end: int) -> Span | None:
     return (start, start + len(value)) if mixed else None
 
 
-LONG = (
+PRIVATE_KEY = (Pattern("secret", _PRIVATE_KEY),)
+TOKENS = (
     Pattern("secret", _TOKEN),
-    Pattern("secret", _PRIVATE_KEY),
     Pattern("secret", _BEARER, _is_mixed),
     Pattern("secret", _SET, _is_called_so),
 )

@@ -18,7 +18,7 @@ from slmops.runtimes.types import Chunk, Ids, Request, Written, gather
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_ROWS = 32
+_ROWS = 64
 _TOKENS = 16_384  # of all sequences in a batch together: what the key-value cache may hold
 
 

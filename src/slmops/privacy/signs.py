@@ -1,0 +1,101 @@
+"""What texts must have in them for a pattern to be worth trying: digits near one another, an @ inside a word …
+
+In comes a block of texts, out go the signs of each. All are looked at in one go, as an array of bytes: most texts have
+no sign, and millions of rows are dismissed for some microseconds each. Knows no pattern.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Places = NDArray[np.int64]
+
+_DIGITS = frozenset(b"0123456789")
+_HEX = _DIGITS | frozenset(b"abcdefABCDEF:")
+_TELLING = _DIGITS | frozenset(b"_-:")  # what a token has, unless it is AWS's, and words have not
+_TOKEN = _TELLING | frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/.~")
+_DIGIT, _HEXADECIMAL, _TELLS, _IN_TOKEN, _SPACE = 1, 2, 4, 8, 16
+_CLASSES = bytes(
+    _DIGIT * (byte in _DIGITS)
+    | _HEXADECIMAL * (byte in _HEX)
+    | _TELLS * (byte in _TELLING)
+    | _IN_TOKEN * (byte in _TOKEN)
+    | _SPACE * (byte in b" \t\n\r\v\f")
+    for byte in range(256)
+)
+_LONG = 14  # the shortest MAC address; every known token is longer
+_AWS = ("AKIA", "ASIA", "AGPA", "AIDA", "AROA", "ANPA", "ABIA", "ACCA")
+_NUMBER = re.compile(r"[0-9](?:[ ./()\-]{0,3}[0-9]){5}")
+_YEAR = re.compile(r"(?:19|20)[0-9]{2}|[0-9][./-] ?[0-9]{1,2}[./-]")
+
+
+class Sign:
+    """What a text may have: bits."""
+
+    AT = 1  # an @ inside a word
+    URL = 2  # ://
+    COLONS = 4  # two colons beside hexadecimal digits or colons
+    DOTS = 8  # three dots between digits
+    YEAR = 16  # a year, or the begin of a date in digits
+    NUMBER = 32  # six digits near one another
+    TOKEN = 64  # 14 characters or more of those that tokens are made of
+    KEY = 128  # the begin of a private key
+
+
+class Signs:
+    """The signs of each of `texts`, and where its runs of digits begin."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._starts = 1 + np.cumsum([0, *(len(text) + 1 for text in texts)])
+        raw = "\n".join(["", *texts, ""]).encode("latin-1", "replace")  # one byte a character, so that places are kept
+        codes, classes = np.frombuffer(raw, np.uint8), np.frombuffer(raw.translate(_CLASSES), np.uint8)
+        digits = np.flatnonzero(classes & _DIGIT)
+        self._runs = digits[np.append(True, np.diff(digits) > 1)] if len(digits) else digits
+        self._bounds = np.searchsorted(self._runs, self._starts)
+        counts = self._count(digits)
+        signs = Sign.AT * (self._count(_inside(codes == ord("@"), classes & _SPACE == 0)) > 0)
+        signs |= Sign.COLONS * (self._count(_beside(codes == ord(":"), classes & _HEXADECIMAL > 0)) > 1)
+        signs |= Sign.DOTS * (self._count(_inside(codes == ord("."), classes & _DIGIT > 0)) > 2)
+        signs |= Sign.TOKEN * (self._count(_tokens(classes)) > 0)
+        self.of: list[int] = signs.tolist()
+        for sign, shape, least in ((Sign.YEAR, _YEAR, 4), (Sign.NUMBER, _NUMBER, 6)):
+            for place in np.flatnonzero(counts >= least).tolist():
+                if shape.search(texts[place], int(self._runs[self._bounds[place]] - self._starts[place])):
+                    self.of[place] |= sign
+        for sign, words in ((Sign.URL, ("://",)), (Sign.KEY, ("-----BEGIN",)), (Sign.TOKEN, _AWS)):
+            for word in words:
+                if word.encode() in raw:
+                    self.of = [seen | sign * (word in text) for seen, text in zip(self.of, texts, strict=True)]
+
+    def digits(self, place: int) -> list[int]:
+        """Where in a text runs of digits begin."""
+        runs: list[int] = (self._runs[self._bounds[place] : self._bounds[place + 1]] - self._starts[place]).tolist()
+        return runs
+
+    def _count(self, places: _Places) -> _Places:
+        """How many of these there are in each text."""
+        return np.diff(np.searchsorted(places, self._starts))
+
+
+def _inside(sign: NDArray[np.bool_], other: NDArray[np.bool_]) -> _Places:
+    """Where a sign stands between two of the others. No sign is first or last: a line end is."""
+    places = np.flatnonzero(sign)
+    return places[other[places - 1] & other[places + 1]]
+
+
+def _beside(sign: NDArray[np.bool_], other: NDArray[np.bool_]) -> _Places:
+    places = np.flatnonzero(sign)
+    return places[other[places - 1] | other[places + 1]]
+
+
+def _tokens(classes: NDArray[np.uint8]) -> _Places:
+    """Where long runs of a token's characters begin, with some among them that words have not."""
+    ends = np.flatnonzero(classes & _IN_TOKEN == 0)
+    long = np.flatnonzero(np.diff(ends) > _LONG)
+    telling = np.flatnonzero(classes & _TELLS)
+    begins, stops = ends[long] + 1, ends[long + 1]
+    return begins[np.searchsorted(telling, begins) < np.searchsorted(telling, stops)]
