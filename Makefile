@@ -12,10 +12,10 @@ FOR_WORK := .venv/for-work-$(STATE)
 EXAMPLE := examples/support-triage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs constraints clean
+.PHONY: help demo test check bench bench-data docs constraints clean
 
 help:  ## say what there is
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /make \1	/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /make \1	/' | expand -t 20
 
 demo: $(FOR_USE)  ## teach, distil, shrink and prove the example; the second time it finds everything made
 	@cd $(EXAMPLE) && ../../$(BIN)/slmops run
@@ -33,6 +33,11 @@ check: $(FOR_WORK)  ## style, types, and who imports whom
 bench: $(FOR_WORK)  ## measure ourselves, and others beside us, into benchmarks/results
 	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks.main
+
+bench-data: $(FOR_WORK)  ## measure what is done with data, and every task type on its public set (SLMOPS_BENCH_DATA)
+	$(PIP) --editable '.[bench]'
+	status=0; for name in data label_errors privacy tasks "packing --only validation_loss"; do \
+		$(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 
 docs: $(FOR_WORK)  ## generate the reference pages and build the site into site/
 	$(BIN)/python scripts/reference.py

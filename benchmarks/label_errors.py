@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.results import ROOT, Asked, Group, Measured, Target, of_one, parser, run
+from benchmarks.public import DATA
+from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.errors import MissingExtraError, need
 from slmops.core.statistics import bootstrap
 from slmops.data.label_errors import ODDS, doubt_labels, odds_against, out_of_fold
 
-DATA = Path(os.environ.get("SLMOPS_BENCH_DATA") or ROOT.parent / "shared" / "data")
 FILE_SHA256 = "0856ad7c64d62f91e954aeeda88ebdf3610ed0424d0800cd077d9505d17e1f32"
 INTENTS = 30
 SHARE = 0.05

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.public import DATA
 from benchmarks.results import Asked, Group, Measured, Target, parser, run
 from slmops.core.errors import DataError
 from slmops.core.machine import default_threads, probe_number_format
@@ -44,7 +44,6 @@ from slmops.training.methods import prepare
 from slmops.training.trainer import train
 
 MODEL = "smollm2-135m-instruct"
-DATA = Path(os.environ.get("SLMOPS_BENCH_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
 DATA_SHA256 = "0856ad7c64d62f91e954aeeda88ebdf3610ed0424d0800cd077d9505d17e1f32"
 DOMAINS = ("banking", "credit_cards")  # 15 intents each
 INSTRUCTION = "Answer with the one label that fits best."  # with the labels and the format: 142 tokens
@@ -53,6 +52,7 @@ EXAMPLES = 32  # a packed step; they fill one sequence
 ROUNDS = 3
 MAX_TOKENS = 1024
 SEED = 7
+SEEDS = 3
 
 B = TypeVar("B")
 LossOf = Callable[[nn.Module, B], Tensor]
@@ -77,6 +77,7 @@ class Settings:
     rounds: int = ROUNDS
     grid: tuple[int, ...] = GRID
     trl_steps: int = 2
+    learned: int = 128
 
 
 def groups(settings: Settings = Settings()) -> list[Group]:
@@ -88,7 +89,17 @@ def groups(settings: Settings = Settings()) -> list[Group]:
         "",
         Target("gradient equality ≤ 10⁻⁵", "at most", 1e-5),
     )
-    made = [Group((equality,), lambda wanted: [("gradient_equality", gradient_equality(settings.examples))])]
+    same_loss = Asked(
+        "validation_loss",
+        f"validation loss (nats a token) after training on the same {settings.learned} rows in the same order, fp32, "
+        "3 seeds: packed against padded",
+        "",
+        Target("same validation loss within noise (three seeds)", "exactly", 0.0),
+    )
+    made = [
+        Group((equality,), lambda wanted: [("gradient_equality", gradient_equality(settings.examples))]),
+        Group((same_loss,), lambda wanted: [("validation_loss", loss_with_and_without(settings.learned))]),
+    ]
     for number_format in formats():
         asked = (
             Asked(f"training_{number_format}", f"{trained}, {number_format}: packed against padded", "/s", _FASTER),
@@ -152,6 +163,51 @@ def gradient_equality(examples: int = EXAMPLES) -> Measured:
     padded = _gradient(model, _padded_loss, _batches(rows, GRID[0]))
     difference = float((packed - padded).norm() / padded.norm())
     return Measured(difference, Interval(difference, difference, difference, n=examples))
+
+
+def loss_with_and_without(learned: int) -> Measured:
+    """What packed sequences and padded batches have learned of the same rows, by the loss on rows held out.
+
+    Noise is what the seed alone changes: the standard deviation of the packed losses over the seeds. A mean difference
+    within it counts as none: the decided figure is what goes beyond.
+    """
+    torch.set_num_threads(default_threads())
+    examples = _rows(2 * learned).examples
+    held_out = examples[learned:]
+    losses = np.array(
+        [
+            [_learned(examples[:learned], held_out, seed, is_packed=is_packed) for is_packed in (True, False)]
+            for seed in range(SEEDS)
+        ]
+    )
+    difference, noise = losses[:, 0] - losses[:, 1], float(losses[:, 0].std(ddof=1))
+    beyond = max(0.0, abs(float(difference.mean())) - noise)
+    worst = float(np.abs(difference).max())
+    note = f"by seed at most {worst:.2g} apart; the seed alone changes {noise:.2g} (standard deviation)"
+    ours, peer = (float(loss) for loss in losses.mean(axis=0))
+    return Measured(ours, Interval(beyond, beyond, beyond, n=SEEDS), peer, note)
+
+
+def _learned(examples: Sequence[Example], held_out: Sequence[Example], seed: int, *, is_packed: bool) -> float:
+    """The loss on `held_out` after one step over every eight of `examples`, in the seed's order."""
+    model = prepare(load_causal_lm(resolve(MODEL).folder), TrainConfig(upper_layers=1), seed)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=TrainConfig().learning_rate, betas=(0.9, 0.98))
+    order = np.random.default_rng(seed).permutation(len(examples))
+    for start in range(0, len(order), 8):
+        rows = [examples[place] for place in order[start : start + 8]]
+        if is_packed:
+            losses = [_packed_loss(model, batch) for batch in pack(rows, MAX_TOKENS)]
+        else:
+            losses = [_padded_loss(model, rows)]
+        (sum(losses, torch.zeros(())) / len(rows)).backward()
+        nn.utils.clip_grad_norm_(trainable, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    with torch.inference_mode():
+        batches = list(pack(held_out, MAX_TOKENS))
+        total = sum(float(_packed_loss(model, batch)) for batch in batches)
+    return total / sum(len(batch.target_ids) for batch in batches)
 
 
 def speed_against_trl(settings: Settings) -> Measured:

@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.personal_data import Marked, make_records, sentences_of
+from benchmarks.public import DATA
 from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.errors import DataError
 from slmops.core.measurement import Interval
 from slmops.core.statistics import bootstrap
 from slmops.privacy.find import KINDS, find
 
-DATA = Path(os.environ.get("SLMOPS_BENCH_DATA") or Path(__file__).parent.parent.parent / "shared" / "data")
 RECORDS, ROWS, SEED = 2000, 1_000_000, 20_252
 SCORES = (0.0, 0.3, 0.45, 0.6)
 

@@ -119,7 +119,7 @@ def to_row(asked: Asked, found: Measured | None, failure: str = "") -> Row:
         what = f"{asked.what} — not measured: {failure}"
         return Row(asked.id, what, None, None, None, asked.unit, None, None, 0, words, False)
     what = " — ".join(part for part in (asked.what, found.note, found.spoiled) if part)
-    ratio = None if found.peer is None else found.ours / found.peer
+    ratio = found.ours / found.peer if found.peer else None
     holds = asked.target.holds(found.decides.value) and not found.spoiled if asked.target else None
     low, high, n = found.decides.low, found.decides.high, found.decides.n
     return Row(asked.id, what, found.ours, found.peer, ratio, asked.unit, low, high, n, words, holds)

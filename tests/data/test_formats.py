@@ -135,7 +135,7 @@ def test_a_row_of_a_table_that_is_none_is_named_and_the_others_are_read(
         ("rows.json", b'[{"text": "x"', "no JSON"),
         ("rows.json", b"[" * 3000, "nested too deep"),
         ("rows.json", b'[{"text": "' + b"x" * 300_000, "more than 1,000 bytes"),
-        ("rows.parquet.gz", b"", "Parquet is compressed inside"),
+        ("rows.parquet.gz", b"", ".parquet is compressed inside"),
         ("rows.parquet", b"PAR1", "damaged"),
         ("rows.jsonl.gz", b"no gzip", "damaged"),
     ],

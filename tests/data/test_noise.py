@@ -84,7 +84,7 @@ def test_a_label_too_small_to_be_filled_is_told(tmp_path: Path) -> None:
 def test_no_copy_has_a_text_of_the_test(tmp_path: Path) -> None:
     test = write(tmp_path / "test.jsonl", [{"text": ROWS[3]["text"].replace("é", "e"), "label": "common"}])
     report, rows = augmented(tmp_path, apart_from=(test,), kinds=("accents",))
-    assert report.kept_apart >= 1
+    assert report.left_out["like a row of --apart-from"] >= 1
     assert "cafe that" not in " ".join(row["text"] for row in rows if row["id"] == 3)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from slmops.cli.options import AsJson, Fields, parse_fields
+
+if TYPE_CHECKING:
+    from slmops.data.paraphrase import Ask
+    from slmops.tasks.types import Message
 
 Files = Annotated[list[Path], typer.Argument(help="Files of rows, in any format.")]
 File = Annotated[Path, typer.Argument(help="A file of rows, in any format.")]
@@ -17,6 +22,8 @@ Near = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Another seed, another choice.")]
 What = Literal["keep", "drop"]
+
+_LONGEST, _TEMPERATURE = 160, 0.7  # tokens of a text in other words, and how freely it is written
 
 
 def clean(
@@ -83,6 +90,10 @@ def augment(
     noise: Annotated[
         list[str], typer.Option(help="A kind of noise: typos, casing, whitespace, accents; all if not given.")
     ] = [],  # noqa: B006
+    paraphrase: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Say texts in other words by this model instead; labels are checked."),
+    ] = None,
     copies: Annotated[int | None, typer.Option(min=0, max=20, help="Of each row; 1, or 0 with --fill-rare.")] = None,
     fill_rare: Annotated[int, typer.Option(min=0, help="How many rows each label is to have at least.")] = 0,
     apart_from: Annotated[list[Path], typer.Option(help="A file whose texts no copy may have: validation, test.")] = [],  # noqa: B006
@@ -90,7 +101,10 @@ def augment(
     fields: Fields = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add noisy copies of rows to a training file. Never to validation or test: name those with --apart-from."""
+    """Add copies of rows to a training file, with noise or in other words.
+
+    Never to validation or test: name those with --apart-from.
+    """
     from slmops.core.console import print_json, print_table, show_progress
     from slmops.core.errors import DataError
     from slmops.data.enlarge import Enlarging, augment_file
@@ -102,17 +116,39 @@ def augment(
         )
     kinds = tuple(kind for kind in KINDS if kind in noise) or KINDS
     enlarging = Enlarging(kinds, int(not fill_rare) if copies is None else copies, fill_rare)
+    if paraphrase and noise:
+        raise DataError("found both --paraphrase and --noise", where="--noise", remedy="make one file of each")
+    ask = _writer(paraphrase, seed) if paraphrase else None
     with show_progress() as show:
         report = augment_file(
-            file, out, enlarging, seed, apart_from=apart_from, fields=parse_fields(fields), on_progress=show
+            file, out, enlarging, seed, apart_from=apart_from, ask=ask, fields=parse_fields(fields), on_progress=show
         )
     if as_json:
         print_json(report)
         return
-    rows = [("rows as they were", report.rows), *((f"copies: {kind}", count) for kind, count in report.made.items())]
-    rows += [("copies left out: like a row of --apart-from", report.kept_apart)]
+    rows = [("rows as they were", report.rows), *((f"copies {how}", count) for how, count in report.made.items())]
+    rows += [(f"copies left out: {why}", count) for why, count in report.left_out.items()]
     rows += [(f"still rare: {label}", count) for label, count in sorted(report.still_rare.items())]
     print_table(("", "rows"), rows)
+
+
+def _writer(reference: str, seed: int) -> Ask:
+    """Lets a model answer, differently each time it is asked the same."""
+    from itertools import count
+
+    from slmops.core.console import console
+    from slmops.models.references import resolve
+    from slmops.runtimes.local import LocalModel
+    from slmops.runtimes.types import Sampling
+
+    model = LocalModel(resolve(reference, say=lambda text: console.print(text, markup=False)).folder)
+    seeds = count(seed << 20, 1 << 10)
+
+    def ask(asked: Sequence[Sequence[Message]]) -> list[str | None]:
+        replies = model.ask_all(asked, Sampling(_LONGEST, _TEMPERATURE, next(seeds)), None)
+        return [reply.text if reply.finish == "stop" else None for reply in replies]
+
+    return ask
 
 
 def history(

@@ -37,7 +37,7 @@ def mask(
 ) -> None:
     """Put masks like <EMAIL_1> in the place of personal data, in every text of every row. JSON's numbers are left."""
     from slmops.core.console import console, print_json, print_table
-    from slmops.data.formats import rows_of
+    from slmops.data.sources import rows_of
     from slmops.privacy.files import mask_rows
     from slmops.privacy.find import known_kinds
     from slmops.privacy.names import names_finder
@@ -75,7 +75,7 @@ def unmask(
 ) -> None:
     """Take the masks out of a file again, with the key it was masked with."""
     from slmops.core.console import console, print_json
-    from slmops.data.formats import rows_of
+    from slmops.data.sources import rows_of
     from slmops.privacy.files import masks_beside, unmask_rows
     from slmops.privacy.vault import passphrase_from
 

@@ -107,7 +107,7 @@ def report(
 def train(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
     """Teach the teacher its task (or, without one, fine-tune the student)."""
     project = load(config, variant)
-    _run(config, variant, None, None, "teacher" if project.teacher else "student", as_json)
+    _run(config, variant, None, None, "teacher" if project.local_teacher else "student", as_json)
 
 
 def distill(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WrapValidator
 
 from slmops.core.config import ConfigPath, Section, nearest, word_or_list, wrong
+from slmops.data.sources import HUB
 from slmops.privacy.find import KINDS
 
+
+def _kept_if_of_hub(value: Any, absolute: Callable[[Any], Path]) -> Path:
+    return Path(value) if isinstance(value, str) and value.startswith(HUB) else absolute(value)
+
+
+_Rows = Annotated[ConfigPath, WrapValidator(_kept_if_of_hub)]
 _Share = Annotated[float, Field(gt=0, lt=1), Tag("a share")]
-_File = Annotated[ConfigPath, Tag("a file")]
+_File = Annotated[_Rows, Tag("a file")]
 
 
 def _share_or_file(value: object) -> str:
@@ -50,11 +58,13 @@ class PrivacyConfig(Section):
 
 
 class DataConfig(Section):
-    """Files of rows, relative to slmops.yaml: .jsonl, .json, .csv, .tsv or .parquet, or these with .gz or .zst."""
+    """Rows: a file, relative to slmops.yaml (.jsonl, .json, .csv, .tsv, .parquet, .arrow; texts with .gz or .zst, too),
+    a folder of Hugging Face's datasets (folder#train), or one of its hub (hf:owner/name#train); with [:4096], the first
+    4,096 of them."""
 
-    train: ConfigPath = Field(description='the file of labelled rows to learn from: {"text": …, "label": …}')
-    test: ConfigPath = Field(description="the file of labelled rows to judge by, never learned from")
-    unlabelled: ConfigPath | None = Field(default=None, description="the file of rows for the teacher to answer")
+    train: _Rows = Field(description='the file of labelled rows to learn from: {"text": …, "label": …}')
+    test: _Rows = Field(description="the file of labelled rows to judge by, never learned from")
+    unlabelled: _Rows | None = Field(default=None, description="the file of rows for the teacher to answer")
     validation: Annotated[_Share | _File, Discriminator(_share_or_file)] = Field(
         default=0.15, description="the share of train that is held out, label by label (0.15), or a file"
     )

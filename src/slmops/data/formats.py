@@ -1,7 +1,7 @@
-"""Rows of a file, one at a time: JSON Lines, a JSON list, CSV, TSV or Parquet, plain or compressed by gzip or zstd.
+"""Rows of a file, one at a time: JSON Lines, a JSON list, CSV, TSV, Parquet or Arrow; texts plain or in gzip or zstd.
 
 In comes a path that nobody has checked, out go rows as mappings, and a DataError in the place of a row that is none.
-Never holds more than a row and its limit (Parquet: a batch of rows). Knows no field by name.
+Never holds more than a row and its limit (Parquet and Arrow: a batch of rows). Knows no field by name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import IO, Any, NoReturn
 from slmops.core.errors import DataError, need
 
 Row = Mapping[str, Any]
-Rows = Iterator[tuple[int, Row | DataError]]  # with the line where the row begins (Parquet: which row it is)
+Rows = Iterator[tuple[int, Row | DataError]]  # with the line where the row begins (Parquet, Arrow: which row it is)
 
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # what Python makes of a byte that is no UTF-8
 _ENDS = ("\n", "\r")
@@ -37,11 +37,8 @@ def rows_of(path: Path, max_row_bytes: int) -> Rows:
     Raises:
         DataError: the file cannot be read any further: another format, damaged, or swelling without end.
     """
-    if path.is_dir():
-        raise DataError("cannot be read: it is a folder", where=str(path), remedy="name a file in it")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in _OPENERS else ""
-    reader = _READERS.get(suffixes[-1] if suffixes else "")
+    ending, compression = _endings_of(path)
+    reader = _READERS.get(ending)
     if reader is None:
         known = ", ".join(_READERS)
         raise DataError(
@@ -50,10 +47,10 @@ def rows_of(path: Path, max_row_bytes: int) -> Rows:
             remedy="rename the file, or save it as JSON Lines",
         )
     try:
-        if reader is _parquet:
+        if ending in _BINARY:
             if compression:
-                raise DataError("Parquet is compressed inside", where=str(path), remedy=f"take {compression} off")
-            yield from _parquet(path)
+                raise DataError(f"{ending} is compressed inside", where=str(path), remedy=f"take {compression} off")
+            yield from reader(path)
             return
         with _OPENERS[compression](path) as stream:
             yield from reader(_Bounded(stream, path), path, max_row_bytes)
@@ -63,6 +60,16 @@ def rows_of(path: Path, max_row_bytes: int) -> Rows:
         if error.strerror is None:
             raise _damaged(path, error) from error
         raise DataError(f"cannot be read: {error.strerror}", where=str(path), remedy="check the path") from error
+
+
+def is_known(path: Path) -> bool:
+    """Whether a file's name has an ending that can be read."""
+    return _endings_of(path)[0] in _READERS
+
+
+def endings() -> list[str]:
+    """All endings that can be read."""
+    return [ending + compression for ending in _READERS for compression in _OPENERS]
 
 
 def kind(value: Any) -> str:
@@ -189,15 +196,50 @@ def _table(stream: io.RawIOBase, path: Path, limit: int, delimiter: str) -> Rows
 
 def _parquet(path: Path) -> Rows:
     arrow, parquet = need("pyarrow", "data"), need("pyarrow.parquet", "data")
-    row = 0
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
-                for values in batch.to_pylist():
-                    row += 1
-                    yield row, {name: value for name, value in values.items() if value is not None}
+            yield from _of_batches(file.iter_batches(batch_size=_BATCH), file.schema_arrow)
     except arrow.ArrowException as error:
         raise _damaged(path, error) from error
+
+
+def _arrow(path: Path) -> Rows:
+    """A stream, as Hugging Face's `datasets` writes it, or a file of Arrow."""
+    arrow = need("pyarrow", "data")
+    try:
+        with arrow.memory_map(str(path)) as file:
+            is_file = file.read(6) == b"ARROW1"
+            file.seek(0)
+            if is_file:
+                reader = arrow.ipc.open_file(file)
+                batches = map(reader.get_batch, range(reader.num_record_batches))
+            else:
+                batches = reader = arrow.ipc.open_stream(file)
+            small = (batch.slice(at, _BATCH) for batch in batches for at in range(0, batch.num_rows, _BATCH))
+            yield from _of_batches(small, reader.schema)
+    except arrow.ArrowException as error:
+        raise _damaged(path, error) from error
+
+
+def _of_batches(batches: Iterable[Any], schema: Any) -> Rows:
+    names = _class_names(schema)
+    rows = (row for batch in batches for row in batch.to_pylist())
+    for line, values in enumerate(rows, 1):
+        row = {column: value for column, value in values.items() if value is not None}
+        for column, of_class in names.items():
+            if isinstance(number := row.get(column), int) and 0 <= number < len(of_class):
+                row[column] = of_class[number]
+        yield line, row
+
+
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """Column → the labels that its numbers stand for, as Hugging Face's `datasets` notes them."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        labels = {column: feature["names"] for column, feature in features.items() if "names" in feature}
+        return {column: names for column, names in labels.items() if all(isinstance(name, str) for name in names)}
+    except (ValueError, TypeError, AttributeError):  # somebody else's note
+        return {}
 
 
 def _zstd(path: Path) -> Any:
@@ -211,8 +253,17 @@ _READERS: dict[str, Callable[..., Rows]] = {
     ".csv": partial(_table, delimiter=","),
     ".tsv": partial(_table, delimiter="\t"),
     ".parquet": _parquet,
+    ".arrow": _arrow,
 }
+_BINARY = (".parquet", ".arrow")
 _OPENERS: dict[str, Callable[[Path], Any]] = {"": lambda path: path.open("rb"), ".gz": gzip.open, ".zst": _zstd}
+
+
+def _endings_of(path: Path) -> tuple[str, str]:
+    """What a file's name says of its format, and of its compression."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in _OPENERS else ""
+    return (suffixes[-1] if suffixes else ""), compression
 
 
 def _as_text(stream: Any, newline: str | None) -> io.TextIOWrapper:

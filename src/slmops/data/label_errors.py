@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,14 +67,19 @@ def doubt_labels(texts: Sequence[str], labels: Sequence[str]) -> tuple[float, li
 
 def out_of_fold(texts: Sequence[str], given: NDArray[np.int64]) -> NDArray[np.float64]:
     """(text, label) probabilities by models that have not seen the text. On one thread, and the same each time."""
-    selection, limits = need("sklearn.model_selection", _EXTRA), need("threadpoolctl", _EXTRA)
-    linear = need("sklearn.linear_model", _EXTRA)
-    model = linear.LogisticRegression(C=_INVERSE_PENALTY, tol=_TOLERANCE, max_iter=_MAX_STEPS)
+    selection = need("sklearn.model_selection", _EXTRA)
     folds = selection.StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    with limits.threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", need("sklearn.exceptions", _EXTRA).ConvergenceWarning)
+    with _quiet():
         features = _ngrams().fit_transform(texts)  # once: what a fold holds out decides no weight but rarity
-        return np.asarray(selection.cross_val_predict(model, features, given, cv=folds, method="predict_proba"))
+        return np.asarray(selection.cross_val_predict(_model(), features, given, cv=folds, method="predict_proba"))
+
+
+def likeliest_labels(texts: Sequence[str], labels: Sequence[str]) -> Callable[[Sequence[str]], list[str]]:
+    """Tells texts' likeliest labels, by a model that has seen all of these."""
+    ngrams, model = _ngrams(), _model()
+    with _quiet():
+        model.fit(ngrams.fit_transform(texts), labels)
+    return lambda others: [str(label) for label in model.predict(ngrams.transform(others))] if others else []
 
 
 def odds_against(probabilities: NDArray[np.float64], given: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -86,6 +92,19 @@ def _without_own(probabilities: NDArray[np.float64], given: NDArray[np.int64]) -
     others = probabilities.copy()
     others[np.arange(len(given)), given] = 0.0
     return others
+
+
+def _model() -> Any:
+    linear = need("sklearn.linear_model", _EXTRA)
+    return linear.LogisticRegression(C=_INVERSE_PENALTY, tol=_TOLERANCE, max_iter=_MAX_STEPS)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """On one thread, and without a word about steps that did not suffice."""
+    with need("threadpoolctl", _EXTRA).threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", need("sklearn.exceptions", _EXTRA).ConvergenceWarning)
+        yield
 
 
 def _ngrams() -> Any:

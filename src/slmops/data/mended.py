@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from slmops.core.errors import DataError
-from slmops.data.formats import Row, refuse, rows_of
+from slmops.data.formats import Row, refuse
 from slmops.data.history import shortened
 from slmops.data.layouts import Recognised, answer_of, recognise
 from slmops.data.mend import mend
+from slmops.data.sources import rows_of
 from slmops.tasks.types import Json
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slmops.core.errors import DataError
+from slmops.data.sources import HUB
 
 
 def refuse_overwriting(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
@@ -26,6 +27,8 @@ def refuse_overwriting(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
 
 def named_from(folder: Path, path: Path) -> str:
     """`path` as a file in `folder` names it."""
+    if str(path).startswith(HUB):
+        return str(path)
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # on another drive of Windows

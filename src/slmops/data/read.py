@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from slmops.core.errors import DataError, InvalidAnswer
-from slmops.data.formats import Row, refuse, rows_of
+from slmops.data.formats import Row, refuse
 from slmops.data.layouts import Recognised, recognise
+from slmops.data.sources import rows_of
 from slmops.tasks.types import Json, Parts, Record, Source
 
 MAX_ROW_BYTES = 1_000_000

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from slmops.core.errors import DataError
 from slmops.data import formats
 from slmops.data.layouts import Recognised, answer_of, recognise
+from slmops.data.sources import rows_of
 from slmops.tasks.types import Record, Source
 
 OnRefused = Callable[[int, DataError, bool], None]  # its line, why, and whether it only is blank
@@ -66,7 +67,7 @@ class Scan:
         Raises:
             DataError: the file cannot be read, or lacks a column that was named.
         """
-        for line, row in formats.rows_of(self.path, self._limit):
+        for line, row in rows_of(self.path, self._limit):
             if isinstance(row, DataError):
                 on_refused(line, row, False)
                 continue

@@ -24,14 +24,15 @@ class JsonConstraint:
 
     longest = None  # a string may be as long as it likes
 
-    def __init__(self, tokenizer: Any, grammar: str) -> None:
-        self._tokenizer, self._grammar = tokenizer, grammar
-        self._matcher = need("llguidance", _EXTRA).LLMatcher(tokenizer, grammar, log_level=0)
+    def __init__(self, tokenizer: Any, unused: Any) -> None:
+        """`unused` is a matcher of llguidance that is copied and never used itself: to compile one takes long."""
+        self._tokenizer, self._unused = tokenizer, unused
+        self._matcher = unused.deep_copy()
         self._taken: Ids = ()
         self._mask = need("llguidance.numpy", _EXTRA).allocate_token_bitmask(1, tokenizer.vocab_size)
 
     def fresh(self) -> JsonConstraint:
-        return JsonConstraint(self._tokenizer, self._grammar)
+        return JsonConstraint(self._tokenizer, self._unused)
 
     def allowed(self, written: Ids) -> NDArray[np.int64]:
         """Ids that may follow, ascending; the end token alone where the answer is complete.
@@ -57,4 +58,5 @@ def compile_schema(schema: Mapping[str, Json], folder: Path, vocabulary_size: in
     """The constraint of `schema` for the tokenizer of `folder`, whose answers end with `end`."""
     guidance = need("llguidance", _EXTRA)
     tokenizer = guidance.LLTokenizer(str(folder / "tokenizer.json"), n_vocab=vocabulary_size, eos_token=end)
-    return JsonConstraint(tokenizer, guidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_FORM))
+    grammar = guidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_FORM)
+    return JsonConstraint(tokenizer, guidance.LLMatcher(tokenizer, grammar, log_level=0))

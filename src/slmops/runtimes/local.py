@@ -6,7 +6,7 @@ In come messages, out go texts. Knows no task: what the answer may be is a gramm
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slmops.models.families import encode_answer, encode_prompt, end_token, family_of
@@ -69,9 +69,10 @@ class LocalModel:
     def ask_all(
         self, asked: Sequence[Sequence[Message]], sampling: Sampling, constraint: Constraint | None
     ) -> list[Reply]:
-        """The answers to many conversations, at once where the runtime can."""
+        """The answers to many conversations, at once where the runtime can; each draws by a seed of its own."""
         requests = [
-            Request(str(row), self.prompt(messages), sampling, constraint) for row, messages in enumerate(asked)
+            Request(str(row), self.prompt(messages), replace(sampling, seed=sampling.seed + row), constraint)
+            for row, messages in enumerate(asked)
         ]
         return [self._reply(written) for written in self.runtime.write(requests)]
 

@@ -20,12 +20,13 @@ from slmops.stages.teacher import teacher_stage
 def assemble(project: Project) -> list[Stage]:
     """The stages of `project`, each after its inputs. Heavy libraries are imported only when a stage is made."""
     stages = [dataset_stage(project)]
+    if project.local_teacher:
+        stages.append(teacher_stage(project, identity_of(project, project.local_teacher.model)))
     if project.teacher:
-        stages.append(teacher_stage(project, identity_of(project, project.teacher.model)))
         stages.append(labels_stage(project))
     student_model = project.student.model
     stages.append(pruned_stage(project, identity_of(project, student_model) if student_model else None))
-    if project.teacher:
+    if project.local_teacher:
         stages.append(targets_stage(project))
     stages.append(student_stage(project))
     stages += [converted_stage("student", optimization) for optimization in project.optimization]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from slmops.core.artifact import hash_file
 from slmops.core.errors import DataError
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Estimate, Stage, Work
@@ -16,6 +15,7 @@ from slmops.data.check import check_splits
 from slmops.data.formats import Row
 from slmops.data.read import read_records, recognise_file
 from slmops.data.records import write_records
+from slmops.data.sources import find_rows
 from slmops.data.split import split
 from slmops.privacy.mask import mask_value
 from slmops.stages.project import Project
@@ -30,15 +30,17 @@ def dataset_stage(project: Project) -> Stage:
     files = {"train": data.train, "test": data.test, "unlabelled": data.unlabelled}
     if not isinstance(data.validation, float):
         files["validation"] = data.validation
-    digests = {}
+    origins = {}
     for role, path in files.items():
         if path is None:
             continue
-        if not path.is_file():
-            raise DataError("there is no such file", where=str(path), remedy=f"correct data.{role} in slmops.yaml")
-        digests[role] = hash_file(path).sha256
+        try:
+            origins[role] = find_rows(path)
+        except DataError as error:
+            remedy = f"correct data.{role} in slmops.yaml: {error.remedy}"
+            raise DataError(error.what, where=error.where, remedy=remedy) from error
     section = {
-        "files": digests,
+        "files": {role: origin.digest() for role, origin in origins.items()},
         "task": project.task.type,
         "code": code_of(project.task.type),
         "options": project.task.given(),
@@ -49,7 +51,7 @@ def dataset_stage(project: Project) -> Stage:
         "on_error": data.on_error,
         "mask": data.privacy.kinds(),
     }
-    size_mb = sum(path.stat().st_size for path in files.values() if path) / 1e6
+    size_mb = sum(origin.size_bytes for origin in origins.values()) / 1e6
     return Stage("dataset", 2, {}, section, lambda work: _make(project, work), Estimate(0.02 + size_mb / 500, size_mb))
 
 

@@ -5,6 +5,7 @@ Once a stage has run, its own measured time is what the plan shows.
 
 from __future__ import annotations
 
+from slmops.data.sources import find_rows
 from slmops.models.folder import read_json
 from slmops.models.references import find_cached
 from slmops.stages.project import Project
@@ -17,7 +18,7 @@ _DEFAULT_GFLOPS = 150.0
 
 def training_minutes(project: Project, role: str) -> float:
     """Minutes to train the teacher or the student."""
-    config = project.student.train if role == "student" else project.teacher and project.teacher.train
+    config = project.student.train if role == "student" else project.local_teacher and project.local_teacher.train
     if not config:
         return 0.1
     texts = _bytes(project, "train") if role == "teacher" else _bytes(project, "targets")
@@ -45,9 +46,9 @@ def _speed(project: Project) -> float:
 
 
 def _bytes(project: Project, part: str) -> float:
-    train = project.data.train.stat().st_size
-    unlabelled = project.data.unlabelled.stat().st_size if project.data.unlabelled else 0
-    answered = unlabelled + (train + unlabelled) * project.synthesis.augment
+    train = find_rows(project.data.train).size_bytes
+    unlabelled = find_rows(project.data.unlabelled).size_bytes if project.data.unlabelled else 0
+    answered = unlabelled + (train + unlabelled) * project.augmented()
     if part == "targets":
         return train + 0.8 * answered
     if part == "labels":
@@ -61,7 +62,7 @@ def _rows(project: Project, part: str) -> float:
 
 def _operations_a_token(project: Project, layers: int) -> float:
     """Two for each weight of the layers; the output head is applied to a few positions only."""
-    reference = project.teacher.model if project.teacher else project.student.model
+    reference = project.local_teacher.model if project.local_teacher else project.student.model
     found = find_cached(reference) if reference else None
     config = read_json(found.folder / "config.json") if found else {}
     width, inner = config.get("hidden_size", 576), config.get("intermediate_size", 1536)

@@ -6,24 +6,33 @@ is to be believed.
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.augment import augment_texts
 from slmops.data.records import write_records
 from slmops.runtimes.local import LocalModel
+from slmops.runtimes.remote import RemoteModel
 from slmops.stages.estimates import forward_minutes
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.synthesis.label import answer_records
-from slmops.tasks.types import Labels
+from slmops.synthesis.remote import answer_remotely
+from slmops.tasks.types import Labels, Record
+from slmops.training.config import TeacherConfig
 
 
 def labels_stage(project: Project) -> Stage:
-    synthesis = project.synthesis
+    synthesis, teacher = project.synthesis, project.teacher
+    if teacher and teacher.endpoint:
+        section = {"endpoint": teacher.endpoint, "model": teacher.model, "sees": teacher.sees}
+        estimate = Estimate(0.5, 1)
+        return Stage("labels", 3, {"dataset": "dataset"}, section, lambda work: _ask_endpoint(teacher, work), estimate)
     return Stage(
         "labels",
         3,
         {"dataset": "dataset", "teacher": "teacher"},
-        {"accept": synthesis.accept.model_dump(), "augment": synthesis.augment, "seed": project.seed},
+        {"accept": synthesis.accept.model_dump(), "augment": project.augmented(), "seed": project.seed},
         lambda work: _make(project, work),
         Estimate(forward_minutes(project, "labels"), 1),
         ("number_format", "threads"),
@@ -37,7 +46,7 @@ def _make(project: Project, work: Work) -> None:
     augmented = []
     if task.varied is not None:
         texts = [*read_part(dataset, "train"), *unlabelled]
-        augmented = augment_texts(texts, synthesis.augment, work.seed, task.varied)
+        augmented = augment_texts(texts, project.augmented(), work.seed, task.varied)
     validation = read_part(dataset, "validation") if isinstance(task.grammar, Labels) else []
     answered = answer_records(
         LocalModel(
@@ -50,9 +59,29 @@ def _make(project: Project, work: Work) -> None:
         report=lambda done, total: work.progress(done / total, f"{done}/{total} messages"),
     )
     held_out, answered = answered[: len(validation)], answered[len(validation) :]
-    for kind, rows in (("unlabelled", answered[: len(unlabelled)]), ("augmented", answered[len(unlabelled) :])):
+    _write(work, held_out, answered[: len(unlabelled)], answered[len(unlabelled) :])
+
+
+def _ask_endpoint(teacher: TeacherConfig, work: Work) -> None:
+    assert teacher.endpoint is not None
+    dataset = work.inputs["dataset"]
+    with closing(RemoteModel(teacher.endpoint, teacher.model, teacher.api_key_env)) as model:
+        answered = answer_remotely(
+            model.ask_all,
+            read_task(dataset),
+            read_part(dataset, "unlabelled"),
+            by=teacher.model,
+            masked=teacher.sees == "masked",
+            kept=work.scratch / "answers.jsonl",
+            report=lambda done, total: work.progress(done / total, f"{done}/{total} messages"),
+        )
+    _write(work, [], answered, [])
+
+
+def _write(work: Work, held_out: list[Record], unlabelled: list[Record], augmented: list[Record]) -> None:
+    for kind, rows in (("unlabelled", unlabelled), ("augmented", augmented)):
         rejected = sum(record.answers[-1].rejected is not None for record in rows)
         work.measure("accepted", "rows", float(len(rows) - rejected), subject=kind)
         work.measure("rejected", "rows", float(rejected), subject=kind, reason="doubtful or no answer")
     write_records(work.out / "validation.jsonl", held_out)
-    write_records(work.out / "labels.jsonl", answered)
+    write_records(work.out / "labels.jsonl", [*unlabelled, *augmented])

@@ -53,11 +53,11 @@ def preview(
     Raises:
         ConfigError: the project has no such learner.
     """
-    if learner == "teacher" and project.teacher is None:
+    if learner == "teacher" and project.local_teacher is None:
         raise ConfigError("there is no teacher", where=str(project.path), remedy="preview the student")
     run(project, until="dataset", progress=progress)
     dataset = open_store(project).open(f"{project.name}/dataset@latest")
-    reference = project.teacher.model if project.teacher else project.student.model
+    reference = project.local_teacher.model if project.local_teacher else project.student.model
     if learner == "student" and project.student.model:
         reference = project.student.model
     assert reference is not None

@@ -63,11 +63,14 @@ class Project(Config):
         return project
 
     def conflicts(self) -> Iterator[tuple[str, str, str]]:
-        if self.student.from_ and not self.teacher:
-            yield "student.from", "there is no teacher", "add teacher: …, or give the student a model"
-        if self.teacher and self.teacher.train and self.teacher.train.quantization_aware:
+        if self.student.from_ and not self.local_teacher:
+            why = "the teacher is not here" if self.teacher else "there is no teacher"
+            yield "student.from", why, "give the student a model" if self.teacher else "add teacher: …"
+        if self.teacher and self.teacher.endpoint and not self.data.unlabelled:
+            yield "teacher.endpoint", "there is nothing for it to answer", "add data.unlabelled"
+        if self.local_teacher and self.local_teacher.train and self.local_teacher.train.quantization_aware:
             yield "teacher.train.quantization_aware", "the teacher does not ship", "set it for the student"
-        if self.teacher and self.student.model and self.matches() == "tokens":
+        if self.local_teacher and self.student.model and self.matches() == "tokens":
             why = "a ready model's tokens may be others than the teacher's"
             yield "distillation.match", why, "write match: labels, or cut the student from the teacher"
         if self.distillation.match == "labels" and not self.task.closed:
@@ -79,7 +82,9 @@ class Project(Config):
         for gate in parse_gates(self.gates.asked()):
             of_teacher = gate.kind in ("keep", "ratio") or gate.figure.endswith("_reduction")
             if of_teacher and "teacher" not in subjects:
-                lacking = "evaluation.compare leaves the teacher out" if self.teacher else "there is no teacher"
+                lacking = (
+                    "evaluation.compare leaves the teacher out" if self.local_teacher else "there is no teacher here"
+                )
                 yield f"gates.{gate.name}", lacking, "compare with the teacher, or choose a min_ or max_ gate"
 
     def _name_conflicts(self) -> Iterator[tuple[str, str, str]]:
@@ -93,6 +98,11 @@ class Project(Config):
         for index, name in enumerate(self.evaluation.compare or ()):
             if name not in self._comparable():
                 yield f"evaluation.compare.{index}", f"nothing is called {name!r}", nearest(name, self._comparable())
+
+    @property
+    def local_teacher(self) -> TeacherConfig | None:
+        """The teacher, if it runs here: one that can be taught, cut and measured."""
+        return self.teacher if self.teacher and not self.teacher.endpoint else None
 
     @property
     def state(self) -> Path:
@@ -110,6 +120,10 @@ class Project(Config):
             return self.distillation.match
         return "labels" if self.task.closed else "tokens"
 
+    def augmented(self) -> int:
+        """How many varied texts are made for each text."""
+        return int(self.task.closed) if self.synthesis.augment == "auto" else self.synthesis.augment
+
     def shipped(self) -> str:
         """The stage whose artifact ships: the last optimization, else the student."""
         return self.optimization[-1].name if self.optimization else "student"
@@ -120,7 +134,7 @@ class Project(Config):
         return compare if self.shipped() in compare else [*compare, self.shipped()]
 
     def _comparable(self) -> list[str]:
-        teacher, teacher_int4 = (["teacher"], ["teacher_int4"]) if self.teacher else ([], [])
+        teacher, teacher_int4 = (["teacher"], ["teacher_int4"]) if self.local_teacher else ([], [])
         optimizations = [optimization.name for optimization in self.optimization]
         return [*teacher, "untrained", "student", *optimizations, *teacher_int4, "classical"]
 

@@ -144,7 +144,8 @@ def _describe_subject(
 
 def _what(project: Project, name: str) -> str:
     teacher = project.teacher.model if project.teacher else ""
-    learned = f"{teacher} + {project.teacher.train.method}" if project.teacher and project.teacher.train else teacher
+    taught = project.local_teacher and project.local_teacher.train
+    learned = f"{teacher} + {taught.method}" if taught else teacher
     student = f"{project.student.layers} layers of the teacher" if project.student.from_ else str(project.student.model)
     known = {
         "teacher": f"{learned}, fp32 torch",

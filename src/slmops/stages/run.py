@@ -122,7 +122,7 @@ def _pass_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
 
 def _fetch_models(project: Project, progress: Progress) -> None:
     """Base models come first: their content decides keys."""
-    references = [project.teacher.model] if project.teacher else []
+    references = [project.local_teacher.model] if project.local_teacher else []
     references += [project.student.model] if project.student.model else []
     for reference in references:
         if identity_of(project, reference) is None:

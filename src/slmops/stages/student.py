@@ -1,4 +1,5 @@
-"""`student`: the small model, taught by the teacher's cached distributions, or on gold where there is no teacher."""
+"""`student`: the small model, taught by the teacher's cached distributions; or on gold, and on a remote teacher's
+answers where there is one."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from slmops.optimization.int4 import round_to_int4
 from slmops.stages.estimates import training_minutes
 from slmops.stages.parts import answer_begins, answered_examples, read_answered, read_task, save_model
 from slmops.stages.project import Project
-from slmops.stages.targets import open_targets, read_answers
+from slmops.stages.targets import accepted, open_targets, read_answers
 from slmops.training.losses import cross_entropy, mix
 from slmops.training.methods import merge, prepare
 from slmops.training.trainer import train, write_curve
@@ -30,9 +31,11 @@ def student_stage(project: Project) -> Stage:
         "rounding": shipped.block_size if shipped else None,
         "seed": project.seed,
     }
-    if project.teacher:
+    if project.local_teacher:
         inputs["targets"] = "targets"
         section["loss"] = project.distillation.loss.model_dump()
+    elif project.teacher:
+        inputs["labels"] = "labels"
     return Stage(
         "student",
         3,
@@ -62,6 +65,9 @@ def _make(project: Project, work: Work) -> None:
         loss = mix(project.distillation.loss.model_dump())
     else:
         rows = read_answered(dataset, "train", task)
+        if "labels" in work.inputs:
+            known = {record.text for record, _ in rows}
+            rows += [(record, record.answers[-1].text) for record in accepted(work.inputs["labels"], known)]
         loss = cross_entropy
     rows = noisy_copies(rows, config.epochs, config.noise, work.seed, task.varied)
     examples = answered_examples(tokenizer, task, rows, prompt)

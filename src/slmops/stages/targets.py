@@ -7,7 +7,7 @@ tokens at every answer token (`distillation.match`). Without a closed set of ans
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ def read_answers(folder: Path) -> Rows:
     return [(record, answers[record.id]) for record in read_records(folder / "records.jsonl")]
 
 
+def accepted(labels: Path, known: Collection[str]) -> list[Record]:
+    """The records whose answer by the teacher was not rejected, but for those whose text is known."""
+    answered = read_records(labels / "labels.jsonl")
+    return [record for record in answered if record.answers[-1].rejected is None and record.text not in known]
+
+
 def open_targets(
     folder: Path, examples: Sequence[Example], task: Task, tokenizer: Tokenizer
 ) -> Callable[[Batch], Taught]:
@@ -77,9 +83,7 @@ def _make(project: Project, work: Work) -> None:
     dataset = work.inputs["dataset"]
     task = read_task(dataset)
     gold = read_answered(dataset, "train", task)
-    answered = read_records(work.inputs["labels"] / "labels.jsonl")
-    known = {record.text for record, _ in gold}
-    answered = [record for record in answered if record.answers[-1].rejected is None and record.text not in known]
+    answered = accepted(work.inputs["labels"], {record.text for record, _ in gold})
     trusted = {record.id for record, _ in gold} | {record.id for record in answered if not record.source.made_from}
     if project.matches() == "labels":
         rows = _match_labels(project, work, task, gold, answered, trusted)

@@ -30,6 +30,8 @@ class SynthesisConfig(Section):
         default=("unlabelled",), min_length=1, description="the data that the teacher answers"
     )
     accept: AcceptConfig = AcceptConfig()
-    augment: int = Field(
-        default=1, ge=0, le=50, description="the number of cheaply varied texts for each text, labelled by the teacher"
+    augment: Literal["auto"] | Annotated[int, Field(ge=0, le=50)] = Field(
+        default="auto",
+        description="the number of cheaply varied texts for each text, answered by the teacher; auto: 1 where answers "
+        "are a closed set, 0 where they are written, which takes long",
     )

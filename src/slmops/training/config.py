@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -56,16 +57,44 @@ def _false_is_none(value: Any) -> Any:
 
 
 class TeacherConfig(Section):
-    """The big model."""
+    """The big model: one that runs here, or one behind an address."""
 
     main: ClassVar[str] = "model"
 
     model: str = Field(
-        min_length=1, description="a model: hf:owner/name, pypi:…, file:folder, store:name, or a name of the catalogue"
+        min_length=1,
+        description="a model: hf:owner/name, pypi:…, file:folder, store:name, or a name of the catalogue; with an "
+        "endpoint, what it is called there",
+    )
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s@]+$",
+        description="the address of a server that speaks OpenAI's chat completions (https://host/v1); it answers the "
+        "unlabelled rows, and the student learns them as it does gold",
+    )
+    api_key_env: str | None = Field(
+        default=None, pattern=r"^\w+$", description="the environment variable that holds the endpoint's key"
+    )
+    sees: Literal["masked", "everything"] = Field(
+        default="masked",
+        description="what is sent to the endpoint: texts with personal data masked, or everything as it is",
     )
     train: Annotated[
         TrainConfig | None, BeforeValidator(_false_is_none, json_schema_input_type=TrainConfig | Literal[False])
     ] = Field(default=TrainConfig(), description="how it is taught the task; false: taken as it is")
+
+    @model_validator(mode="after")
+    def _is_here_or_there(self) -> TeacherConfig:
+        if self.endpoint is None:
+            if self.api_key_env or self.sees != "masked":
+                raise wrong("there is no endpoint", "write endpoint: https://…, or remove api_key_env and sees")
+            return self
+        if self.train and "train" in self.model_fields_set:
+            raise wrong("a model behind an endpoint cannot be taught here", "remove train")
+        host = urlsplit(self.endpoint).hostname or ""
+        if self.api_key_env and self.endpoint.startswith("http:") and host not in ("localhost", "127.0.0.1", "::1"):
+            raise wrong("http:// would send the key for all to read", "write https://")
+        return self
 
 
 class StudentConfig(Section):

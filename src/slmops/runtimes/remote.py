@@ -1,0 +1,116 @@
+"""A model behind an address that speaks OpenAI's chat completions: vLLM, Ollama, Azure, OpenAI and others.
+
+In come messages, out go whole answers. The key comes from the environment and goes nowhere but to that address. What
+fails for a while (429, 5xx, a broken connection) is tried again; what the server says is not trusted. Knows no task and
+no record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from slmops.core.errors import ModelError, need
+from slmops.runtimes.local import Reply
+from slmops.runtimes.types import Sampling
+from slmops.tasks.types import Message
+
+_TRIES = 6
+_LONGEST_WAIT_S = 60.0
+_TIMEOUT_S = 120.0
+_LONGEST_ANSWER_BYTES = 4_000_000
+_FOR_A_WHILE = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class RemoteModel:
+    """The model `model` at `endpoint` (`https://host/v1`); to be closed."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        model: str,
+        api_key_env: str | None = None,
+        *,
+        at_once: int = 4,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        httpx = need("httpx", "remote")
+        headers = {}
+        if api_key_env:
+            if not (key := os.environ.get(api_key_env)):
+                raise ModelError(f"${api_key_env} is not set", where="teacher.api_key_env", remedy="export the key")
+            headers["Authorization"] = f"Bearer {key}"
+        self._endpoint, self._model, self._at_once, self._wait = endpoint.rstrip("/"), model, at_once, wait
+        self._client = httpx.Client(headers=headers, timeout=_TIMEOUT_S, follow_redirects=False)
+        self._broken: type[Exception] = httpx.HTTPError
+
+    def ask_all(self, asked: Sequence[Sequence[Message]], sampling: Sampling) -> Iterator[Reply]:
+        """The answers, in order.
+
+        Raises:
+            ModelError: the server refuses, cannot be reached, or says what is no answer.
+        """
+        with ThreadPoolExecutor(self._at_once) as threads:
+            yield from threads.map(lambda messages: self.ask(messages, sampling), asked)
+
+    def ask(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
+        body = {
+            "model": self._model,
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "seed": sampling.seed,
+        }
+        said = self._post(body)
+        try:
+            choice = said["choices"][0]
+            text, finish = choice["message"]["content"], choice.get("finish_reason")
+            tokens = int((said.get("usage") or {}).get("completion_tokens") or 0)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise self._error(f"found no chat completion ({type(error).__name__}: {error})") from error
+        if not isinstance(text, str):
+            raise self._error("found an answer without a text")
+        return Reply(text, tokens, 0, 0.0, "length" if finish == "length" else "stop")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _post(self, body: dict[str, Any]) -> Any:
+        pause, problem = 0.0, ""
+        for turn in range(_TRIES):
+            if turn:
+                self._wait(min(_LONGEST_WAIT_S, max(2.0 ** (turn - 1), pause)))
+            try:
+                with self._client.stream("POST", f"{self._endpoint}/chat/completions", json=body) as response:
+                    if response.status_code == 200:
+                        return json.loads(_read(response.iter_bytes()))
+                    problem, pause = f"it answers {response.status_code}", _asked_to_wait(response.headers)
+                    if response.status_code not in _FOR_A_WHILE:
+                        shown = " ".join(_read(response.iter_bytes()).decode("utf-8", "replace").split())[:200]
+                        raise self._error(f"{problem}: {shown}")
+            except self._broken as error:
+                problem, pause = f"{type(error).__name__}: {error}", 0.0
+            except (ValueError, RecursionError) as error:
+                raise self._error(f"found no JSON ({error})") from error
+        raise self._error(f"{problem}, {_TRIES} times")
+
+    def _error(self, what: str) -> ModelError:
+        return ModelError(what, where=self._endpoint, remedy="check teacher.endpoint, teacher.model and the key")
+
+
+def _read(parts: Iterator[bytes]) -> bytes:
+    read = bytearray()
+    for part in parts:
+        read += part
+        if len(read) > _LONGEST_ANSWER_BYTES:
+            raise ValueError(f"found more than {_LONGEST_ANSWER_BYTES:,} bytes, expected an answer")
+    return bytes(read)
+
+
+def _asked_to_wait(headers: Any) -> float:
+    asked = headers.get("retry-after", "")
+    return float(asked) if asked.isdigit() else 0.0

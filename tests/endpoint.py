@@ -1,0 +1,58 @@
+"""A server that speaks as much of OpenAI's chat completions as a teacher needs; it keeps every byte that it is sent."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Say = Callable[[dict[str, Any]], tuple[int, bytes]]  # what was asked → status and body
+
+
+class Endpoint(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, say: Say) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.say, self.received, self.asked = say, bytearray(), list[dict[str, Any]]()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: Endpoint
+
+    def handle(self) -> None:
+        while head := self._head():
+            length = next((int(line.split(b":")[1]) for line in head if line.lower().startswith(b"content-length")), 0)
+            body = self.rfile.read(length)
+            self.server.received += b"".join(head) + body
+            asked = json.loads(body)
+            self.server.asked.append(asked)
+            status, said = self.server.say(asked)
+            self.wfile.write(b"HTTP/1.1 %d said\r\nContent-Length: %d\r\n\r\n" % (status, len(said)) + said)
+
+    def _head(self) -> list[bytes]:
+        lines = []
+        while (line := self.rfile.readline()) and line != b"\r\n":
+            lines.append(line)
+        return lines
+
+
+def completion(text: str, finish: str = "stop") -> tuple[int, bytes]:
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    return 200, json.dumps({"choices": [choice], "usage": {"completion_tokens": 3}}).encode()
+
+
+@contextmanager
+def served(say: Say) -> Iterator[Endpoint]:
+    with Endpoint(say) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()

@@ -1,0 +1,118 @@
+"""A teacher behind an address teaches a student, and never sees personal data unless the config says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmops.core.errors import ConfigError, ModelError
+from slmops.stages.project import Project
+from slmops.stages.run import run
+from tests.endpoint import completion, served
+from tests.stages.tiny_project import read_rows, write_project, write_rows
+
+PERSONAL = ["ann.k@mail.example.org", "4111 1111 1111 1111", "+49 9141 777631", "192.168.17.4"]
+
+
+def write(folder: Path, url: str, more: str = "") -> Path:
+    config = write_project(
+        folder,
+        teacher=f"{{model: big, endpoint: '{url}'{more}}}",
+        student="{model: 'file:model', train: {epochs: 1}}",
+        optimization=None,
+        evaluation="{compare: [student], bench: {messages: 2}}",
+    )
+    rows = read_rows(folder / "data" / "unlabelled.jsonl")
+    for row, value in zip(rows, PERSONAL, strict=False):
+        row["text"] += f" write to {value}"
+    write_rows(folder / "data" / "unlabelled.jsonl", rows)
+    return config
+
+
+def answer(asked: dict[str, Any]) -> tuple[int, bytes]:
+    return completion("login" if "password" in asked["messages"][-1]["content"] else "track")
+
+
+def test_a_remote_teacher_never_sees_an_unmasked_record(tmp_path: Path) -> None:
+    with served(answer) as server:
+        run(Project.load(write(tmp_path, server.url)))
+    sent = bytes(server.received).decode()
+    assert len(server.asked) == 20 and sent.count("write to <") == len(PERSONAL) and "<EMAIL_1>" in sent
+    assert not [value for value in PERSONAL if value in sent]
+    assert not [row["text"] for row in read_rows(tmp_path / "data" / "labelled.jsonl") if row["text"] in sent]
+
+
+def test_it_sees_everything_if_the_config_says_so(tmp_path: Path) -> None:
+    with served(answer) as server:
+        run(Project.load(write(tmp_path, server.url, ", sees: everything")), until="labels")
+    assert all(value in bytes(server.received).decode() for value in PERSONAL)
+
+
+def test_masks_in_an_answer_are_taken_out_again(tmp_path: Path) -> None:
+    from slmops.runtimes.local import Reply
+    from slmops.synthesis.remote import answer_remotely
+    from slmops.tasks import load_task
+    from slmops.tasks.types import Record, Source
+
+    task = load_task("generation")
+    record = Record("1", {"text": f"forward it to {PERSONAL[0]}"}, None, Source("rows", 1))
+    (answered,) = answer_remotely(
+        lambda asked, sampling: [Reply(f"To {asked[0][-1].content.split()[-1]}", 3, 0, 0.0, "stop")],
+        task,
+        [record],
+        by="big",
+        masked=True,
+        kept=tmp_path / "kept.jsonl",
+    )
+    assert answered.answers[0].text == f"To {PERSONAL[0]}"
+
+
+def test_what_was_answered_is_not_asked_again_after_a_failure(tmp_path: Path) -> None:
+    said = 0
+
+    def break_after_16(asked: dict[str, Any]) -> tuple[int, bytes]:
+        nonlocal said
+        said += 1
+        return answer(asked) if said <= 16 else (403, b"no money left")
+
+    with served(break_after_16) as server:
+        config = write(tmp_path, server.url)
+        with pytest.raises(ModelError, match="it answers 403: no money left"):
+            run(Project.load(config), until="labels")
+        server.say = answer
+        server.asked.clear()
+        run(Project.load(config), until="labels")
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("teacher", "more", "message"),
+    [
+        ("{model: big, endpoint: 'ftp://x'}", {}, "teacher.endpoint"),
+        ("{model: big, endpoint: 'http://far.example/v1', api_key_env: K}", {}, "http:// would send the key"),
+        ("{model: big, endpoint: 'https://x/v1', train: {epochs: 2}}", {}, "cannot be taught here"),
+        ("{model: big, sees: everything}", {}, "there is no endpoint"),
+        (
+            "{model: big, endpoint: 'https://x/v1'}",
+            {"student": "{from: teacher, layers: 1}"},
+            "the teacher is not here",
+        ),
+        ("{model: big, endpoint: 'https://x/v1'}", {"gates": "{keep_accuracy: 0.9}"}, "there is no teacher here"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, teacher: str, more: dict[str, str], message: str) -> None:
+    changes = {"student": "{model: 'file:model'}", "evaluation": "{compare: [student]}", "optimization": None} | more
+    with pytest.raises(ConfigError, match=message):
+        Project.load(write_project(tmp_path, teacher=teacher, **changes))
+
+
+def test_the_answers_are_kept_with_who_gave_them(tmp_path: Path) -> None:
+    with served(lambda asked: completion("nonsense")) as server:
+        config = write(tmp_path, server.url)
+        run(Project.load(config), until="labels")
+    kept = next((tmp_path / ".slmops" / "store" / "artifacts").glob("*/labels.jsonl")).read_text().splitlines()
+    assert {json.loads(line)["answers"][0]["by"] for line in kept} == {"big"}
+    assert all(json.loads(line)["answers"][0]["rejected"] for line in kept)
