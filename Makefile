@@ -36,7 +36,7 @@ bench: $(FOR_WORK)  ## measure ourselves, and others beside us, into benchmarks/
 
 bench-data: $(FOR_WORK)  ## measure what is done with data, and every task type on its public set (SLMOPS_BENCH_DATA)
 	$(PIP) --editable '.[bench]'
-	status=0; for name in data label_errors privacy tasks "packing --only validation_loss"; do \
+	status=0; for name in data label_errors privacy fuzz tasks "packing --only validation_loss"; do \
 		$(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 
 docs: $(FOR_WORK)  ## generate the reference pages and build the site into site/

@@ -32,4 +32,4 @@ def read_public(name: str, part: str) -> list[dict[str, Any]]:
     if not path.is_file():
         remedy = f"write it as JSON Lines ({_ORIGINS[name]}), or set SLMOPS_BENCH_DATA to where it is"
         raise DataError("a public data set is missing", where=str(path), remedy=remedy)
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text().split("\n") if line]

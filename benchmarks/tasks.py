@@ -25,12 +25,14 @@ from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, r
 from slmops.core.measurement import Interval
 from slmops.core.statistics import paired_difference
 from slmops.core.store import Store
+from slmops.data.grams import normalise
 from slmops.evaluation.summary import Summary
 from slmops.runtimes.local import LocalModel
 from slmops.stages.parts import read_part, read_task
 
 SLMOPS = str(Path(sys.executable).with_name("slmops"))
 INTENTS = 30
+_ASKED = ("text", "premise", "hypothesis", "context", "question", "document")
 MINUTES = Target("20 minutes at most", "at most", 20)
 BETTER = Target("tuned above untuned", "above", 0)
 
@@ -129,28 +131,42 @@ def _losses(root: Path) -> Measured:
 
 
 def _write_project(root: Path, one: PublicSet) -> None:
-    for part, count in (("train", one.train), ("test", one.test)):
-        rows = _rows(one.name, part, count)
+    test = _drawn(_rows(one.name, "test"), one.test)
+    asked = {_asked_text(row) for row in test}  # sets of conversations say "yes, please" on both sides
+    train = _drawn([row for row in _rows(one.name, "train") if _asked_text(row) not in asked], one.train)
+    for part, rows in (("train", train), ("test", test)):
         (root / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    train = {"method": "lora", "epochs": one.epochs, "learning_rate": 1.5e-3, "quantization_aware": 0}
     config: dict[str, Any] = {
         "name": one.name.replace("_", "-"),
         "task": one.task,
         "data": {"train": "train.jsonl", "test": "test.jsonl"},
-        "student": {"model": "smollm2-135m-instruct", "prompt": "full", "train": train},
+        "student": {
+            "model": "smollm2-135m-instruct",
+            "prompt": "full",
+            "train": {"method": "lora", "epochs": one.epochs, "learning_rate": 1.5e-3, "quantization_aware": 0},
+        },
         "evaluation": {"compare": ["untrained", "student", "classical"], "bench": {"messages": 2}},
     }
     (root / "slmops.yaml").write_text(json.dumps(config))
 
 
-def _rows(name: str, part: str, count: int) -> Sequence[dict[str, Any]]:
-    """Rows from all over the file: some are sorted by label, or by article."""
+def _rows(name: str, part: str) -> list[dict[str, Any]]:
     rows = read_public(name, part)
-    if name == "clinc150":
-        intents = sorted({row["label"] for row in rows} - {"oos"})[:INTENTS]
-        rows = [{"text": row["text"], "label": row["label"]} for row in rows if row["label"] in intents]
+    if name != "clinc150":
+        return rows
+    intents = sorted({row["label"] for row in rows} - {"oos"})[:INTENTS]
+    return [{"text": row["text"], "label": row["label"]} for row in rows if row["label"] in intents]
+
+
+def _drawn(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Rows from all over the file: some are sorted by label, or by article."""
     chosen = np.random.default_rng(0).permutation(len(rows))[:count]
     return [rows[place] for place in chosen]
+
+
+def _asked_text(row: dict[str, Any]) -> str:
+    turns = [turn["content"] for turn in row.get("messages", [])[:-1]]
+    return normalise(" ".join([*(row.get(name, "") for name in _ASKED), *turns]))
 
 
 def _slmops(*arguments: str, cwd: Path) -> str:

@@ -215,7 +215,7 @@ def test_the_page_holds_what_was_found_and_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="there is no such file"):
         check_files([tmp_path / "missing.jsonl"])
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(DataError, match="has no rows"):

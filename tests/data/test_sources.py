@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slmops.core.errors import DataError
+from slmops.data.outputs import named_from, refuse_overwriting
 from slmops.data.read import read_records
 from slmops.data.sources import find_rows, rows_of
 
@@ -113,8 +114,42 @@ def test_a_slice_gives_what_a_list_would_or_nothing(tmp_path: Path, start: int |
         assert found == every[start:stop]
 
 
+def test_files_that_are_no_parts_of_one_another_are_not_joined(tmp_path: Path) -> None:
+    for name in ("en/train.jsonl", "de/train.jsonl"):
+        write_lines(tmp_path / name, name)
+    with pytest.raises(DataError, match=r"no parts of one another: de/train\.jsonl, en/train\.jsonl"):
+        find_rows(Path(f"{tmp_path}#train"))
+    assert texts_of(f"{tmp_path / 'de'}#train") == ["de/train.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("dataset_dict.json", "{}"),
+        ("dataset_dict.json", '{"splits": [1]}'),
+        ("dataset_dict.json", "[]"),
+        ("state.json", "{}"),
+        ("state.json", '{"_data_files": [{}]}'),
+        ("state.json", "no json"),
+    ],
+)
+def test_a_damaged_folder_is_told(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError):
+        find_rows(Path(f"{tmp_path}#train"))
+
+
+def test_what_is_read_is_not_written_over_whatever_it_is_called(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "train.jsonl", *"0123456789")
+    for name in (path, f"{path}#[:2]", f"{tmp_path}#train"):
+        with pytest.raises(DataError, match="found the same file to read and to write"):
+            refuse_overwriting([Path(name)], [path])
+    assert named_from(tmp_path / "out", Path(f"{path}#[:2]")) == "../train.jsonl"
+
+
 def test_a_file_with_a_sign_in_its_name_is_a_file(tmp_path: Path) -> None:
     assert texts_of(write_lines(tmp_path / "odd#[0:1].jsonl", "a", "b")) == ["a", "b"]
+    assert texts_of(write_lines(tmp_path / "data#1" / "rows.jsonl", "c").parent) == ["c"]
     with pytest.raises(DataError, match="a file has no splits — name the file of test"):
         texts_of(f"{write_lines(tmp_path / 'rows.jsonl', 'a')}#test")
     with pytest.raises(DataError, match="there is no such file"):
@@ -137,7 +172,8 @@ class _Hub(BaseHTTPRequestHandler):
         self._answer(b"")
 
     def do_GET(self) -> None:
-        files = [{"rfilename": "train.jsonl"}, {"rfilename": "setup.py"}]
+        names = ("train.jsonl", "test.jsonl", "setup.py", "de/test.jsonl")
+        files = [{"rfilename": name, "size": len(self.rows)} for name in names]
         if self.path.startswith("/api/models"):
             self._answer(b"[]")
         elif "/api/datasets/owner/rows/tree/" in self.path:
@@ -146,7 +182,7 @@ class _Hub(BaseHTTPRequestHandler):
         elif self.path.startswith("/api/datasets/owner/rows"):
             self._answer(json.dumps({"id": "owner/rows", "sha": self.sha, "siblings": files}).encode())
         else:
-            self._answer(self.rows if self.path.endswith("train.jsonl") else b"", 200 if "train" in self.path else 404)
+            self._answer(self.rows)
 
     def _answer(self, body: bytes, status: int = 200) -> None:
         self.send_response(status)
@@ -178,8 +214,16 @@ def test_a_data_set_of_the_hub_is_fetched_once(hub: str, tmp_path: Path, monkeyp
     assert texts_of("hf:owner/rows#train[:1]") == ["a"]
     (record,) = (tmp_path / "cache" / "data").glob("*/slmops-source.json")
     assert json.loads(record.read_text())["origin"] == f"hf:owner/rows@{_Hub.sha}"
-    assert not (record.parent / "setup.py").exists()
+    assert sorted(path.name for path in record.parent.iterdir()) == [".cache", "slmops-source.json", "train.jsonl"]
+    assert texts_of("hf:owner/rows/de#test") == ["a", "b"]
+    with pytest.raises(DataError, match=r"no parts of one another: de/test.jsonl, test.jsonl"):
+        texts_of("hf:owner/rows#test")
+    with pytest.raises(DataError, match="found no file of validation among 4"):
+        texts_of("hf:owner/rows#validation")
+    monkeypatch.setattr("slmops.data.sources._LARGEST_BYTES", 100)
+    with pytest.raises(DataError, match="found 0 GB — name a folder in it"):
+        texts_of("hf:owner/rows")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert texts_of("hf:owner/rows") == ["a", "b"]
+    assert texts_of("hf:owner/rows#train") == ["a", "b"]
     with pytest.raises(DataError, match="hf:owner/other: cannot be fetched: HF_HUB_OFFLINE is set"):
         texts_of("hf:owner/other")

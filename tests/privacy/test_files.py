@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from slmops.cli import privacy
-from slmops.core.errors import ConfigError, DataError
+from slmops.core.errors import SlmopsError, DataError
 from slmops.data.formats import rows_of
 from slmops.privacy.files import mask_rows, masks_beside, unmask_rows
 from slmops.privacy.names import names_finder
@@ -121,7 +121,7 @@ def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert passphrase_from("MY_KEY") == KEY
     monkeypatch.setenv("MY_KEY", "")
     with pytest.raises(
-        ConfigError, match="MY_KEY: the key's environment variable is not set — set it to a long random text"
+        SlmopsError, match="MY_KEY: the key's environment variable is not set — set it to a long random text"
     ):
         passphrase_from("MY_KEY")
 
@@ -156,7 +156,7 @@ def test_the_command_prints_a_table_for_people(data: typer.Typer, source: Path) 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["rows.jsonl", "--out", "rows.jsonl"], "would be written over"),
+        (["rows.jsonl", "--out", "rows.jsonl"], "found the same file to read and to write"),
         (["rows.jsonl", "rows.jsonl", "--out", "out.jsonl"], "several files would be written to one"),
         (["rows.jsonl", "--out", "out.jsonl", "--kinds", "shoes"], "there is no kind shoes"),
         (["rows.jsonl", "--out", "out.jsonl", "--key-env", "SLMOPS_NO_KEY"], "SLMOPS_NO_KEY"),
@@ -167,7 +167,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
 ) -> None:
     monkeypatch.chdir(source.parent)
     said = CliRunner().invoke(data, ["mask", *words])
-    assert isinstance(said.exception, ConfigError) and says in str(said.exception)
+    assert isinstance(said.exception, SlmopsError) and says in str(said.exception)
     assert [path.name for path in source.parent.iterdir()] == ["rows.jsonl"]
 
 

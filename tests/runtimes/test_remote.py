@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -20,12 +21,12 @@ def ask(say: Say, waited: list[float] | None = None) -> str:
         return model.ask(ASKED[0], Sampling(5)).text
 
 
-def test_answers_come_in_the_order_of_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_answer_is_that_of_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_KEY", "sesame")
     with served(lambda asked: completion(asked["messages"][-1]["content"])) as server:
         with closing(RemoteModel(server.url, "big", "THE_KEY")) as model:
-            replies = list(model.ask_all(ASKED, Sampling(5)))
-        assert [reply.text for reply in replies] == [f"Say {number}." for number in range(9)]
+            replies = dict(model.ask_all(ASKED, Sampling(5)))
+        assert [replies[place].text for place in range(len(ASKED))] == [f"Say {number}." for number in range(9)]
         assert server.asked[0]["model"] == "big" and server.asked[0]["max_tokens"] == 5
         assert b"authorization: bearer sesame" in bytes(server.received).lower()
 
@@ -59,3 +60,40 @@ def test_nobody_there_and_no_key_are_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("THE_KEY", raising=False)
     with pytest.raises(ModelError, match=r"\$THE_KEY is not set"):
         RemoteModel("http://127.0.0.1:9/v1", "big", "THE_KEY")
+
+
+def test_what_was_answered_beside_a_failure_arrives() -> None:
+    def say(asked: dict[str, Any]) -> tuple[int, bytes]:
+        return (401, b"") if asked["messages"][-1]["content"] == "Say 0." else completion("yes")
+
+    arrived = []
+    with (
+        served(say) as server,
+        closing(RemoteModel(server.url, "big", at_once=3)) as model,
+        pytest.raises(ModelError, match="it answers 401"),
+    ):
+        for place, _ in model.ask_all(ASKED[:3], Sampling(5)):
+            arrived.append(place)
+    assert sorted(arrived) == [1, 2]
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n", "  sk-secret"])
+def test_a_key_is_stripped_and_never_said_again(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("THE_KEY", key)
+    with (
+        served(lambda asked: (400, b"bad key sk-secret")) as server,
+        closing(RemoteModel(server.url, "big", "THE_KEY")) as model,
+        pytest.raises(ModelError, match="bad key …") as refused,
+    ):
+        model.ask(ASKED[0], Sampling(5))
+    assert "sk-secret" not in str(refused.value)
+    monkeypatch.setenv("THE_KEY", "schlüssel")
+    with pytest.raises(ModelError, match=r"\$THE_KEY holds no key") as refused:
+        RemoteModel(server.url, "big", "THE_KEY")
+    assert "schl" not in str(refused.value)
+
+
+def test_no_proxy_comes_between_this_machine_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    assert ask(lambda asked: completion("here")) == "here"

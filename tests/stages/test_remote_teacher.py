@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from slmops.core.errors import ConfigError, ModelError
+from slmops.runtimes.local import Reply
 from slmops.stages.project import Project
 from slmops.stages.run import run
+from slmops.synthesis.remote import answer_remotely
+from slmops.tasks import load_task
+from slmops.tasks.types import Record, Source
 from tests.endpoint import completion, served
 from tests.stages.tiny_project import read_rows, write_project, write_rows
 
@@ -22,6 +26,7 @@ def write(folder: Path, url: str, more: str = "") -> Path:
         folder,
         teacher=f"{{model: big, endpoint: '{url}'{more}}}",
         student="{model: 'file:model', train: {epochs: 1}}",
+        synthesis=None,
         optimization=None,
         evaluation="{compare: [student], bench: {messages: 2}}",
     )
@@ -52,15 +57,10 @@ def test_it_sees_everything_if_the_config_says_so(tmp_path: Path) -> None:
 
 
 def test_masks_in_an_answer_are_taken_out_again(tmp_path: Path) -> None:
-    from slmops.runtimes.local import Reply
-    from slmops.synthesis.remote import answer_remotely
-    from slmops.tasks import load_task
-    from slmops.tasks.types import Record, Source
-
     task = load_task("generation")
     record = Record("1", {"text": f"forward it to {PERSONAL[0]}"}, None, Source("rows", 1))
     (answered,) = answer_remotely(
-        lambda asked, sampling: [Reply(f"To {asked[0][-1].content.split()[-1]}", 3, 0, 0.0, "stop")],
+        lambda asked, sampling: [(0, Reply(f"To {asked[0][-1].content.split()[-1]}", 3, 0, 0.0, "stop"))],
         task,
         [record],
         by="big",
@@ -85,7 +85,31 @@ def test_what_was_answered_is_not_asked_again_after_a_failure(tmp_path: Path) ->
         server.say = answer
         server.asked.clear()
         run(Project.load(config), until="labels")
-    assert len(server.asked) == 4
+    assert len(server.asked) == 4  # of twenty
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "rejected"),
+    [
+        ('{"url": "<CREDENTIAL_URL_1>"}', '{"url": "https://a:b\\\\c@x.org"}', None),
+        ("<EMAIL_9>", "<EMAIL_9>", "has a mask that was not sent: <EMAIL_9>"),
+        ("as it is", "as it is", None),
+    ],
+)
+def test_answers_are_unmasked_as_what_they_are(tmp_path: Path, said: str, text: str, rejected: str | None) -> None:
+    record = Record("1", {"text": "see https://a:b\\c@x.org now"}, None, Source("rows", 1))
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text('{"id": "0", "te')  # a kill
+    (answered,) = answer_remotely(
+        lambda asked, sampling: [(0, Reply(said, 3, 0, 0.0, "stop"))],
+        load_task("generation"),
+        [record],
+        by="big",
+        masked=True,
+        kept=kept,
+    )
+    assert (answered.answers[0].text, answered.answers[0].rejected) == (text, rejected)
+    assert json.loads(kept.read_text())["id"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -100,11 +124,14 @@ def test_what_was_answered_is_not_asked_again_after_a_failure(tmp_path: Path) ->
             {"student": "{from: teacher, layers: 1}"},
             "the teacher is not here",
         ),
+        ("{model: big, endpoint: 'https://x/v1?y=z'}", {}, "teacher.endpoint"),
+        ("{model: big, endpoint: 'https://x/v1'}", {"synthesis": "{augment: 3}"}, "answers, and no more"),
         ("{model: big, endpoint: 'https://x/v1'}", {"gates": "{keep_accuracy: 0.9}"}, "there is no teacher here"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, teacher: str, more: dict[str, str], message: str) -> None:
-    changes = {"student": "{model: 'file:model'}", "evaluation": "{compare: [student]}", "optimization": None} | more
+    changes = {"student": "{model: 'file:model'}", "evaluation": "{compare: [student]}", "synthesis": None}
+    changes |= {"optimization": None, **more}
     with pytest.raises(ConfigError, match=message):
         Project.load(write_project(tmp_path, teacher=teacher, **changes))
 

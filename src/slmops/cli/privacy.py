@@ -91,6 +91,7 @@ def unmask(
 def _places(files: list[Path], out: Path) -> list[Path]:
     """Where each file's rows are written; never over what is read."""
     from slmops.core.errors import ConfigError
+    from slmops.data.outputs import refuse_overwriting
 
     if out.suffix == ".jsonl":
         places = [out] * len(files)
@@ -102,6 +103,5 @@ def _places(files: list[Path], out: Path) -> list[Path]:
             where=str(out),
             remedy="name a folder, and files with names of their own",
         )
-    if {place.resolve() for place in places} & {file.resolve() for file in files}:
-        raise ConfigError("would be written over", where=str(out), remedy="name another file")
+    refuse_overwriting(files, places)
     return places

@@ -100,8 +100,7 @@ def augment_file(
             rows.write(written + "\n")
             history.kept(name, row.line, count)
         on_progress("copy", 0.0, f"of {count:,} rows")
-        column = _varied_column(scan.layout, path)
-        check = _Check(column, seen, apart)
+        check = _Check(*_varied(scan.layout, path), seen, apart)
         if ask is None:
             made = _noisy(_wanted(scan, enlarging, labels), check, enlarging.kinds, seed)
         else:
@@ -122,9 +121,13 @@ def augment_file(
 class _Check:
     """Lets a copy through if no row and no copy before is like it."""
 
-    def __init__(self, column: str, seen: set[bytes], apart: set[bytes]) -> None:
-        self.column, self._seen, self._apart = column, seen, apart
+    def __init__(self, layout: Recognised, column: str, seen: set[bytes], apart: set[bytes]) -> None:
+        self._layout, self.column, self._seen, self._apart = layout, column, seen, apart
         self.made, self.left_out = Counter[str](), Counter[str]()
+
+    def said(self, row: Row, after: Json) -> str:
+        """All that the copy asks: a premise, too, beside a hypothesis in other words."""
+        return self._layout.said(self._layout.parts({**row.raw, self.column: after}, f"line {row.line}"))
 
     def written(self, row: Row, after: Json, how: str) -> tuple[str, Json] | None:
         """The copy as JSON, and how it was made; None where there is one already, or none may be."""
@@ -134,7 +137,7 @@ class _Check:
         if digest in self._seen:
             return None
         self._seen.add(digest)
-        if _digest(normalise(_text(after))) in self._apart:
+        if _digest(normalise(self.said(row, after))) in self._apart:
             self.left_out["like a row of --apart-from"] += 1
             return None
         self.made[how] += 1
@@ -162,12 +165,16 @@ def _in_other_words(
         texts = [_single_text(row, check.column) for row in chunk]
         found = [(row, new) for row, new in zip(chunk, reworded(texts, ask), strict=True) if new is not None]
         check.left_out["no other text, or other numbers"] += len(chunk) - len(found)
-        news, labels = [new for _, new in found], [row.answer or "" for row, _ in found]
-        kept = keeper.keeps(news, labels) if keeper else [True] * len(found)
+        said, labels = [check.said(row, new) for row, new in found], [row.answer or "" for row, _ in found]
+        kept = keeper.keeps(said, labels) if keeper else [True] * len(found)
         check.left_out["another label, as it seems"] += kept.count(False)
         for (row, new), is_kept in zip(found, kept, strict=True):
-            if is_kept and (made := check.written(row, new, "in other words")):
+            if not is_kept:
+                continue
+            if made := check.written(row, new, "in other words"):
                 yield row, *made
+            else:
+                check.left_out["there already"] += 1
 
 
 def _single_text(row: Row, column: str) -> str:
@@ -196,7 +203,8 @@ def _wanted(scan: Scan, enlarging: Enlarging, labels: Mapping[str, int]) -> Iter
         yield row, wanted
 
 
-def _varied_column(layout: Recognised | None, path: Path) -> str:
+def _varied(layout: Recognised | None, path: Path) -> tuple[Recognised, str]:
+    """The layout, and the column that copies differ in."""
     if layout is None:
         raise DataError("the file has no rows", where=str(path), remedy="name a file with rows")
     if "entities" in layout.columns:
@@ -205,7 +213,7 @@ def _varied_column(layout: Recognised | None, path: Path) -> str:
             where=str(path),
             remedy="add real rows, or a teacher's",
         )
-    return next(layout.columns[part] for part in _VARIED if part in layout.columns)
+    return layout, next(layout.columns[part] for part in _VARIED if part in layout.columns)
 
 
 def _with_noise(value: Json, kind: Kind, generator: random.Random) -> Json:

@@ -67,11 +67,6 @@ def is_known(path: Path) -> bool:
     return _endings_of(path)[0] in _READERS
 
 
-def endings() -> list[str]:
-    """All endings that can be read."""
-    return [ending + compression for ending in _READERS for compression in _OPENERS]
-
-
 def kind(value: Any) -> str:
     """What a value is, in words."""
     return "null" if value is None else _KINDS.get(type(value), f"a {type(value).__name__}")
@@ -198,7 +193,7 @@ def _parquet(path: Path) -> Rows:
     arrow, parquet = need("pyarrow", "data"), need("pyarrow.parquet", "data")
     try:
         with parquet.ParquetFile(path) as file:
-            yield from _of_batches(file.iter_batches(batch_size=_BATCH), file.schema_arrow)
+            yield from _of_batches(file.iter_batches(batch_size=_BATCH), file.schema_arrow, path)
     except arrow.ArrowException as error:
         raise _damaged(path, error) from error
 
@@ -216,20 +211,40 @@ def _arrow(path: Path) -> Rows:
             else:
                 batches = reader = arrow.ipc.open_stream(file)
             small = (batch.slice(at, _BATCH) for batch in batches for at in range(0, batch.num_rows, _BATCH))
-            yield from _of_batches(small, reader.schema)
+            yield from _of_batches(small, reader.schema, path)
     except arrow.ArrowException as error:
         raise _damaged(path, error) from error
 
 
-def _of_batches(batches: Iterable[Any], schema: Any) -> Rows:
-    names = _class_names(schema)
-    rows = (row for batch in batches for row in batch.to_pylist())
-    for line, values in enumerate(rows, 1):
-        row = {column: value for column, value in values.items() if value is not None}
-        for column, of_class in names.items():
-            if isinstance(number := row.get(column), int) and 0 <= number < len(of_class):
-                row[column] = of_class[number]
-        yield line, row
+def _of_batches(batches: Iterable[Any], schema: Any, path: Path) -> Rows:
+    names, line = _class_names(schema), 0
+    for batch in batches:
+        for values in _values_of(batch, f"{path}:", line):
+            line += 1
+            if isinstance(values, DataError):
+                yield line, values
+                continue
+            row = {column: value for column, value in values.items() if value is not None}
+            for column, of_class in names.items():
+                if isinstance(number := row.get(column), int) and 0 <= number < len(of_class):
+                    row[column] = of_class[number]
+            yield line, row
+
+
+def _values_of(batch: Any, where: str, before: int) -> Iterator[dict[str, Any] | DataError]:
+    """Each row of a batch; where some cannot be read, an error in their place. Offsets that lead out of the file are
+    found by validating."""
+    unreadable = (need("pyarrow", "data").ArrowException, ValueError, OverflowError)
+    try:
+        batch.validate(full=True)
+        yield from batch.to_pylist()
+    except unreadable as error:
+        if batch.num_rows == 1:
+            what = f"found what cannot be read ({error})"
+            yield DataError(what, where=f"{where}{before + 1}", remedy="mend the row, or leave it out")
+            return
+        for row in range(batch.num_rows):
+            yield from _values_of(batch.slice(row, 1), where, before + row)
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
@@ -237,8 +252,9 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
         labels = {column: feature["names"] for column, feature in features.items() if "names" in feature}
-        return {column: names for column, names in labels.items() if all(isinstance(name, str) for name in names)}
-    except (ValueError, TypeError, AttributeError):  # somebody else's note
+        lists = {column: names for column, names in labels.items() if isinstance(names, list)}
+        return {column: names for column, names in lists.items() if all(isinstance(name, str) for name in names)}
+    except (ValueError, TypeError, AttributeError, RecursionError):  # somebody else's note
         return {}
 
 

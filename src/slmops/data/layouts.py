@@ -77,7 +77,7 @@ class Recognised:
                     self._refuse_missing(field, row, where)
                 continue
             parts[field.name] = field.check(value, f"{where} · {column}")
-        if isinstance(spans := parts.get("entities"), list):
+        if isinstance(spans := parts.get("entities"), list) and "text" in parts:
             at = f"{where} · {self.columns['entities']}"
             parts["entities"] = values.slots_of_spans(spans, parts["text"], at)
         return parts | self._pair(parts)

@@ -17,7 +17,7 @@ from slmops.privacy.find import KINDS, find, find_each
 
 _SECRET = ("secret", "credential_url")
 _MAYBE_DAMAGED = re.compile(r"[^\x00-\x7f]{2}|[ÂÃ] ")  # one character has become two or more; ftfy itself is slow
-_AT_ONCE = 256  # texts searched for personal data
+_AT_ONCE, _CHARACTERS_AT_ONCE = 256, 1_000_000  # texts searched for personal data
 _WARNING: Severity = "warning"
 _ERROR: Severity = "error"
 
@@ -77,13 +77,14 @@ class PersonalData:
 
     def __init__(self) -> None:
         self._found: defaultdict[str, Places] = defaultdict(Places)
-        self._places, self._texts = list[str](), list[str]()
+        self._places, self._texts, self._held = list[str](), list[str](), 0
         self._missing = ""
 
     def add(self, place: str, text: str) -> None:
         self._places.append(place)
         self._texts.append(text)
-        if len(self._texts) == _AT_ONCE:
+        self._held += len(text)
+        if len(self._texts) == _AT_ONCE or self._held > _CHARACTERS_AT_ONCE:
             self._look()
 
     def findings(self, file: str) -> Iterator[Finding]:
@@ -105,7 +106,7 @@ class PersonalData:
                     self._found[kind].add(place)
         except MissingExtraError as error:
             self._missing = str(error)
-        self._places, self._texts = [], []
+        self._places, self._texts, self._held = [], [], 0
 
 
 class Silence:

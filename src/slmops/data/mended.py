@@ -79,7 +79,7 @@ def _mendable(row: Row, layout: Recognised) -> frozenset[str]:
     """Code keeps its indentation, and a text the places that spans point at."""
     columns = layout.used - {layout.columns.get(part) for part in ("code", "tests")}
     entities = layout.columns.get("entities", "")
-    return columns - {layout.columns["text"], entities} if isinstance(row.get(entities), list) else columns
+    return columns - {layout.columns.get("text"), entities} if isinstance(row.get(entities), list) else columns
 
 
 def _mended(value: Json, column: str, steps: list[Json]) -> Json:

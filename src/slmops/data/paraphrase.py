@@ -21,7 +21,7 @@ Ask = Callable[[Sequence[Sequence[Message]]], Sequence[str | None]]  # conversat
 
 _ASK = "Write this message in other words. Keep its meaning, names and numbers.\n\n"
 _INTRODUCED = re.compile(r"^[^\n]{0,60}:\s*\n+")  # "Here is the message in other words:"
-_QUOTES = "\"'“”„«»"
+_QUOTED = ('""', "''", "“”", "„“", "«»")
 _LONGEST, _SHORTEST = 2.5, 0.4  # times the text, in words
 _NUMBER = re.compile(r"\d+")
 
@@ -59,7 +59,9 @@ class LabelKeeper:
 def _usable(text: str, answer: str | None) -> str | None:
     if answer is None:
         return None
-    new = _INTRODUCED.sub("", answer.strip()).strip().strip(_QUOTES).strip()
+    new = _INTRODUCED.sub("", answer.strip()).strip()
+    if len(new) > 1 and new[0] + new[-1] in _QUOTED and new[1:-1].find(new[-1]) < 0:
+        new = new[1:-1].strip()
     words, before = len(new.split()), len(text.split())
     if not _SHORTEST * before <= words <= _LONGEST * before + 2 or "\n\n" in new:
         return None

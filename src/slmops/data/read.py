@@ -79,9 +79,11 @@ def read_records(
     return records
 
 
-def recognise_file(path: Path, fields: Mapping[str, str] | None = None) -> Recognised | None:
+def recognise_file(
+    path: Path, fields: Mapping[str, str] | None = None, max_row_bytes: int = MAX_ROW_BYTES
+) -> Recognised | None:
     """What the rows of a file hold, judged by its first good row; None where there is none."""
-    for line, row in rows_of(path, MAX_ROW_BYTES):
+    for line, row in rows_of(path, max_row_bytes):
         if not isinstance(row, DataError):
             return recognise(row, f"{path}:{line}", fields)
     return None
@@ -89,9 +91,7 @@ def recognise_file(path: Path, fields: Mapping[str, str] | None = None) -> Recog
 
 def _text_and_answer(parts: Parts) -> tuple[Mapping[str, Json], Json | None]:
     """Without a task: the parts that ask, whichever they are, and the one that answers."""
-    asked = {
-        name: parts[name] for name in ("messages", "context", "question", "premise", "hypothesis") if name in parts
-    }
+    asked = {name: parts[name] for name in _ASKING if name in parts}
     return asked or {"text": parts["text"]}, parts.get("answer")
 
 

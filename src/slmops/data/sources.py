@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from slmops.core.artifact import hash_file, hash_json
-from slmops.core.errors import DataError, ModelError, need
+from slmops.core.errors import DataError, need
 from slmops.data import formats
-from slmops.models.references import cache_root
+from slmops.models.references import RECORD, cache_folder
 from slmops.models.sources import fill_folder, hub_is_blocked, write_json
 
 HUB = "hf:"
@@ -29,8 +29,8 @@ _SPLITS = {  # how files name them
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
-_RECORD = "slmops-source.json"  # what was fetched; written last
-_NO_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", _RECORD)
+_NO_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", RECORD)
+_LARGEST_BYTES = 20_000_000_000  # that are fetched unasked
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,15 @@ def find_rows(path: Path) -> Origin:
         DataError: there is no such file or split, or nothing can be fetched.
     """
     match = _FORM.fullmatch(str(path))
-    if match is None or (path.is_file() and not str(path).startswith(HUB)):
+    if path.is_file() or match is None:
         return Origin(path, (path,))
-    place = Path(match["place"])
+    whole = path.is_dir()  # whatever its name
+    place, split = (path, "") if whole else (Path(match["place"]), match["split"] or "")
     if match["place"].startswith(HUB):
-        place = _fetched(match["place"])
+        place = _fetched(match["place"], split)
     if place.is_dir():
-        return Origin(path, tuple(_files_of(place, match["split"] or "", str(path))), match["start"], match["stop"])
+        files = tuple(_files_of(place, split, str(path)))
+        return Origin(path, files) if whole else Origin(path, files, match["start"], match["stop"])
     if not place.is_file():
         raise DataError("there is no such file", where=str(place), remedy="check the path")
     if match["split"] not in (None, "", "train"):
@@ -126,20 +128,40 @@ def _place(bound: str, count: int | None) -> int:
 def _files_of(folder: Path, split: str, where: str) -> list[Path]:
     """The files of a split; of the only one, where none is named."""
     if (folder / "dataset_dict.json").is_file():
-        splits = {name: folder / name for name in _read(folder / "dataset_dict.json").get("splits", [])}
-        return _saved(_chosen(splits, split, where))
+        names = _read(folder / "dataset_dict.json").get("splits")
+        names = [Path(name).name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+        return _saved(_chosen({name: folder / name for name in names}, split, where))
     if (folder / "state.json").is_file():
         return _saved(folder)
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.name not in _NO_ROWS and formats.is_known(file) and not _is_hidden(file, folder):
+        if file.is_file() and _has_rows(file.relative_to(folder)):
             found.setdefault(_split_of(file.relative_to(folder)), []).append(file)
-    if not found:
-        raise DataError("the folder has no file of rows", where=where, remedy="name a file, or another folder")
-    return _chosen(found, split, where)
+    files: list[Path] = _chosen(found, split, where)
+    shapes = {_shape_of(file.relative_to(folder)): file.relative_to(folder) for file in files}
+    if len(shapes) > 1:
+        one, other, *_ = (path.as_posix() for path in shapes.values())
+        raise DataError(
+            f"found files of one split that are no parts of one another: {one}, {other}",
+            where=where,
+            remedy="name the folder of one, or the file",
+        )
+    return files
+
+
+def _has_rows(file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.parts)
+    return formats.is_known(file) and file.name not in _NO_ROWS and not hidden
+
+
+def _shape_of(file: Path) -> str:
+    """What parts of one split have in common: all but numbers."""
+    return re.sub(r"\d+", "0", file.as_posix())
 
 
 def _chosen(splits: dict[str, Any], split: str, where: str) -> Any:
+    if not splits:
+        raise DataError("the folder has no file of rows", where=where, remedy="name a file, or another folder")
     if not split and len(splits) == 1:
         return next(iter(splits.values()))
     if not split or split not in splits:
@@ -151,8 +173,10 @@ def _chosen(splits: dict[str, Any], split: str, where: str) -> Any:
 
 def _saved(folder: Path) -> list[Path]:
     """The files of a split that `save_to_disk` wrote."""
-    files = [folder / Path(str(file["filename"])).name for file in _read(folder / "state.json")["_data_files"]]
-    if missing := next((file for file in files if not file.is_file()), None):
+    told = _read(folder / "state.json").get("_data_files")
+    names = [file.get("filename") for file in told if isinstance(file, dict)] if isinstance(told, list) else []
+    files = [folder / Path(name).name for name in names if isinstance(name, str)]
+    if missing := next((file for file in files or [folder / "data-…"] if not file.is_file()), None):
         raise DataError("there is no such file", where=str(missing), remedy="save the data set again")
     return files
 
@@ -177,32 +201,42 @@ def _split_of(file: Path) -> str:
     return ""
 
 
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+def _fetched(reference: str, split: str) -> Path:
+    """The folder with a split of a data set of the hub, or of a folder in it (`hf:owner/name/folder`), in the cache;
+    fetched if it is not there."""
+    target = cache_folder("data", f"{reference}#{split}")
+    if not (target / RECORD).is_file():
+        if reason := hub_is_blocked():
+            raise DataError(f"cannot be fetched: {reason}", where=reference, remedy="name a file or a folder")
+        fill_folder(target, RECORD, lambda folder: _fetch(reference, split, folder))
+    inside = reference.removeprefix(HUB).partition("@")[0].split("/")[2:]
+    return target.joinpath(*(part for part in inside if part not in ("", "..")))
 
 
-def _fetched(reference: str) -> Path:
-    """The folder of a data set of the hub in the cache, fetched if it is not there."""
-    readable = re.sub(r"[^\w.-]+", "-", reference).strip("-.")[:80]
-    target = cache_root() / "data" / f"{readable}-{hash_json(reference)[:8]}"
-    if (target / _RECORD).is_file():
-        return target
-    if reason := hub_is_blocked():
-        raise DataError(f"cannot be fetched: {reason}", where=reference, remedy="name a file or a folder")
-    try:
-        fill_folder(target, _RECORD, lambda folder: _fetch(reference, folder))
-    except ModelError as error:
-        raise DataError(error.what, where=reference, remedy="check the name and your network") from error
-    return target
-
-
-def _fetch(reference: str, folder: Path) -> None:
+def _fetch(reference: str, split: str, folder: Path) -> None:
     hub = need("huggingface_hub", "train")
     name, _, revision = reference.removeprefix(HUB).partition("@")
+    repository, inside = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
     try:
-        info = hub.HfApi().dataset_info(name, revision=revision or None, timeout=10)
-        patterns = [f"*{ending}" for ending in formats.endings()]
-        hub.snapshot_download(name, repo_type="dataset", revision=info.sha, local_dir=folder, allow_patterns=patterns)
+        info = hub.HfApi().dataset_info(repository, revision=revision or None, files_metadata=True, timeout=10)
+        wanted = [file for file in info.siblings if _is_wanted(Path(file.rfilename), inside, split)]
+        if (size := sum(file.size or 0 for file in wanted)) > _LARGEST_BYTES:
+            raise DataError(f"found {size / 1e9:.0f} GB", where=reference, remedy="name a folder in it, or fetch it")
+        if not wanted:
+            found = f"found no file of {split or 'rows'} among {len(info.siblings)}"
+            raise DataError(found, where=reference, remedy="look at the names of its files")
+        names = [file.rfilename for file in wanted]
+        hub.snapshot_download(
+            repository, repo_type="dataset", revision=info.sha, local_dir=folder, allow_patterns=names
+        )
+    except DataError:
+        raise
     except Exception as error:  # whatever the hub's library raises
-        raise ModelError(f"cannot be fetched: {error}") from error
-    write_json(folder / _RECORD, {"origin": f"{HUB}{name}@{info.sha}", "reference": reference})
+        remedy = "check the name and your network"
+        raise DataError(f"cannot be fetched: {error}", where=reference, remedy=remedy) from error
+    write_json(folder / RECORD, {"origin": f"{HUB}{repository}@{info.sha}", "reference": reference})
+
+
+def _is_wanted(file: Path, inside: str, split: str) -> bool:
+    is_inside = not inside or file.as_posix().startswith(f"{inside}/")
+    return is_inside and _has_rows(file) and (not split or _split_of(file) == split)

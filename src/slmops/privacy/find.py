@@ -50,6 +50,7 @@ _PATTERNS: dict[int, tuple[Pattern, ...]] = {
     Sign.NUMBER: money.WITH_DIGITS + national.WITH_DIGITS + phones.WITH_DIGITS,
     Sign.TOKEN: network.MAC + national.LONG + secrets.TOKENS,
     Sign.KEY: secrets.PRIVATE_KEY,
+    Sign.IBAN: money.IBAN,
 }
 
 

@@ -41,4 +41,5 @@ def _is_iban(text: str, start: int, end: int) -> Span | None:
     return None
 
 
-WITH_DIGITS = (Pattern("iban", _IBAN, _is_iban, leads=(2,)), Pattern("card", _CARD, _is_card, leads=(0,)))
+IBAN = (Pattern("iban", _IBAN, _is_iban, leads=(2,)),)
+WITH_DIGITS = (Pattern("card", _CARD, _is_card, leads=(0,)),)

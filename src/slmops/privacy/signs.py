@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 _Places = NDArray[np.int64]
 
 _DIGITS = frozenset(b"0123456789")
-_HEX = _DIGITS | frozenset(b"abcdefABCDEF:")
-_TELLING = _DIGITS | frozenset(b"_-:")  # what a token has, unless it is AWS's, and words have not
-_TOKEN = _TELLING | frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/.~")
-_DIGIT, _HEXADECIMAL, _TELLS, _IN_TOKEN, _SPACE = 1, 2, 4, 8, 16
+_CAPITALS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_LETTERS = _CAPITALS | frozenset(b"abcdefghijklmnopqrstuvwxyz")
+_TELLING = _DIGITS | _CAPITALS | frozenset(b"_-:")  # what a token has, and long words seldom
+_DIGIT, _HEXADECIMAL, _TELLS, _IN_TOKEN, _SPACE, _LETTER = 1, 2, 4, 8, 16, 32
 _CLASSES = bytes(
     _DIGIT * (byte in _DIGITS)
-    | _HEXADECIMAL * (byte in _HEX)
+    | _HEXADECIMAL * (byte in _DIGITS | frozenset(b"abcdefABCDEF:"))
     | _TELLS * (byte in _TELLING)
-    | _IN_TOKEN * (byte in _TOKEN)
+    | _IN_TOKEN * (byte in _TELLING | _LETTERS | frozenset(b"+/.~"))
     | _SPACE * (byte in b" \t\n\r\v\f")
+    | _LETTER * (byte in _LETTERS)
     for byte in range(256)
 )
 _LONG = 14  # the shortest MAC address; every known token is longer
-_AWS = ("AKIA", "ASIA", "AGPA", "AIDA", "AROA", "ANPA", "ABIA", "ACCA")
 _NUMBER = re.compile(r"[0-9](?:[ ./()\-]{0,3}[0-9]){5}")
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}|[0-9][./-] ?[0-9]{1,2}[./-]")
 
@@ -44,6 +44,7 @@ class Sign:
     NUMBER = 32  # six digits near one another
     TOKEN = 64  # 14 characters or more of those that tokens are made of
     KEY = 128  # the begin of a private key
+    IBAN = 256  # two letters, then two digits
 
 
 class Signs:
@@ -61,15 +62,16 @@ class Signs:
         signs |= Sign.COLONS * (self._count(_beside(codes == ord(":"), classes & _HEXADECIMAL > 0)) > 1)
         signs |= Sign.DOTS * (self._count(_inside(codes == ord("."), classes & _DIGIT > 0)) > 2)
         signs |= Sign.TOKEN * (self._count(_tokens(classes)) > 0)
+        signs |= Sign.TOKEN * (self._count(_inside(codes == ord("."), classes & _HEXADECIMAL > 0)) > 1)  # a MAC's
+        signs |= Sign.IBAN * (self._count(_ibans(classes)) > 0)
         self.of: list[int] = signs.tolist()
         for sign, shape, least in ((Sign.YEAR, _YEAR, 4), (Sign.NUMBER, _NUMBER, 6)):
             for place in np.flatnonzero(counts >= least).tolist():
                 if shape.search(texts[place], int(self._runs[self._bounds[place]] - self._starts[place])):
                     self.of[place] |= sign
-        for sign, words in ((Sign.URL, ("://",)), (Sign.KEY, ("-----BEGIN",)), (Sign.TOKEN, _AWS)):
-            for word in words:
-                if word.encode() in raw:
-                    self.of = [seen | sign * (word in text) for seen, text in zip(self.of, texts, strict=True)]
+        for sign, word in ((Sign.URL, "://"), (Sign.KEY, "-----BEGIN")):
+            if word.encode() in raw:
+                self.of = [seen | sign * (word in text) for seen, text in zip(self.of, texts, strict=True)]
 
     def digits(self, place: int) -> list[int]:
         """Where in a text runs of digits begin."""
@@ -99,3 +101,9 @@ def _tokens(classes: NDArray[np.uint8]) -> _Places:
     telling = np.flatnonzero(classes & _TELLS)
     begins, stops = ends[long] + 1, ends[long + 1]
     return begins[np.searchsorted(telling, begins) < np.searchsorted(telling, stops)]
+
+
+def _ibans(classes: NDArray[np.uint8]) -> _Places:
+    """Where two digits stand behind two letters."""
+    letters, digits = classes & _LETTER > 0, classes & _DIGIT > 0
+    return np.flatnonzero(letters[:-3] & letters[1:-2] & digits[2:-1] & digits[3:])

@@ -11,13 +11,16 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
+from urllib.parse import urlsplit
 
 from slmops.core.errors import ModelError, need
 from slmops.runtimes.local import Reply
 from slmops.runtimes.types import Sampling
 from slmops.tasks.types import Message
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _TRIES = 6
 _LONGEST_WAIT_S = 60.0
@@ -39,23 +42,34 @@ class RemoteModel:
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         httpx = need("httpx", "remote")
-        headers = {}
-        if api_key_env:
-            if not (key := os.environ.get(api_key_env)):
-                raise ModelError(f"${api_key_env} is not set", where="teacher.api_key_env", remedy="export the key")
-            headers["Authorization"] = f"Bearer {key}"
+        self._key = _read_key(api_key_env) if api_key_env else ""
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._endpoint, self._model, self._at_once, self._wait = endpoint.rstrip("/"), model, at_once, wait
-        self._client = httpx.Client(headers=headers, timeout=_TIMEOUT_S, follow_redirects=False)
+        here = urlsplit(endpoint).hostname in LOOPBACK  # no proxy of the environment comes between
+        self._client = httpx.Client(headers=headers, timeout=_TIMEOUT_S, follow_redirects=False, trust_env=not here)
         self._broken: type[Exception] = httpx.HTTPError
+        self._for_a_while = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 
-    def ask_all(self, asked: Sequence[Sequence[Message]], sampling: Sampling) -> Iterator[Reply]:
-        """The answers, in order.
+    def ask_all(self, asked: Sequence[Sequence[Message]], sampling: Sampling) -> Iterator[tuple[int, Reply]]:
+        """(which, its answer) as they come; after a failure, those that are still on their way, then the failure.
 
         Raises:
             ModelError: the server refuses, cannot be reached, or says what is no answer.
         """
+        failed: BaseException | None = None
         with ThreadPoolExecutor(self._at_once) as threads:
-            yield from threads.map(lambda messages: self.ask(messages, sampling), asked)
+            waiting = {threads.submit(self.ask, messages, sampling): place for place, messages in enumerate(asked)}
+            for done in as_completed(waiting):
+                if done.cancelled():
+                    continue
+                if error := done.exception():
+                    failed = failed or error
+                    for other in waiting:
+                        other.cancel()
+                else:
+                    yield waiting[done], done.result()
+        if failed:
+            raise failed
 
     def ask(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
         body = {
@@ -92,14 +106,25 @@ class RemoteModel:
                     if response.status_code not in _FOR_A_WHILE:
                         shown = " ".join(_read(response.iter_bytes()).decode("utf-8", "replace").split())[:200]
                         raise self._error(f"{problem}: {shown}")
-            except self._broken as error:
+            except self._for_a_while as error:
                 problem, pause = f"{type(error).__name__}: {error}", 0.0
+            except self._broken as error:
+                raise self._error(f"{type(error).__name__}: {error}") from error
             except (ValueError, RecursionError) as error:
                 raise self._error(f"found no JSON ({error})") from error
         raise self._error(f"{problem}, {_TRIES} times")
 
     def _error(self, what: str) -> ModelError:
+        what = what.replace(self._key, "…") if self._key else what  # servers may say it back
         return ModelError(what, where=self._endpoint, remedy="check teacher.endpoint, teacher.model and the key")
+
+
+def _read_key(name: str) -> str:
+    key = os.environ.get(name, "").strip()
+    if not key or not (key.isascii() and key.isprintable()):
+        told = f"${name} holds no key: it has characters that none has" if key else f"${name} is not set"
+        raise ModelError(told, where="teacher.api_key_env", remedy=f"export {name}")
+    return key
 
 
 def _read(parts: Iterator[bytes]) -> bytes:

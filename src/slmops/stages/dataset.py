@@ -73,7 +73,7 @@ def _make(project: Project, work: Work) -> None:
     def refuse(error: DataError, row: Row | None) -> None:
         refused.append({"where": error.where, "reason": mask(str(error)), "row": mask(row)})
 
-    found = recognise_file(data.train, data.fields)
+    found = recognise_file(data.train, data.fields, data.max_row_bytes)
     like = found.unanswered() if found else None
 
     def read(path: Path, task: Task, answered: bool = True) -> list[Record]:

@@ -58,7 +58,8 @@ class Project(Config):
         """
         project = super().load(path, variant)
         if ":" in project.task.type:
-            sys.path.insert(0, str(project.root))
+            if str(project.root) not in sys.path:
+                sys.path.insert(0, str(project.root))
             allow_task(project.task.type)
         return project
 
@@ -75,6 +76,9 @@ class Project(Config):
             yield "distillation.match", why, "write match: labels, or cut the student from the teacher"
         if self.distillation.match == "labels" and not self.task.closed:
             yield "distillation.match", f"{self.task.type} has no closed set of answers", "write match: tokens"
+        if self.teacher and self.teacher.endpoint:
+            for name in sorted({"synthesis", "distillation"} & self.model_fields_set):
+                yield name, "a teacher behind an endpoint answers, and no more", f"remove {name}"
         yield from self._name_conflicts()
         if self.deployment and not self.optimization:
             yield "deployment", "there is no optimization to deploy", "write optimization: int4"

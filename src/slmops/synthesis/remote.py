@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from slmops.core.errors import InvalidAnswer
+from slmops.privacy.find import MASK
 from slmops.privacy.mask import mask_value, unmask_value
 from slmops.runtimes.local import Reply
 from slmops.runtimes.types import Sampling
 from slmops.tasks.types import Answer, Message, Record, Task
 
-AskAll = Callable[[Sequence[Sequence[Message]], Sampling], Iterable[Reply]]
+AskAll = Callable[[Sequence[Sequence[Message]], Sampling], Iterable[tuple[int, Reply]]]  # as they come
 
 _AT_ONCE = 16
 
@@ -40,13 +41,12 @@ def answer_remotely(
         for start in range(0, len(waiting), _AT_ONCE):
             chunk = waiting[start : start + _AT_ONCE]
             asked = [_masked(task.messages(record)) if masked else (task.messages(record), {}) for record in chunk]
-            replies = ask_all([messages for messages, _ in asked], Sampling(task.max_tokens))
-            for record, reply, (_, masks) in zip(chunk, replies, asked, strict=True):
-                text = str(unmask_value(reply.text.strip(), masks))
-                known[record.id] = {"text": text, "rejected": _fault(task, text, reply.finish)}
-                stream.write(json.dumps({"id": record.id, **known[record.id]}) + "\n")
-            stream.flush()
-            report(len(records) - len(waiting) + start + len(chunk), len(records))
+            for place, reply in ask_all([messages for messages, _ in asked], Sampling(task.max_tokens)):
+                text, fault = _judged(task, reply, asked[place][1], masked)
+                known[chunk[place].id] = {"text": text, "rejected": fault}
+                stream.write(json.dumps({"id": chunk[place].id, "text": text, "rejected": fault}) + "\n")
+                stream.flush()
+            report(len(known), len(records))
     return [
         replace(record, answers=(*record.answers, Answer(known[record.id]["text"], by, known[record.id]["rejected"])))
         for record in records
@@ -61,23 +61,36 @@ def _masked(messages: Sequence[Message]) -> tuple[list[Message], Mapping[str, st
     return changed, found.masks
 
 
-def _fault(task: Task, text: str, finish: str) -> str | None:
-    if finish == "length":
-        return f"longer than {task.max_tokens} tokens"
+def _judged(task: Task, reply: Reply, masks: Mapping[str, str], masked: bool) -> tuple[str, str | None]:
+    """The answer without masks, and why it does not count if it does not."""
+    text = reply.text.strip()
+    if reply.finish == "length":
+        return text, f"longer than {task.max_tokens} tokens"
+    if masked and (invented := set(MASK.findall(text)) - masks.keys()):
+        return text, f"has a mask that was not sent: {min(invented)}"
+    text = _unmasked(text, masks)
     try:
         task.parse(text)
     except InvalidAnswer as error:
-        return error.what
-    return None
+        return text, error.what
+    return text, None
+
+
+def _unmasked(text: str, masks: Mapping[str, str]) -> str:
+    """In JSON, only strings are unmasked: a value may hold what JSON must escape."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return str(unmask_value(text, masks))
+    return json.dumps(unmask_value(value, masks), ensure_ascii=False) if isinstance(value, dict | list) else text
 
 
 def _read_kept(path: Path) -> dict[str, dict[str, Any]]:
     """What was answered before; a last line that a kill cut off counts for nothing."""
-    known = {}
-    if path.is_file():
-        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-        path.write_text(whole + "\n" if whole else "", encoding="utf-8")
-        for line in whole.splitlines():
-            row = json.loads(line)
-            known[row.pop("id")] = row
-    return known
+    if not path.is_file():
+        return {}
+    with path.open("r+b") as stream:
+        whole = stream.read().rpartition(b"\n")[0]
+        stream.truncate(len(whole) + 1 if whole else 0)
+    rows = [json.loads(line) for line in whole.split(b"\n") if line]
+    return {row.pop("id"): row for row in rows}

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, model_validator
 
 from slmops.core.config import Section, over, wrong
+from slmops.runtimes.remote import LOOPBACK
 
 
 class TrainConfig(Section):
@@ -68,7 +69,7 @@ class TeacherConfig(Section):
     )
     endpoint: str | None = Field(
         default=None,
-        pattern=r"^https?://[^\s@]+$",
+        pattern=r"^https?://[^\s@?#]+$",
         description="the address of a server that speaks OpenAI's chat completions (https://host/v1); it answers the "
         "unlabelled rows, and the student learns them as it does gold",
     )
@@ -92,7 +93,7 @@ class TeacherConfig(Section):
         if self.train and "train" in self.model_fields_set:
             raise wrong("a model behind an endpoint cannot be taught here", "remove train")
         host = urlsplit(self.endpoint).hostname or ""
-        if self.api_key_env and self.endpoint.startswith("http:") and host not in ("localhost", "127.0.0.1", "::1"):
+        if self.api_key_env and self.endpoint.startswith("http:") and host not in LOOPBACK:
             raise wrong("http:// would send the key for all to read", "write https://")
         return self
 
