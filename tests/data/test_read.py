@@ -113,7 +113,7 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.jsonl", tmp_path):
-        with pytest.raises(DataError, match="there is no such file|has no file of rows"):
+        with pytest.raises(DataError, match=r"there is no such file|has no file of rows"):
             read_records(path)
 
 

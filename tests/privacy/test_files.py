@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from slmops.cli import privacy
-from slmops.core.errors import SlmopsError, DataError
+from slmops.core.errors import DataError, SlmopsError
 from slmops.data.formats import rows_of
 from slmops.privacy.files import mask_rows, masks_beside, unmask_rows
 from slmops.privacy.names import names_finder
