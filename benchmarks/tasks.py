@@ -55,18 +55,18 @@ class PublicSet:
 
 SETS = (
     PublicSet("clinc150", {"type": "classification"}, 1500, 450, 2),
-    PublicSet("sick", {"type": "inference"}, 1500, 500, 2),
+    PublicSet("sick", {"type": "inference"}, 1000, 400, 2),
     PublicSet(
         "dstc8_buses",
         {"type": "extraction", "schema": "from-data", "max_tokens": 96},
         1000,
-        377,
+        250,
         2,
         Target("entity F1 ≥ 0.85", "at least", 0.85),
     ),
-    PublicSet("xquad_en", {"type": "question-answering", "max_tokens": 32}, 400, 120, 1),
-    PublicSet("gsm8k", {"type": "mathematics", "max_tokens": 160}, 300, 60, 1),
-    PublicSet("dialogsum", {"type": "summarization", "max_tokens": 80}, 300, 60, 1),
+    PublicSet("xquad_en", {"type": "question-answering", "max_tokens": 32}, 300, 80, 1),
+    PublicSet("gsm8k", {"type": "mathematics", "max_tokens": 160}, 250, 40, 1),
+    PublicSet("dialogsum", {"type": "summarization", "max_tokens": 80}, 250, 50, 1),
     PublicSet("sgd_conversations", {"type": "conversation", "max_tokens": 48}, 120, 40, 1),
 )
 
