@@ -47,6 +47,7 @@ class PublicSet:
     test: int
     epochs: float
     least: Target | None = None
+    batch_size: int = 8
 
     @property
     def by_loss(self) -> bool:
@@ -54,8 +55,8 @@ class PublicSet:
 
 
 SETS = (
-    PublicSet("clinc150", {"type": "classification"}, 1500, 450, 2),
-    PublicSet("sick", {"type": "inference"}, 1000, 400, 2),
+    PublicSet("clinc150", {"type": "classification"}, 1500, 450, 2, batch_size=32),
+    PublicSet("sick", {"type": "inference"}, 1000, 400, 2, batch_size=32),
     PublicSet(
         "dstc8_buses",
         {"type": "extraction", "schema": "from-data", "max_tokens": 96},
@@ -143,7 +144,13 @@ def _write_project(root: Path, one: PublicSet) -> None:
         "student": {
             "model": "smollm2-135m-instruct",
             "prompt": "full",
-            "train": {"method": "lora", "epochs": one.epochs, "learning_rate": 1.5e-3, "quantization_aware": 0},
+            "train": {
+                "method": "lora",
+                "epochs": one.epochs,
+                "batch_size": one.batch_size,  # the instruction is computed once for all of a batch
+                "learning_rate": 1.5e-3,
+                "quantization_aware": 0,
+            },
         },
         "evaluation": {"compare": ["untrained", "student", "classical"], "bench": {"messages": 2}},
     }
