@@ -55,7 +55,7 @@ class PublicSet:
 
 
 SETS = (
-    PublicSet("clinc150", {"type": "classification"}, 1500, 450, 2, batch_size=32),
+    PublicSet("clinc150", {"type": "classification"}, 1500, 450, 1, batch_size=32),
     PublicSet("sick", {"type": "inference"}, 1000, 400, 2, batch_size=32),
     PublicSet(
         "dstc8_buses",
@@ -108,7 +108,7 @@ def _measure(one: PublicSet) -> Iterator[tuple[str, Measured]]:
 
 def _compared(summary: Summary, tuned: Interval, against: str) -> Measured:
     other = summary.figure(against, summary.quality)
-    pair = next((pair for pair in summary.comparisons if pair.b == against), None)
+    pair = next((pair for pair in summary.comparisons if (pair.a, pair.b) == ("student", against)), None)
     if other is None or pair is None:
         return Measured(tuned.value, tuned, note=f"{summary.quality}; there is no such baseline")
     return Measured(tuned.value, pair.difference, other.value, note=f"{summary.quality}; interval: the difference")
@@ -152,6 +152,7 @@ def _write_project(root: Path, one: PublicSet) -> None:
                 "quantization_aware": 0,
             },
         },
+        "optimization": [],
         "evaluation": {"compare": ["untrained", "student", "classical"], "bench": {"messages": 2}},
     }
     (root / "slmops.yaml").write_text(json.dumps(config))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from slmops.core.errors import MissingExtraError, need
@@ -76,6 +77,7 @@ def _is_long(text: str) -> bool:
     return len(text) >= _LETTERS and sum(map(str.isalpha, text)) >= _LETTERS
 
 
+@cache
 def _identifier() -> Any:
     langid = need("py3langid.langid", "data")
     return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -159,14 +160,16 @@ def _distinct(found: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return kept
 
 
+@cache
 def _bands(size: int, count: int) -> list[list[int]]:
     """`count` bands of `size` functions that use all functions alike and seldom two together again."""
     generator = np.random.default_rng(size)
     used, together = np.zeros(_HASHES), np.zeros((_HASHES, _HASHES))
     bands = []
     for _ in range(count):
-        tries = [generator.choice(_HASHES, size, replace=False) for _ in range(50)]
-        band = min(tries, key=lambda some: 10 * together[np.ix_(some, some)].sum() + used[some].sum())
+        tries = np.array([generator.choice(_HASHES, size, replace=False) for _ in range(50)])
+        met = together[tries[:, :, None], tries[:, None, :]].sum((1, 2))
+        band = tries[(10 * met + used[tries].sum(1)).argmin()]
         used[band] += 1
         together[np.ix_(band, band)] += 1
         bands.append(sorted(map(int, band)))
