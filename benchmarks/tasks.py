@@ -94,7 +94,8 @@ def _measure(one: PublicSet) -> Iterator[tuple[str, Measured]]:
         begun = time.perf_counter()
         _slmops("run", cwd=root)
         yield f"{one.name}-minutes", of_one((time.perf_counter() - begun) / 60)
-        summary = Summary.from_json(json.loads(_slmops("report", "--json", cwd=root)))
+        told = json.loads(_slmops("report", "--json", cwd=root))
+        summary = Summary.from_json({name: value for name, value in told.items() if name != "page"})
         if one.by_loss:
             yield f"{one.name}-tuned", _losses(root)
             return

@@ -31,6 +31,10 @@ def test_each_answer_is_that_of_what_was_asked(monkeypatch: pytest.MonkeyPatch) 
         assert b"authorization: bearer sesame" in bytes(server.received).lower()
 
 
+def test_half_a_character_becomes_one_that_can_be_written() -> None:
+    assert ask(lambda asked: completion("a\ud800b")) == "a?b"
+
+
 def test_a_busy_server_is_asked_again() -> None:
     turns = iter([(429, b""), (503, b"later"), completion("here")])
     waited = [0.0]

@@ -88,6 +88,7 @@ class RemoteModel:
             raise self._error(f"found no chat completion ({type(error).__name__}: {error})") from error
         if not isinstance(text, str):
             raise self._error("found an answer without a text")
+        text = text.encode("utf-8", "replace").decode()  # half a character cannot be written
         return Reply(text, tokens, 0, 0.0, "length" if finish == "length" else "stop")
 
     def close(self) -> None:
