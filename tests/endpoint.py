@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,11 @@ class Endpoint(socketserver.ThreadingTCPServer):
     def __init__(self, say: Say) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.say, self.received, self.asked = say, bytearray(), list[dict[str, Any]]()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has heard enough hangs up: no fault of the server's."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

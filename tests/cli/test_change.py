@@ -43,7 +43,7 @@ def test_rows_are_cleaned_divided_and_copied_and_can_be_followed_back(tmp_path: 
     report = run(
         "augment", tmp_path / "train.jsonl", "--out", tmp_path / "more.jsonl", "--noise", "typos", *apart, *named
     )
-    assert report["made"]["typos"] > 0
+    assert report["made"]["with noise: typos"] > 0
 
     events = run("history", tmp_path / "more.jsonl", report["rows"] + 1)
     assert [event["to"].split(":")[0] for event in events] == ["more.jsonl", "train.jsonl", "clean.jsonl"]

@@ -126,7 +126,7 @@ def test_answers_are_unmasked_as_what_they_are(tmp_path: Path, said: str, text: 
         ),
         ("{model: big, endpoint: 'https://x/v1?y=z'}", {}, "teacher.endpoint"),
         ("{model: big, endpoint: 'https://x/v1'}", {"synthesis": "{augment: 3}"}, "answers, and no more"),
-        ("{model: big, endpoint: 'https://x/v1'}", {"gates": "{keep_accuracy: 0.9}"}, "there is no teacher here"),
+        ("{model: big, endpoint: 'https://x/v1'}", {"gates": "{keep_accuracy: 0.9}"}, "teacher is not here"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, teacher: str, more: dict[str, str], message: str) -> None:

@@ -218,7 +218,8 @@ def _fetch(reference: str, split: str, folder: Path) -> None:
     name, _, revision = reference.removeprefix(HUB).partition("@")
     repository, inside = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
     try:
-        info = hub.HfApi().dataset_info(repository, revision=revision or None, files_metadata=True, timeout=10)
+        api = hub.HfApi()
+        info = api.dataset_info(repository, revision=revision or None, files_metadata=True, timeout=10)
         wanted = [file for file in info.siblings if _is_wanted(Path(file.rfilename), inside, split)]
         if (size := sum(file.size or 0 for file in wanted)) > _LARGEST_BYTES:
             raise DataError(f"found {size / 1e9:.0f} GB", where=reference, remedy="name a folder in it, or fetch it")
@@ -226,7 +227,7 @@ def _fetch(reference: str, split: str, folder: Path) -> None:
             found = f"found no file of {split or 'rows'} among {len(info.siblings)}"
             raise DataError(found, where=reference, remedy="look at the names of its files")
         names = [file.rfilename for file in wanted]
-        hub.snapshot_download(
+        api.snapshot_download(
             repository, repo_type="dataset", revision=info.sha, local_dir=folder, allow_patterns=names
         )
     except DataError:

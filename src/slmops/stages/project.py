@@ -64,9 +64,10 @@ class Project(Config):
         return project
 
     def conflicts(self) -> Iterator[tuple[str, str, str]]:
+        absent = "the teacher is not here" if self.teacher else "there is no teacher"
         if self.student.from_ and not self.local_teacher:
-            why = "the teacher is not here" if self.teacher else "there is no teacher"
-            yield "student.from", why, "give the student a model" if self.teacher else "add teacher: …"
+            remedy = "give the student a model" if self.teacher else "add teacher: …, or give the student a model"
+            yield "student.from", absent, remedy
         if self.teacher and self.teacher.endpoint and not self.data.unlabelled:
             yield "teacher.endpoint", "there is nothing for it to answer", "add data.unlabelled"
         if self.local_teacher and self.local_teacher.train and self.local_teacher.train.quantization_aware:
@@ -86,9 +87,7 @@ class Project(Config):
         for gate in parse_gates(self.gates.asked()):
             of_teacher = gate.kind in ("keep", "ratio") or gate.figure.endswith("_reduction")
             if of_teacher and "teacher" not in subjects:
-                lacking = (
-                    "evaluation.compare leaves the teacher out" if self.local_teacher else "there is no teacher here"
-                )
+                lacking = "evaluation.compare leaves the teacher out" if self.local_teacher else absent
                 yield f"gates.{gate.name}", lacking, "compare with the teacher, or choose a min_ or max_ gate"
 
     def _name_conflicts(self) -> Iterator[tuple[str, str, str]]:
