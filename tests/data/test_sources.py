@@ -204,7 +204,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     endpoint = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     monkeypatch.setenv("SLMOPS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     yield endpoint
     server.shutdown()

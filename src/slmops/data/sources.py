@@ -8,6 +8,7 @@ stays as it was. Knows no field by name.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -218,7 +219,7 @@ def _fetch(reference: str, split: str, folder: Path) -> None:
     name, _, revision = reference.removeprefix(HUB).partition("@")
     repository, inside = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
     try:
-        api = hub.HfApi()
+        api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))  # as it is now, not as it was when first imported
         info = api.dataset_info(repository, revision=revision or None, files_metadata=True, timeout=10)
         wanted = [file for file in info.siblings if _is_wanted(Path(file.rfilename), inside, split)]
         if (size := sum(file.size or 0 for file in wanted)) > _LARGEST_BYTES:
