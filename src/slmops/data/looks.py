@@ -81,6 +81,8 @@ class PersonalData:
         self._missing = ""
 
     def add(self, place: str, text: str) -> None:
+        if self._missing:
+            return
         self._places.append(place)
         self._texts.append(text)
         self._held += len(text)
