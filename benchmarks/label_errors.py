@@ -7,8 +7,6 @@ out-of-fold probabilities, by its default rule; it is the peer where it is insta
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.public import DATA
+from benchmarks.public import CLINC150_TRAIN, read_public
 from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.errors import MissingExtraError, need
 from slmops.core.statistics import bootstrap
 from slmops.data.label_errors import ODDS, doubt_labels, odds_against, out_of_fold
 
-FILE_SHA256 = "0856ad7c64d62f91e954aeeda88ebdf3610ed0424d0800cd077d9505d17e1f32"
 INTENTS = 30
 SHARE = 0.05
 SEEDS = (0, 1, 2, 3, 4)
@@ -69,13 +66,7 @@ def measure(wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
 
 def read_rows() -> tuple[list[str], NDArray[np.int64]]:
     """Texts and numbered labels of the first intents by name."""
-    path = DATA / "clinc150" / "train.jsonl"
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != FILE_SHA256:
-        raise SystemExit(
-            f"{path} is missing or another one: write CLINC150's training rows (clinc/oos-eval) there, as JSON Lines "
-            f"of text, label and domain (sha256 {FILE_SHA256}), or set SLMOPS_BENCH_DATA"
-        )
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = read_public("clinc150", "train", CLINC150_TRAIN)
     names = sorted({row["label"] for row in rows})[:INTENTS]
     chosen = [row for row in rows if row["label"] in names]
     return [row["text"] for row in chosen], np.array([names.index(row["label"]) for row in chosen])

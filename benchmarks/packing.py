@@ -9,8 +9,6 @@ defaults. Also measured: how far the two gradients differ, and what a dense mask
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import sys
 import tempfile
 import time
@@ -24,9 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.public import DATA
+from benchmarks.public import CLINC150_TRAIN, read_public
 from benchmarks.results import Asked, Group, Measured, Target, parser, run
-from slmops.core.errors import DataError
 from slmops.core.machine import default_threads, probe_number_format
 from slmops.core.measurement import Interval
 from slmops.core.statistics import bootstrap
@@ -44,7 +41,6 @@ from slmops.training.methods import prepare
 from slmops.training.trainer import train
 
 MODEL = "smollm2-135m-instruct"
-DATA_SHA256 = "0856ad7c64d62f91e954aeeda88ebdf3610ed0424d0800cd077d9505d17e1f32"
 DOMAINS = ("banking", "credit_cards")  # 15 intents each
 INSTRUCTION = "Answer with the one label that fits best."  # with the labels and the format: 142 tokens
 GRID = (4, 8, 16)  # padded batch sizes
@@ -124,22 +120,14 @@ def read_rows(folder: Path, count: int) -> Rows:
     Raises:
         DataError: the data are not there, or are others.
     """
-    path = DATA / "clinc150" / "train.jsonl"
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != DATA_SHA256:
-        raise DataError(
-            "the benchmark's data are not there, or are others",
-            where=str(path),
-            remedy="write the training rows of CLINC150 (github.com/clinc/oos-eval, data/data_full.json) as JSON Lines "
-            f"of text, label and domain there (sha256 {DATA_SHA256}), or set SLMOPS_BENCH_DATA to where they are",
-        )
-    rows = [row for row in map(json.loads, path.read_text().splitlines()) if row["domain"] in DOMAINS]
+    rows = [row for row in read_public("clinc150", "train", CLINC150_TRAIN) if row["domain"] in DOMAINS]
     task = Classification(sorted({row["label"] for row in rows}), instruction=INSTRUCTION)
     tokenizer = Tokenizer(folder)
     family = family_of(tokenizer)
     chosen, conversations = [], []
     for index in np.random.default_rng(SEED).permutation(len(rows))[:count]:
         row = rows[index]
-        asked = task.messages(Record(str(index), {"text": row["text"]}, None, Source(path.name, int(index) + 1)))
+        asked = task.messages(Record(str(index), {"text": row["text"]}, None, Source("train.jsonl", int(index) + 1)))
         lesson = [*asked, Message("assistant", row["label"], learn=True)]
         chosen.append((str(index), *encode_lesson(tokenizer, family, lesson)))
         conversations.append(

@@ -33,6 +33,7 @@ from slmops.tasks.types import Json, Record, Source
 _Copy = tuple[Row, str, Json]  # the row, its copy as JSON, and how it was made
 
 _AT_ONCE = 64  # texts said in other words
+_TOLD = 10_000  # rows between two words of progress; what a model writes is told row by row
 _TRIES = 4  # for a copy that is like no other
 _MOST = 20  # copies of one row of a rare label
 _VARIED = ("question", "hypothesis", "text", "document", "instruction", "prompt", "source", "input", "messages")
@@ -112,7 +113,8 @@ def augment_file(
             labels[row.answer or ""] += scan.labelled and row.answer is not None
             rows.write(copy + "\n")
             history.kept(name, row.line, to, [step])
-            on_progress("copy", 0.5, f"{to - count:,} copies")
+            if ask or to % _TOLD == 0:
+                on_progress("copy", 0.5, f"{to - count:,} copies")
         history.close()
     rare = {label: rows for label, rows in labels.items() if label and rows < enlarging.fill_rare}
     return Enlarged(count, dict(check.made), dict(check.left_out), rare)

@@ -81,17 +81,16 @@ def find_rows(path: Path) -> Origin:
     match = _FORM.fullmatch(str(path))
     if path.is_file() or match is None:
         return Origin(path, (path,))
-    whole = path.is_dir()  # whatever its name
-    place, split = (path, "") if whole else (Path(match["place"]), match["split"] or "")
-    if match["place"].startswith(HUB):
-        place = _fetched(match["place"], split)
+    if path.is_dir():  # whatever its name
+        return Origin(path, tuple(_files_of(path, "", str(path))))
+    split = match["split"] or ""
+    place = _fetched(match["place"], split) if match["place"].startswith(HUB) else Path(match["place"])
     if place.is_dir():
-        files = tuple(_files_of(place, split, str(path)))
-        return Origin(path, files) if whole else Origin(path, files, match["start"], match["stop"])
+        return Origin(path, tuple(_files_of(place, split, str(path))), match["start"], match["stop"])
     if not place.is_file():
         raise DataError("there is no such file", where=str(place), remedy="check the path")
-    if match["split"] not in (None, "", "train"):
-        raise DataError("a file has no splits", where=str(path), remedy=f"name the file of {match['split']}")
+    if split not in ("", "train"):
+        raise DataError("a file has no splits", where=str(path), remedy=f"name the file of {split}")
     return Origin(path, (place,), match["start"], match["stop"])
 
 

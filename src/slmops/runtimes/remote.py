@@ -26,7 +26,7 @@ _TRIES = 6
 _LONGEST_WAIT_S = 60.0
 _TIMEOUT_S = 120.0
 _LONGEST_ANSWER_BYTES = 4_000_000
-_FOR_A_WHILE = frozenset({408, 425, 429, 500, 502, 503, 504})
+_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class RemoteModel:
@@ -48,7 +48,7 @@ class RemoteModel:
         here = urlsplit(endpoint).hostname in LOOPBACK  # no proxy of the environment comes between
         self._client = httpx.Client(headers=headers, timeout=_TIMEOUT_S, follow_redirects=False, trust_env=not here)
         self._broken: type[Exception] = httpx.HTTPError
-        self._for_a_while = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
+        self._passing = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 
     def ask_all(self, asked: Sequence[Sequence[Message]], sampling: Sampling) -> Iterator[tuple[int, Reply]]:
         """(which, its answer) as they come; after a failure, those that are still on their way, then the failure.
@@ -104,10 +104,10 @@ class RemoteModel:
                     if response.status_code == 200:
                         return json.loads(_read(response.iter_bytes()))
                     problem, pause = f"it answers {response.status_code}", _asked_to_wait(response.headers)
-                    if response.status_code not in _FOR_A_WHILE:
+                    if response.status_code not in _BUSY:
                         shown = " ".join(_read(response.iter_bytes()).decode("utf-8", "replace").split())[:200]
                         raise self._error(f"{problem}: {shown}")
-            except self._for_a_while as error:
+            except self._passing as error:
                 problem, pause = f"{type(error).__name__}: {error}", 0.0
             except self._broken as error:
                 raise self._error(f"{type(error).__name__}: {error}") from error

@@ -66,14 +66,16 @@ def _texts(
 ) -> Iterator[Answer]:
     asked = [task.messages(record) for record in records]
     for reply in model.ask_all(asked, Sampling(task.max_tokens), constraint):
-        yield Answer(reply.text.strip(), by, _fault(task, reply) or _doubt(_confidence(reply), accept))
+        rejected = fault(task, reply.text, reply.finish) or _doubt(_confidence(reply), accept)
+        yield Answer(reply.text.strip(), by, rejected)
 
 
-def _fault(task: Task, reply: Reply) -> str | None:
-    if reply.finish == "length":
+def fault(task: Task, text: str, finish: str) -> str | None:
+    """Why a written text is no answer to the task, if it is none."""
+    if finish == "length":
         return f"longer than {task.max_tokens} tokens"
     try:
-        task.parse(reply.text)
+        task.parse(text)
     except InvalidAnswer as error:
         return error.what
     return None

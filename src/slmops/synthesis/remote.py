@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slmops.core.errors import InvalidAnswer
 from slmops.privacy.find import MASK
 from slmops.privacy.mask import mask_value, unmask_value
 from slmops.runtimes.local import Reply
 from slmops.runtimes.types import Sampling
+from slmops.synthesis.label import fault
 from slmops.tasks.types import Answer, Message, Record, Task
 
 AskAll = Callable[[Sequence[Sequence[Message]], Sampling], Iterable[tuple[int, Reply]]]  # as they come
@@ -64,16 +64,10 @@ def _masked(messages: Sequence[Message]) -> tuple[list[Message], Mapping[str, st
 def _judged(task: Task, reply: Reply, masks: Mapping[str, str], masked: bool) -> tuple[str, str | None]:
     """The answer without masks, and why it does not count if it does not."""
     text = reply.text.strip()
-    if reply.finish == "length":
-        return text, f"longer than {task.max_tokens} tokens"
-    if masked and (invented := set(MASK.findall(text)) - masks.keys()):
+    if masked and reply.finish != "length" and (invented := set(MASK.findall(text)) - masks.keys()):
         return text, f"has a mask that was not sent: {min(invented)}"
     text = _unmasked(text, masks)
-    try:
-        task.parse(text)
-    except InvalidAnswer as error:
-        return text, error.what
-    return text, None
+    return text, fault(task, text, reply.finish)
 
 
 def _unmasked(text: str, masks: Mapping[str, str]) -> str:
