@@ -22,13 +22,12 @@ import numpy as np
 
 from benchmarks.data_rows import How, Planted, read_words, write_rows
 from benchmarks.public import DATA
-from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, run
+from benchmarks.results import SLMOPS, Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.errors import DataError
 from slmops.core.measurement import Interval
 from slmops.data.near import similar_rows
 from slmops.data.split import Clusters
 
-SLMOPS = str(Path(sys.executable).with_name("slmops"))
 SEED = 7
 LONG = (100, 400)  # words of a row of the large file
 PEERS = ("datatrove", "data-juicer")

@@ -28,6 +28,7 @@ from slmops.core.measurement import Interval
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+SLMOPS = str(Path(sys.executable).with_name("slmops"))  # as a user runs it
 
 _TABLE_WIDTH = 160
 

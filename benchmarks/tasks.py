@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.public import read_public
-from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, run
+from benchmarks.results import SLMOPS, Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.measurement import Interval
 from slmops.core.statistics import paired_difference
 from slmops.core.store import Store
@@ -30,7 +30,6 @@ from slmops.evaluation.summary import Summary
 from slmops.runtimes.local import LocalModel
 from slmops.stages.parts import read_part, read_task
 
-SLMOPS = str(Path(sys.executable).with_name("slmops"))
 INTENTS = 30
 _ASKED = ("text", "premise", "hypothesis", "context", "question", "document")
 MINUTES = Target("20 minutes at most", "at most", 20)

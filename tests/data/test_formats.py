@@ -92,6 +92,14 @@ def test_a_file_cut_short_is_told_as_damaged(tmp_path: Path, ending: str) -> Non
         list(rows_of(path, 1_000_000))
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
+def test_a_row_that_is_too_long_is_named_and_the_others_are_read(tmp_path: Path, ending: str) -> None:
+    texts = ["a", "b" * 3000, "c"]
+    path = write(tmp_path, ending, [{"text": text, "tags": "x"} for text in texts])
+    assert ["found more than 2,000 bytes" in told for told in refusals(path, 2000)] == [True]
+    assert [row["text"] for _, row in rows_of(path, 2000) if not isinstance(row, DataError)] == ["a", "c"]
+
+
 def test_a_row_says_where_it_begins(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text('text,label\n"two\nlines",a\nx,b\n')
     assert [line for line, _ in rows_of(tmp_path / "rows.csv", 1000)] == [2, 4]

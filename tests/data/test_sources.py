@@ -213,7 +213,7 @@ def test_a_data_set_of_the_hub_is_fetched_once(hub: str, tmp_path: Path, monkeyp
     assert texts_of("hf:owner/rows#train[:1]") == ["a"]
     (record,) = (tmp_path / "cache" / "data").glob("*/slmops-source.json")
     assert json.loads(record.read_text())["origin"] == f"hf:owner/rows@{_Hub.sha}"
-    assert sorted(path.name for path in record.parent.iterdir()) == [".cache", "slmops-source.json", "train.jsonl"]
+    assert sorted(path.name for path in record.parent.iterdir()) == ["slmops-source.json", "train.jsonl"]
     assert texts_of("hf:owner/rows/de#test") == ["a", "b"]
     with pytest.raises(DataError, match=r"no parts of one another: de/test.jsonl, test.jsonl"):
         texts_of("hf:owner/rows#test")

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmops.tasks.metrics import MacroF1, accuracy, valid_answers
+from slmops.tasks.metrics import EntityF1, MacroF1, accuracy, valid_answers
+from slmops.tasks.schemas import facts_of
 from slmops.tasks.types import Metric
 
 LABELS = ("a", "b", "c")
@@ -21,6 +22,15 @@ def test_an_invalid_answer_is_wrong_and_told_apart() -> None:
     assert figure(accuracy(), predicted, gold) == 0.5
     assert figure(valid_answers(), predicted, gold) == 0.75
     assert figure(MacroF1(LABELS), predicted, gold) == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+
+
+def test_an_answer_gains_nothing_by_what_it_does_not_state() -> None:
+    nothing = {"items": [], "city": None, "day": "", "urgent": False}
+    stated = {"items": [{"product": "hose", "quantity": 0}], "city": "Rome", "day": "", "urgent": True}
+    assert facts_of(nothing) == {}
+    assert sum(facts_of(stated).values()) == 3
+    rows = EntityF1(facts_of).rows([nothing, stated, None], [stated, stated, stated])
+    assert rows.tolist() == [[0, 0, 3], [3, 3, 3], [0, 0, 3]]
 
 
 @given(ANSWERS)

@@ -50,7 +50,7 @@ def rows_of(path: Path, max_row_bytes: int) -> Rows:
         if ending in _BINARY:
             if compression:
                 raise DataError(f"{ending} is compressed inside", where=str(path), remedy=f"take {compression} off")
-            yield from reader(path)
+            yield from reader(path, max_row_bytes)
             return
         with _OPENERS[compression](path) as stream:
             yield from reader(_Bounded(stream, path), path, max_row_bytes)
@@ -133,7 +133,8 @@ def _json(stream: io.RawIOBase, path: Path, limit: int) -> Rows:
             if len(held) > limit + 2 * _CHUNK:
                 refuse(where, f"more than {limit:,} bytes, or no JSON", "one object", "shorten the row")
             continue
-        yield line, _no_utf8(held[:end], where) or (row if isinstance(row, dict) else _no_object(row, where))
+        wrong = _too_long(limit, where) if end > limit else _no_utf8(held[:end], where)
+        yield line, wrong or (row if isinstance(row, dict) else _no_object(row, where))
         line += held[:end].count("\n")
         held = held[end:]
 
@@ -189,16 +190,16 @@ def _table(stream: io.RawIOBase, path: Path, limit: int, delimiter: str) -> Rows
             yield line, {name: cell for name, cell in zip(header, cells, strict=True) if cell}
 
 
-def _parquet(path: Path) -> Rows:
+def _parquet(path: Path, limit: int) -> Rows:
     arrow, parquet = need("pyarrow", "data"), need("pyarrow.parquet", "data")
     try:
         with parquet.ParquetFile(path) as file:
-            yield from _of_batches(file.iter_batches(batch_size=_BATCH), file.schema_arrow, path)
+            yield from _of_batches(file.iter_batches(batch_size=_BATCH), file.schema_arrow, path, limit)
     except arrow.ArrowException as error:
         raise _damaged(path, error) from error
 
 
-def _arrow(path: Path) -> Rows:
+def _arrow(path: Path, limit: int) -> Rows:
     """A stream, as Hugging Face's `datasets` writes it, or a file of Arrow."""
     arrow = need("pyarrow", "data")
     try:
@@ -211,18 +212,22 @@ def _arrow(path: Path) -> Rows:
             else:
                 batches = reader = arrow.ipc.open_stream(file)
             small = (batch.slice(at, _BATCH) for batch in batches for at in range(0, batch.num_rows, _BATCH))
-            yield from _of_batches(small, reader.schema, path)
+            yield from _of_batches(small, reader.schema, path, limit)
     except arrow.ArrowException as error:
         raise _damaged(path, error) from error
 
 
-def _of_batches(batches: Iterable[Any], schema: Any, path: Path) -> Rows:
+def _of_batches(batches: Iterable[Any], schema: Any, path: Path, limit: int) -> Rows:
     names, line = _class_names(schema), 0
     for batch in batches:
+        may_be_long = batch.nbytes > limit
         for values in _values_of(batch, f"{path}:", line):
             line += 1
             if isinstance(values, DataError):
                 yield line, values
+                continue
+            if may_be_long and _size(values) > limit:
+                yield line, _too_long(limit, f"{path}:{line}")
                 continue
             row = {column: value for column, value in values.items() if value is not None}
             for column, of_class in names.items():
@@ -297,14 +302,22 @@ def _lines(text: io.TextIOWrapper, path: Path, limit: int) -> Iterator[tuple[int
         if len(held) > limit and not held.endswith(_ENDS):
             while held and not held.endswith(_ENDS):
                 held = text.readline(_CHUNK)
-            yield (
-                line,
-                DataError(
-                    f"found more than {limit:,} bytes, expected one message", where=where, remedy="shorten the row"
-                ),
-            )
+            yield line, _too_long(limit, where)
         else:
             yield line, _no_utf8(held, where) or held
+
+
+def _too_long(limit: int, where: str) -> DataError:
+    return DataError(f"found more than {limit:,} bytes, expected one message", where=where, remedy="shorten the row")
+
+
+def _size(value: Any) -> int:
+    """Roughly the bytes that a row takes."""
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list):
+        return sum(map(_size, value))
+    return len(value) if isinstance(value, str | bytes) else 8
 
 
 def _no_utf8(text: str, where: str) -> DataError | None:

@@ -8,7 +8,6 @@ stays as it was. Knows no field by name.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from slmops.core.artifact import hash_file, hash_json
-from slmops.core.errors import DataError, need
+from slmops.core.errors import DataError
 from slmops.data import formats
+from slmops.models.hub import fetch_snapshot
 from slmops.models.references import RECORD, cache_folder
-from slmops.models.sources import fill_folder, hub_is_blocked, write_json
+from slmops.models.sources import fill_folder, write_json
 
 HUB = "hf:"
 
@@ -206,35 +206,25 @@ def _fetched(reference: str, split: str) -> Path:
     fetched if it is not there."""
     target = cache_folder("data", f"{reference}#{split}")
     if not (target / RECORD).is_file():
-        if reason := hub_is_blocked():
-            raise DataError(f"cannot be fetched: {reason}", where=reference, remedy="name a file or a folder")
         fill_folder(target, RECORD, lambda folder: _fetch(reference, split, folder))
     inside = reference.removeprefix(HUB).partition("@")[0].split("/")[2:]
     return target.joinpath(*(part for part in inside if part not in ("", "..")))
 
 
 def _fetch(reference: str, split: str, folder: Path) -> None:
-    hub = need("huggingface_hub", "train")
     name, _, revision = reference.removeprefix(HUB).partition("@")
     repository, inside = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
-    try:
-        api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))  # as it is now, not as it was when first imported
-        info = api.dataset_info(repository, revision=revision or None, files_metadata=True, timeout=10)
+
+    def choose(info: Any) -> list[str]:
         wanted = [file for file in info.siblings if _is_wanted(Path(file.rfilename), inside, split)]
         if (size := sum(file.size or 0 for file in wanted)) > _LARGEST_BYTES:
             raise DataError(f"found {size / 1e9:.0f} GB", where=reference, remedy="name a folder in it, or fetch it")
         if not wanted:
             found = f"found no file of {split or 'rows'} among {len(info.siblings)}"
             raise DataError(found, where=reference, remedy="look at the names of its files")
-        names = [file.rfilename for file in wanted]
-        api.snapshot_download(
-            repository, repo_type="dataset", revision=info.sha, local_dir=folder, allow_patterns=names
-        )
-    except DataError:
-        raise
-    except Exception as error:  # whatever the hub's library raises
-        remedy = "check the name and your network"
-        raise DataError(f"cannot be fetched: {error}", where=reference, remedy=remedy) from error
+        return [file.rfilename for file in wanted]
+
+    info = fetch_snapshot("dataset", repository, revision or "main", folder, choose, DataError)
     write_json(folder / RECORD, {"origin": f"{HUB}{repository}@{info.sha}", "reference": reference})
 
 

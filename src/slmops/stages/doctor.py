@@ -10,8 +10,8 @@ from pathlib import Path
 
 from slmops.core.files import free_bytes
 from slmops.core.machine import default_threads, describe_machine, describe_versions, probe_number_format
+from slmops.models.hub import hub_is_blocked
 from slmops.models.references import CATALOGUE, cache_root, find_cached
-from slmops.models.sources import hub_is_blocked
 
 _EXTRAS = {
     "train": ("torch", "transformers", "peft", "safetensors", "gguf"),

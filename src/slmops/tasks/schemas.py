@@ -98,7 +98,7 @@ def in_order(value: Json, schema: Mapping[str, Json]) -> Json:
 
 def facts_of(value: Json) -> dict[str, int]:
     """What an answer states, each with how often: every scalar with its path, an object in a list as one fact. What is
-    null or blank states nothing; the order of a list counts for nothing."""
+    null, blank or false states nothing, as what is left out; the order of a list counts for nothing."""
     return dict(Counter(_facts("", value)))
 
 
@@ -110,7 +110,7 @@ def _facts(path: str, value: Json) -> Iterable[str]:
         for item in value:
             whole = isinstance(item, Mapping)
             yield from [f"{path}[]={json.dumps(item, sort_keys=True)}"] if whole else _facts(f"{path}[]", item)
-    elif value is not None and value != "":
+    elif value is not None and value is not False and value != "":
         yield f"{path}={json.dumps(value.strip() if isinstance(value, str) else value)}"
 
 
