@@ -16,12 +16,17 @@ from transformers.models.llama import modeling_llama  # noqa: F401
 
 from slmops.models.forward import load_causal_lm
 from slmops.training.config import TrainConfig
+from slmops.training.curve import write_curve
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import merge, prepare
-from slmops.training.trainer import train, write_curve
+from slmops.training.trainer import train
 from tests.training.rows import rows
 
 STEPS = 36  # 24 rows in steps of 4, 6 epochs
+DRAWN: dict[str, dict[str, object]] = {  # what draws at random while it learns
+    "lora": {"rank": 4, "dropout": 0.2, "keep": "best", "validations": 9},
+    "full": {"neftune_alpha": 5.0, "upper_layers": 1.0},
+}
 
 
 def start(model_folder: Path, scratch: Path, out: Path, method: str) -> tuple[int, int]:
@@ -55,7 +60,9 @@ def kill_at(process: tuple[int, int], step: int) -> None:
 
 
 def _train(model_folder: Path, scratch: Path, out: Path, method: str, writer: int) -> None:
-    config = TrainConfig.model_validate({"method": method, "epochs": 6, "batch_size": 4, "rank": 4, "max_tokens": 128})
+    config = TrainConfig.model_validate(
+        {"method": method, "epochs": 6, "batch_size": 4, "max_tokens": 128, **DRAWN[method]}
+    )
     model = prepare(load_causal_lm(model_folder), config, seed=3)
     curve = train(
         model,
@@ -63,7 +70,6 @@ def _train(model_folder: Path, scratch: Path, out: Path, method: str, writer: in
         config,
         cross_entropy,
         validation=rows(6),
-        validation_loss=cross_entropy,
         seed=3,
         number_format="float32",
         scratch=scratch,

@@ -16,9 +16,10 @@ from slmops.core.errors import SlmopsError
 from slmops.models.forward import last_states, load_causal_lm, target_logits
 from slmops.models.packing import pack
 from slmops.training.config import TrainConfig
+from slmops.training.curve import read_curve, write_curve
 from slmops.training.losses import Taught, cross_entropy
 from slmops.training.methods import merge, prepare
-from slmops.training.trainer import mean_loss, read_curve, train, write_curve
+from slmops.training.trainer import mean_loss, train
 from tests.models.architectures import ARCHITECTURES
 from tests.training.killed_runs import STEPS
 from tests.training.rows import rows
@@ -56,7 +57,6 @@ def test_it_learns(tmp_path: Path, method: str) -> None:
         config(method=method, learning_rate=0.01),
         cross_entropy,
         validation=rows(20),
-        validation_loss=cross_entropy,
         seed=1,
         number_format="float32",
         scratch=tmp_path / "scratch",
@@ -110,8 +110,17 @@ def test_a_loss_that_is_no_number_names_the_step_and_its_rows(tiny_model: Path, 
     def broken(logits: torch.Tensor, target_ids: torch.Tensor, taught: Taught | None) -> torch.Tensor:
         return cross_entropy(logits, target_ids, taught) * torch.where(target_ids == 104, torch.nan, 1.0)
 
-    with pytest.raises(SlmopsError, match=r"the loss is nan at step 1; its rows: row-\d+") as caught:
-        train(model, rows(40), config(batch_size=40), broken, seed=1, number_format="float32", scratch=tmp_path)
+    with pytest.raises(SlmopsError, match=r"the loss is nan at step 1; its rows: row-4 \('row 4 of 5'\) —") as caught:
+        train(
+            model,
+            rows(8),
+            config(batch_size=40),
+            broken,
+            seed=1,
+            number_format="float32",
+            scratch=tmp_path,
+            show=lambda row: f"{row.replace('-', ' ')} of 5",
+        )
     assert "learning_rate" in caught.value.remedy
     assert not (tmp_path / "checkpoint").exists()
 

@@ -52,7 +52,11 @@ def over(default: Section) -> BeforeValidator:
 
     def complete(value: Any) -> Any:
         value = _spell_out(type(default), value)
-        return default.model_dump(by_alias=True) | _given(value) if isinstance(value, dict) else value
+        return (
+            default.model_dump(by_alias=True, exclude_defaults=True) | _given(value)
+            if isinstance(value, dict)
+            else value
+        )
 
     return BeforeValidator(complete)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,6 +60,12 @@ def answered_examples(
     family = family_of(tokenizer)
     ask = task.short_messages if prompt == "short" else task.messages
     return to_examples((record.id, *encode_lesson(tokenizer, family, ask(record, answer))) for record, answer in rows)
+
+
+def text_of(rows: Iterable[tuple[Record, str]]) -> Callable[[str], str]:
+    """A row's text and answer, from its id: what is shown of one that training stumbles over."""
+    texts = {record.id: f"{record.text} → {answer}" for record, answer in rows}
+    return texts.__getitem__
 
 
 def answer_begins(tokenizer: Tokenizer, task: Task) -> Ids:

@@ -21,7 +21,7 @@ from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import check_gates, figures_of, open_store, plan
 from slmops.tasks.types import Labels, Record, Source, Task
-from slmops.training.trainer import read_curve
+from slmops.training.curve import read_curve
 
 _GAINS = ("accuracy_kept", "quality_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction")
 

@@ -14,12 +14,13 @@ from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.stages.estimates import training_minutes
-from slmops.stages.parts import answer_begins, answered_examples, read_answered, read_task, save_model
+from slmops.stages.parts import answer_begins, answered_examples, read_answered, read_task, save_model, text_of
 from slmops.stages.project import Project
 from slmops.stages.targets import accepted, open_targets, read_answers
-from slmops.training.losses import cross_entropy, mix
+from slmops.training.curve import write_curve
+from slmops.training.losses import mix
 from slmops.training.methods import merge, prepare
-from slmops.training.trainer import train, write_curve
+from slmops.training.trainer import train
 
 
 def student_stage(project: Project) -> Stage:
@@ -38,7 +39,7 @@ def student_stage(project: Project) -> Stage:
         inputs["labels"] = "labels"
     return Stage(
         "student",
-        3,
+        4,
         inputs,
         section,
         lambda work: _make(project, work),
@@ -62,13 +63,13 @@ def _make(project: Project, work: Work) -> None:
     held_out = read_answered(dataset, "validation", task)
     if "targets" in work.inputs:
         rows = read_answers(work.inputs["targets"])
-        loss = mix(project.distillation.loss.model_dump())
+        weights = project.distillation.loss.model_dump()
     else:
         rows = read_answered(dataset, "train", task)
         if "labels" in work.inputs:
             known = {record.text for record, _ in rows}
             rows += [(record, record.answers[-1].text) for record in accepted(work.inputs["labels"], known)]
-        loss = cross_entropy
+        weights = {"cross_entropy": 1.0}
     rows = noisy_copies(rows, config.epochs, config.noise, work.seed, task.varied)
     examples = answered_examples(tokenizer, task, rows, prompt)
     shipped = _shipped_int4(project)
@@ -77,15 +78,15 @@ def _make(project: Project, work: Work) -> None:
         model,
         examples,
         config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
-        loss,
+        mix(weights, config.label_smoothing),
         teach=open_targets(work.inputs["targets"], examples, task, tokenizer) if "targets" in work.inputs else None,
         begins=answer_begins(tokenizer, task),
         rounding=partial(round_to_int4, block_size=shipped.block_size) if shipped else None,
         validation=answered_examples(tokenizer, task, held_out, prompt),
-        validation_loss=cross_entropy,
         seed=work.seed,
         number_format=work.choices["number_format"],
         scratch=work.scratch,
+        show=text_of(rows),
         report=work.progress,
     )
     save_model(merge(model), pruned, work.out, dataset, prompt, work.licence)

@@ -9,11 +9,12 @@ from slmops.models.forward import load_causal_lm
 from slmops.models.references import Model, find_cached, resolve
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.estimates import training_minutes
-from slmops.stages.parts import answer_begins, answered_examples, read_answered, read_task, save_model
+from slmops.stages.parts import answer_begins, answered_examples, read_answered, read_task, save_model, text_of
 from slmops.stages.project import Project
-from slmops.training.losses import cross_entropy
+from slmops.training.curve import write_curve
+from slmops.training.losses import mix
 from slmops.training.methods import merge, prepare
-from slmops.training.trainer import train, write_curve
+from slmops.training.trainer import train
 
 
 def teacher_stage(project: Project, identity: str | None) -> Stage:
@@ -25,7 +26,7 @@ def teacher_stage(project: Project, identity: str | None) -> Stage:
     estimate = Estimate(minutes + (0.0 if find_cached(project.teacher.model) else 1.0), 545)
     return Stage(
         "teacher",
-        3,
+        4,
         {"dataset": "dataset"},
         section,
         lambda work: _make(project, work),
@@ -55,13 +56,13 @@ def _make(project: Project, work: Work) -> None:
             model,
             answered_examples(tokenizer, task, rows, "full"),
             config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
-            cross_entropy,
+            mix({"cross_entropy": 1.0}, config.label_smoothing),
             begins=answer_begins(tokenizer, task),
             validation=answered_examples(tokenizer, task, held_out, "full"),
-            validation_loss=cross_entropy,
             seed=work.seed,
             number_format=work.choices["number_format"],
             scratch=work.scratch,
+            show=text_of(rows),
             report=work.progress,
         )
         model = merge(model)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from slmops.core.config import Section, over, wrong
+from slmops.core.config import Section, one_or_many, over, wrong
 from slmops.runtimes.remote import LOOPBACK
 
 
@@ -16,11 +16,22 @@ class TrainConfig(Section):
 
     main: ClassVar[str] = "method"
 
-    method: Literal["lora", "full"] = Field(
-        default="lora", description="lora (low-rank adapters), or full (all weights)"
+    method: Literal["lora", "dora", "full"] = Field(
+        default="lora",
+        description="lora (low-rank adapters), dora (the same, and the size of each output), or full (all weights)",
     )
-    rank: int = Field(default=16, ge=1, le=1024, description="the adapters' rank (lora)")
-    alpha: float = Field(default=32.0, gt=0, le=10_000, description="the adapters' scale, times rank (lora)")
+    rank: int = Field(default=16, ge=1, le=1024, description="the adapters' rank")
+    alpha: float = Field(default=32.0, gt=0, le=10_000, description="the adapters' scale, times rank")
+    rank_stabilized: bool = Field(default=False, description="scales by alpha/√rank, not by alpha/rank (rsLoRA)")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="the share of the adapters' inputs dropped")
+    targets: Annotated[tuple[str, ...], one_or_many(str)] = Field(
+        default=("all",),
+        min_length=1,
+        description="which linear layers get adapters, by name: [q_proj, v_proj]; or all",
+    )
+    loraplus_lr_ratio: float = Field(
+        default=1.0, ge=1, le=1000, description="how many times faster the adapters' B learns than A (LoRA+)"
+    )
     upper_layers: float = Field(
         default=0.5, gt=0, le=1, description="the share of layers that learn, from the top; the lower ones stay"
     )
@@ -45,10 +56,51 @@ class TrainConfig(Section):
         default=0.1, ge=0, lt=1, description="the share of words dropped, others in every epoch after 1"
     )
     warmup: float = Field(default=0.05, ge=0, lt=1, description="the share of steps in which it rises")
-    schedule: Literal["cosine", "linear", "constant"] = Field(default="cosine", description="how it falls then")
-    weight_decay: float = Field(default=0.01, ge=0, lt=1, description="AdamW's weight decay")
-    max_tokens: int = Field(default=1024, ge=64, le=65536, description="the length of a packed sequence, in tokens")
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
+        default="cosine", description="how it falls then; wsd: it stays, and falls at the end"
+    )
+    decay: float = Field(default=0.2, gt=0, le=1, description="the share of steps in which it falls (wsd)")
+    weight_decay: float = Field(default=0.01, ge=0, lt=1, description="AdamW's weight decay, of matrices")
+    max_grad_norm: float = Field(default=1.0, gt=0, le=1e6, description="what the gradient's norm is clipped at")
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="the share of gold's probability that goes to all other tokens"
+    )
+    neftune_alpha: float = Field(
+        default=0.0, ge=0, le=1000, description="how much noise embeddings get while it learns (5 is usual)"
+    )
+    validations: int = Field(default=3, ge=1, le=1000, description="how often the validation rows are looked at")
+    patience: int | None = Field(
+        default=None, ge=1, description="ends after so many looks without a better one, and keeps the best"
+    )
+    keep: Literal["last", "best"] = Field(
+        default="last", description="the weights of the last step, or of the best look"
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="computes activations twice rather than keeping them: less memory, more time"
+    )
+    max_tokens: int = Field(default=1024, ge=64, le=65536, description="how many tokens are computed at once, packed")
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainConfig:
+        given = self.model_fields_set
+        if self.method == "full" and (idle := next((name for name in _OF_ADAPTERS if name in given), None)):
+            raise wrong(
+                f"{idle} says how adapters learn, but the method is full", f"write method: lora, or remove {idle}"
+            )
+        if "decay" in given and self.schedule != "wsd":
+            raise wrong(
+                f"decay is for the schedule wsd, not for {self.schedule}", "write schedule: wsd, or remove decay"
+            )
+        if self.neftune_alpha and self.upper_layers < 1:
+            raise wrong("neftune_alpha changes what lower layers read, but they stay", "write upper_layers: 1")
+        return self
+
+    @property
+    def keeps_best(self) -> bool:
+        return self.keep == "best" or self.patience is not None
+
+
+_OF_ADAPTERS = ("rank", "alpha", "rank_stabilized", "dropout", "targets", "loraplus_lr_ratio")
 
 _STUDENT = TrainConfig(method="full", epochs=3, learning_rate=8e-4, quantization_aware=0.5, noise=0)
 

@@ -40,15 +40,22 @@ class Reader:
     """Reads batches of `examples` with a model whose lower layers stay as they are."""
 
     def __init__(
-        self, model: nn.Module, examples: Sequence[Example], file: Path, report: Callable[[float], None]
+        self,
+        model: nn.Module,
+        examples: Sequence[Example],
+        file: Path,
+        report: Callable[[float], None],
+        neftune_alpha: float = 0.0,
     ) -> None:
-        self._model, self._frozen = model, frozen_layers(model)
+        self._model, self._frozen, self._neftune_alpha = model, frozen_layers(model), neftune_alpha
         self._starts: dict[Segments, int] = {}
         if self._frozen:
             self._states = self._read(examples, file, report)
 
     def last_states(self, batch: Batch) -> Tensor:
         """(sequence · time, width) last hidden states."""
+        if not self._frozen and self._neftune_alpha and self._model.training:
+            return run_layers(self._model, batch, _noisy_embeddings(self._model, batch, self._neftune_alpha))
         if not self._frozen:
             return last_states(self._model, batch)
         torch = need("torch", "train")
@@ -84,3 +91,16 @@ class Reader:
             done += len(set(batch.rows))
             report(done / len(unique))
         return states
+
+
+def _noisy_embeddings(model: nn.Module, batch: Batch, alpha: float) -> Tensor:
+    """(sequence, time, width) embeddings with uniform noise of α / √(length · width) (NEFTune: Jain et al. 2023, arXiv
+    2310.05914, algorithm 1); a token's length is that of the text from the beginning to the end of its segment."""
+    import torch
+
+    embedded: Tensor = model.get_input_embeddings()(batch.ids)
+    lengths = torch.ones(len(batch.ids), batch.parents.shape[1], dtype=torch.long)
+    lengths = lengths.scatter_reduce(1, batch.segments.clamp(min=0), batch.positions + 1, "amax")
+    sizes = lengths.gather(1, batch.segments.clamp(min=0)) * embedded.shape[-1]
+    noise = torch.empty_like(embedded).uniform_(-1, 1)
+    return embedded + noise * (alpha / sizes.sqrt()).to(embedded.dtype)[:, :, None]

@@ -5,8 +5,9 @@ In come (target, vocab) logits, out goes one value a target. Knows no model, no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ class Taught:
 TokenLoss = Callable[["Tensor", "Tensor", Taught | None], "Tensor"]  # (logits, target_ids, taught) → (target,)
 
 
-def cross_entropy(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
+def cross_entropy(logits: Tensor, target_ids: Tensor, taught: Taught | None, label_smoothing: float = 0.0) -> Tensor:
     """−log q(answer), where the answer is trusted."""
     from torch.nn import functional
 
-    loss = functional.cross_entropy(logits, target_ids, reduction="none")
+    loss = functional.cross_entropy(logits, target_ids, reduction="none", label_smoothing=label_smoothing)
     return loss if taught is None else loss * taught.trusted
 
 
@@ -56,11 +57,13 @@ def forward_kl(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Ten
 LOSSES: dict[str, TokenLoss] = {"cross_entropy": cross_entropy, "forward_kl": forward_kl}
 
 
-def mix(weights: dict[str, float]) -> TokenLoss:
-    """The weighted sum of named losses; those of weight 0 are not computed."""
+def mix(weights: Mapping[str, float], label_smoothing: float = 0.0) -> TokenLoss:
+    """The weighted sum of named losses; those of weight 0 are not computed. Gold is smoothed: that share of its
+    probability goes to all tokens alike (Szegedy et al. 2016, arXiv 1512.00567, section 7)."""
+    losses = LOSSES | {"cross_entropy": partial(cross_entropy, label_smoothing=label_smoothing)}
 
     def mixed(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
-        terms = [weight * LOSSES[name](logits, target_ids, taught) for name, weight in weights.items() if weight]
+        terms = [weight * losses[name](logits, target_ids, taught) for name, weight in weights.items() if weight]
         return sum(terms[1:], start=terms[0])
 
     return mixed

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from slmops.core.errors import need
+from slmops.core.errors import ModelError, need
+from slmops.core.mistakes import nearest
 from slmops.models.forward import decoder_layers
 from slmops.training.config import TrainConfig
 
@@ -14,29 +16,59 @@ if TYPE_CHECKING:
 
 
 def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
-    """The model with only what `config.method` trains in its upper layers set to learn. With LoRA their linear layers
-    are wrapped in place (Hu et al. 2021, arXiv 2106.09685). Lower layers that stay as they are need no backward pass,
-    and keep what the model knew (Lee et al. 2019, arXiv 1911.03090)."""
+    """The model with only what `config.method` trains in its upper layers set to learn. Lower layers that stay as they
+    are need no backward pass, and keep what the model knew (Lee et al. 2019, arXiv 1911.03090).
+
+    Raises:
+        ModelError: a target names no linear layer, or the rank is larger than one.
+    """
     torch = need("torch", "train")
     torch.manual_seed(seed)
     layers = decoder_layers(model)
     lower = len(layers) - max(1, round(config.upper_layers * len(layers)))
-    if config.method == "lora":
-        peft = need("peft", "train")
-        names = {module: name for name, module in model.named_modules()}
-        learning = [names[part] for part in layers[lower:].modules() if isinstance(part, torch.nn.Linear)]
-        adapter = peft.LoraConfig(
-            r=config.rank, lora_alpha=config.alpha, target_modules=learning, lora_dropout=0.0, task_type="CAUSAL_LM"
-        )
-        with warnings.catch_warnings():  # peft 0.21 asks transformers 5 by a name that is going away
-            warnings.simplefilter("ignore", FutureWarning)
-            wrapped: nn.Module = peft.get_peft_model(model, adapter)
-        return wrapped.get_base_model()
+    if config.method != "full":
+        return _with_adapters(model, layers[lower:], config)
     model.requires_grad_(True)
     layers[:lower].requires_grad_(False)
     for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
         embedding.requires_grad_(False)  # few rows tell little about 49,000 tokens, and they are half of the weights
     return model
+
+
+def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig) -> nn.Module:
+    """The layers' linear parts wrapped in place: LoRA (Hu et al. 2021, arXiv 2106.09685), scaled by alpha/√rank if
+    rank-stabilized (Kalajdzievski 2023, arXiv 2312.03732); DoRA (Liu et al. 2024, arXiv 2402.09353)."""
+    torch, peft = need("torch", "train"), need("peft", "train")
+    names = {module: name for name, module in model.named_modules()}
+    linear = {names[part]: part for part in layers.modules() if isinstance(part, torch.nn.Linear)}
+    learning = list(linear) if config.targets == ("all",) else _chosen(linear, config.targets)
+    for name in learning:
+        if config.rank > (widest := min(linear[name].weight.shape)):
+            raise ModelError(
+                f"rank {config.rank} is larger than {name}, whose rank is at most {widest}", remedy="lower train.rank"
+            )
+    adapter = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        use_rslora=config.rank_stabilized,
+        use_dora=config.method == "dora",
+        target_modules=learning,
+        lora_dropout=config.dropout,
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():  # peft 0.21 asks transformers 5 by a name that is going away
+        warnings.simplefilter("ignore", FutureWarning)
+        wrapped: nn.Module = peft.get_peft_model(model, adapter)
+    return wrapped.get_base_model()
+
+
+def _chosen(linear: Collection[str], targets: Sequence[str]) -> list[str]:
+    """The layers that a target names: a whole name, or its end (`q_proj`, `self_attn.q_proj`)."""
+    for target in targets:
+        if not any(f".{name}".endswith(f".{target}") for name in linear):
+            ends = dict.fromkeys(name.rpartition(".")[2] for name in linear)
+            raise ModelError(f"train.targets: no linear layer is called {target!r}", remedy=nearest(target, ends))
+    return [name for name in linear if any(f".{name}".endswith(f".{target}") for target in targets)]
 
 
 def merge(model: nn.Module) -> nn.Module:

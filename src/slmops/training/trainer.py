@@ -6,45 +6,35 @@ teacher, no store; what is trainable was decided before.
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slmops.core.errors import SlmopsError, need
-from slmops.core.files import write_whole
 from slmops.core.machine import keep_freed_memory
 from slmops.models.forward import NumberFormat, head_logits
 from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.models.tokenizer import Ids
+from slmops.training.blame import row_losses, worst_rows
+from slmops.training.checkpoint import Checkpoint
 from slmops.training.computing import Computing, Rounding
 from slmops.training.config import TrainConfig
+from slmops.training.curve import Point, looks_since_best
 from slmops.training.frozen import Reader
-from slmops.training.losses import Taught, TokenLoss
+from slmops.training.losses import Taught, TokenLoss, cross_entropy
 from slmops.training.replication import replicated_loss
 from slmops.training.sampled_head import sampled_logits
+from slmops.training.schedule import make_optimizer, set_learning_rate
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_LOOKS = 3  # how often the validation rows are looked at
-
 Teach = Callable[[Batch], Taught]
 Read = Callable[[Batch], "Tensor"]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One point of the training curve: mean loss a target token since the point before, and on validation rows."""
-
-    step: int
-    loss: float
-    validation_loss: float | None = None
 
 
 @keep_freed_memory()
@@ -58,21 +48,29 @@ def train(
     begins: Ids = (),
     rounding: Rounding | None = None,
     validation: Sequence[Example] = (),
-    validation_loss: TokenLoss | None = None,
     seed: int,
     number_format: NumberFormat,
     scratch: Path,
     checkpoint_every_s: float = 20.0,
+    show: Callable[[str], str] = str,
     report: Callable[[float, str], None] = lambda share, text: None,
 ) -> list[Point]:
     """Trains in place; returns the curve. Started again over the same scratch folder, it goes on where it was.
 
     `begins` are the tokens that can begin an answer, where they are few: then the target is replicated. `rounding` is
     what the shipped format will do to a weight: it is done during the last steps, so that the model learns to bear it.
+    `show` writes a row for people, from its name.
 
     Raises:
-        SlmopsError: the loss is not a number; names the step and its rows.
+        SlmopsError: the loss is not a number; names the step and its rows. Or the best weights are to be kept, and
+            there are no validation rows to tell.
     """
+    if config.keeps_best and not validation:
+        raise SlmopsError(
+            "there are no validation rows to tell which weights are best",
+            where="training",
+            remedy="give data.validation, or remove patience and keep",
+        )
     torch = need("torch", "train")
     computing = Computing(model, number_format, rounding)
     reader = Reader(
@@ -80,47 +78,60 @@ def train(
         [*examples, *validation],
         scratch / "frozen",
         lambda share: report(0.0, f"reading with the layers that stay, {share:.0%}"),
+        config.neftune_alpha,
     )
-    optimizer = torch.optim.AdamW(
-        computing.learning, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
-    )
-    steps_per_epoch = math.ceil(len(examples) / config.batch_size)
-    steps = max(1, round(steps_per_epoch * config.epochs))
-    checkpoint = _Checkpoint(scratch / "checkpoint", model, optimizer)
-    start, curve, running = checkpoint.load()
-    unrounded = round(steps * (1 - config.quantization_aware)) if rounding else steps
-    computing.give_weights(rounded=start >= unrounded)
-    looks = {round(steps * share / _LOOKS) for share in range(1, _LOOKS + 1)}
+    if config.gradient_checkpointing:
+        computing.model.activation_checkpointing_enable({"use_reentrant": False})
+    optimizer = make_optimizer(model, config)
+    steps = max(1, round(math.ceil(len(examples) / config.batch_size) * config.epochs))
+    checkpoint = Checkpoint(scratch / "checkpoint", model, optimizer)
+    state = checkpoint.load()
+    unrounded = round(steps * (1 - config.quantization_aware)) if rounding else 0
+    computing.give_weights(rounded=state.step >= unrounded)
+    looks = {round(steps * share / config.validations) for share in range(1, config.validations + 1)}
     saved_at = time.monotonic()
-    for step in range(start, steps):
-        rows = _rows_of_step(len(examples), config.batch_size, seed, step)
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step, steps, config)
-        value = _step(computing, reader, [examples[row] for row in rows], config, loss, teach, begins, (seed, step))
-        if not math.isfinite(value):
-            named = ", ".join(examples[row].row for row in rows[:8])
+    while state.step < steps:
+        step = state.step
+        chosen = [examples[row] for row in _rows_of_step(len(examples), config.batch_size, seed, step)]
+        set_learning_rate(optimizer, step, steps, config)
+        value, losses = _step(computing, reader, chosen, config, loss, teach, begins, (seed, step))
+        norm = float(torch.nn.utils.clip_grad_norm_(computing.learning, config.max_grad_norm))
+        if not math.isfinite(value + norm):
+            what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient is {norm}"
             raise SlmopsError(
-                f"the loss is {value} at step {step + 1}; its rows: {named} …",
+                f"{what} at step {step + 1}; its rows: {_named(worst_rows(losses.items()), show)}",
                 where="training",
                 remedy="lower learning_rate, or look at these rows",
             )
-        torch.nn.utils.clip_grad_norm_(computing.learning, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         computing.give_weights(rounded=step + 1 >= unrounded)
-        running = [running[0] + value, running[1] + 1]
-        look = (step + 1) in looks
-        if look or running[1] == max(1, steps // 40):
+        state.step, state.total, state.count = step + 1, state.total + value, state.count + 1
+        blamed = worst_rows(losses.items()) if state.usual.is_leap(value) else ()
+        look = state.step in looks
+        if look or blamed or state.count == max(1, steps // 40):
             held_out = None
-            if look and validation and validation_loss:
-                held_out = mean_loss(computing.model, validation, config, validation_loss, reader.last_states)
-            curve.append(Point(step + 1, running[0] / running[1], held_out))
-            running = [0.0, 0]
-        report((step + 1) / steps, f"step {step + 1}/{steps}, loss {value:.3f}")
+            if look and validation:
+                held_out = mean_loss(computing.model, validation, config, cross_entropy, reader.last_states)
+            state.curve.append(Point(state.step, state.total / state.count, held_out, blamed))
+            state.total, state.count = 0.0, 0
+        leapt = f", it leapt by {_named(blamed, show)}" if blamed else ""
+        report(state.step / steps, f"step {state.step}/{steps}, loss {value:.3f}{leapt}")
+        if look and config.keeps_best and (since := looks_since_best(state.curve, unrounded)) is not None:
+            if since == 0:
+                checkpoint.save_best()
+            elif config.patience and since >= config.patience:
+                break
         if time.monotonic() - saved_at >= checkpoint_every_s:
-            checkpoint.save(step + 1, curve, running)
+            checkpoint.save(state)
             saved_at = time.monotonic()
-    return curve
+    if config.keeps_best:
+        checkpoint.load_best()
+    return state.curve
+
+
+def _named(rows: Sequence[str], show: Callable[[str], str]) -> str:
+    return ", ".join(f"{row} ({text[:80]!r})" if (text := show(row)) != row else row for row in rows)
 
 
 def mean_loss(model: nn.Module, examples: Sequence[Example], config: TrainConfig, loss: TokenLoss, read: Read) -> float:
@@ -144,27 +155,34 @@ def _step(
     loss: TokenLoss,
     teach: Teach | None,
     begins: Ids,
-    seed: tuple[int, ...],
-) -> float:
-    """Accumulates the gradient of the mean loss a target token over all examples of the step, in fp32."""
+    seed: tuple[int, int],
+) -> tuple[float, dict[str, float]]:
+    """Accumulates the gradient of the mean loss a target token over all examples of the step, in fp32; returns that
+    mean, and every row's own."""
+    torch = need("torch", "train")
+    torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))  # what is dropped, and noise
     targets = sum(sum(example.learn) for example in examples)
     model, total = computing.model, 0.0
+    by_row: dict[str, float] = {}
+    sampled = begins and config.vocabulary_sample and not config.label_smoothing  # that speaks of the whole vocabulary
     model.train()
     for batch in pack(by_length(examples), config.max_tokens):
         states, taught = reader.last_states(batch), teach(batch) if teach else None
         at, ids = states[batch.target_at], batch.target_ids
-        if begins and config.vocabulary_sample:
-            value = loss(*sampled_logits(model, at, ids, taught, config.vocabulary_sample, seed)).sum()
+        if sampled:
+            losses = loss(*sampled_logits(model, at, ids, taught, config.vocabulary_sample, seed))
         else:
-            value = loss(head_logits(model, at), ids, taught).sum()
+            losses = loss(head_logits(model, at), ids, taught)
+        value = losses.sum()
         if begins and config.target_replication:
             value = value + config.target_replication * replicated_loss(model, states, batch, begins, taught)
         value = value / targets
         value.backward()
         computing.take_gradients()
         total += float(value.detach())
+        by_row |= row_losses(batch.rows, batch.target_row, losses.detach())
     model.eval()
-    return total
+    return total, by_row
 
 
 def _rows_of_step(count: int, batch_size: int, seed: int, step: int) -> list[int]:
@@ -173,70 +191,3 @@ def _rows_of_step(count: int, batch_size: int, seed: int, step: int) -> list[int
     epoch, within = divmod(step, steps_per_epoch)
     order = np.random.default_rng((seed, epoch)).permutation(count)
     return [int(row) for row in order[within * batch_size : (within + 1) * batch_size]]
-
-
-def _schedule(step: int, steps: int, config: TrainConfig) -> float:
-    """The share of the learning rate at `step`: linear warm-up, then as configured."""
-    warmup = config.warmup * steps
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    if config.schedule == "constant":
-        return 1.0
-    done = (step - warmup) / max(1.0, steps - warmup)
-    return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-
-
-class _Checkpoint:
-    """Trainable weights, the optimizer's moments and the step, written whole: one file of tensors, one of state that
-    names it, so that a kill between the two leaves the former pair valid."""
-
-    def __init__(self, folder: Path, model: nn.Module, optimizer: Any) -> None:
-        self._folder, self._optimizer = folder, optimizer
-        self._parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
-
-    def save(self, step: int, curve: list[Point], running: list[float]) -> None:
-        import torch
-        from safetensors.torch import save_file
-
-        self._folder.mkdir(parents=True, exist_ok=True)
-        tensors: dict[str, Any] = {}
-        for name, parameter in self._parameters.items():
-            state = self._optimizer.state[parameter]
-            tensors |= {f"weight/{name}": parameter.detach(), f"first/{name}": state["exp_avg"]}
-            tensors |= {f"second/{name}": state["exp_avg_sq"], f"step/{name}": torch.as_tensor(state["step"])}
-        file = f"step-{step}.safetensors"
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, self._folder / file)
-        state = {"file": file, "step": step, "curve": [asdict(point) for point in curve], "running": running}
-        write_whole(self._folder / "state.json", json.dumps(state))
-        for old in self._folder.glob("step-*.safetensors"):
-            if old.name != file:
-                old.unlink()
-
-    def load(self) -> tuple[int, list[Point], list[float]]:
-        import torch
-        from safetensors.torch import load_file
-
-        state_file = self._folder / "state.json"
-        if not state_file.is_file():
-            return 0, [], [0.0, 0]
-        state = json.loads(state_file.read_text())
-        tensors = load_file(self._folder / state["file"])
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(tensors[f"weight/{name}"])
-                self._optimizer.state[parameter] = {
-                    "step": tensors[f"step/{name}"],
-                    "exp_avg": tensors[f"first/{name}"],
-                    "exp_avg_sq": tensors[f"second/{name}"],
-                }
-        return state["step"], [Point(**point) for point in state["curve"]], state["running"]
-
-
-def read_curve(path: Path) -> Iterator[Point]:
-    """The curve that `write_curve` wrote."""
-    for line in path.read_text().splitlines():
-        yield Point(**json.loads(line))
-
-
-def write_curve(path: Path, curve: Sequence[Point]) -> None:
-    write_whole(path, "".join(json.dumps(asdict(point)) + "\n" for point in curve))

@@ -1,0 +1,196 @@
+"""What a user may say of how a model learns: each option does what it is for, and none is ignored."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from slmops.core.errors import ModelError, SlmopsError
+from slmops.models.forward import last_states, load_causal_lm, target_logits
+from slmops.models.packing import pack
+from slmops.training.config import StudentConfig, TrainConfig
+from slmops.training.curve import Point
+from slmops.training.frozen import Reader
+from slmops.training.losses import cross_entropy, mix
+from slmops.training.methods import merge, prepare
+from slmops.training.schedule import learning_rate_share, make_optimizer
+from slmops.training.trainer import mean_loss, train
+from tests.models.architectures import ARCHITECTURES
+from tests.training.rows import rows
+
+
+def config(**changes: object) -> TrainConfig:
+    return TrainConfig.model_validate({"epochs": 5, "learning_rate": 0.01, "max_tokens": 256, **changes})
+
+
+def trained(folder: Path, scratch: Path, settings: TrainConfig, **more: Any) -> tuple[torch.nn.Module, list[Point]]:
+    model = prepare(load_causal_lm(folder), settings, 1)
+    given = {"seed": 1, "number_format": "float32", "scratch": scratch} | more
+    return model, train(model, rows(40), settings, cross_entropy, **given)
+
+
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in model.parameters() if weight.requires_grad])
+
+
+def loss_of(model: torch.nn.Module) -> float:
+    return mean_loss(model, rows(20), config(), cross_entropy, partial(last_states, model))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"method": "full", "rank": 16}, "rank says how adapters learn, but the method is full — write method: lora"),
+        ({"method": "full", "dropout": 0.1}, "dropout says how adapters learn"),
+        ({"decay": 0.1}, "decay is for the schedule wsd, not for cosine"),
+        ({"neftune_alpha": 5.0}, "neftune_alpha changes what lower layers read, but they stay — write upper_layers: 1"),
+        ({"targets": []}, "at least 1 item"),
+        ({"learning_rate": 10}, "less than 1"),
+        ({"batch_size": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_an_option_that_would_do_nothing_or_harm_is_refused(options: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TrainConfig.model_validate(options)
+    said = " ".join(f"{error['msg']} — {error.get('ctx', {}).get('remedy', '')}" for error in caught.value.errors())
+    assert told in said
+
+
+def test_a_student_is_trained_whole_unless_it_says_otherwise() -> None:
+    chosen = StudentConfig.model_validate({"model": "small", "train": {"method": "lora", "rank": 8}}).train
+    assert (chosen.method, chosen.rank, chosen.epochs) == ("lora", 8, 3)
+    with pytest.raises(ValidationError, match="rank says how adapters learn"):
+        StudentConfig.model_validate({"model": "small", "train": {"rank": 8}})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "dora"}, {"rank_stabilized": True}, {"dropout": 0.1}, {"loraplus_lr_ratio": 8.0}],
+    ids=lambda options: next(iter(options)),
+)
+def test_every_kind_of_adapter_learns_and_can_be_merged(tmp_path: Path, options: dict[str, object]) -> None:
+    folder = ARCHITECTURES[1].write(tmp_path / "model")
+    model, _ = trained(folder, tmp_path, config(epochs=10, upper_layers=1, **options))
+    assert loss_of(model) < 0.3 * loss_of(load_causal_lm(folder))
+    (batch,) = pack(rows(8), 1024)
+    with torch.inference_mode():
+        apart = target_logits(model, batch)
+        assert torch.allclose(apart, target_logits(merge(model), batch), atol=1e-4)
+
+
+def test_adapters_are_where_the_targets_say(tiny_model: Path) -> None:
+    settings = config(targets=["self_attn.q_proj", "down_proj"], upper_layers=1)
+    model = prepare(load_causal_lm(tiny_model), settings, 1)
+    parts = {
+        name.split(".lora_")[0].rpartition(".")[2] for name, weight in model.named_parameters() if weight.requires_grad
+    }
+    assert parts == {"q_proj", "down_proj"}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"targets": ["q_prj"]}, "no linear layer is called 'q_prj' — did you mean q_proj?"),
+        ({"targets": ["c_attn"]}, "no linear layer is called 'c_attn' — known are q_proj, k_proj"),
+        (
+            {"rank": 1024},
+            r"rank 1024 is larger than model\.layers\.1\.\S+, whose rank is at most \d+ — lower train\.rank",
+        ),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused(tiny_model: Path, options: dict[str, object], told: str) -> None:
+    with pytest.raises(ModelError, match=told.replace("?", r"\?")):
+        prepare(load_causal_lm(tiny_model), config(**options), 1)
+
+
+def test_b_learns_faster_than_a_and_only_matrices_decay(tiny_model: Path) -> None:
+    model = prepare(load_causal_lm(tiny_model), config(method="dora", loraplus_lr_ratio=16.0, weight_decay=0.1), 1)
+    groups = make_optimizer(model, config(method="dora", loraplus_lr_ratio=16.0, weight_decay=0.1)).param_groups
+    found = {id(weight): (group["times"], group["weight_decay"]) for group in groups for weight in group["params"]}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            times, decay = found.pop(id(weight))
+            assert times == (16 if ".lora_B." in name else 1), name
+            assert decay == (0 if "magnitude" in name else 0.1), name
+    assert not found
+
+
+@given(
+    st.sampled_from(["cosine", "linear", "constant", "wsd"]), st.integers(1, 300), st.floats(0, 0.5), st.floats(0.01, 1)
+)
+def test_a_learning_rate_rises_once_and_never_again(schedule: str, steps: int, warmup: float, decay: float) -> None:
+    more = {"decay": decay} if schedule == "wsd" else {}
+    settings = config(schedule=schedule, warmup=warmup, **more)
+    shares = [learning_rate_share(step, steps, settings) for step in range(steps)]
+    assert all(0 < share <= 1 for share in shares)
+    falls = [after < before for before, after in pairwise(shares)]
+    rises = [after > before for before, after in pairwise(shares)]
+    assert True not in rises[falls.index(True) :] if True in falls else True
+    if schedule == "wsd" and warmup + decay < 1:
+        assert sum(share == 1 for share in shares) >= steps * (1 - warmup - decay) - 2
+        assert shares[-1] <= 1 / max(1, decay * steps) + 1e-9
+
+
+def test_smoothed_gold_is_as_torch_has_it(tiny_model: Path, tmp_path: Path) -> None:
+    logits, gold = torch.randn(6, 11), torch.arange(6)
+    smooth = mix({"cross_entropy": 2.0}, label_smoothing=0.2)(logits, gold, None)
+    expected = torch.nn.functional.cross_entropy(logits, gold, label_smoothing=0.2, reduction="none")
+    assert torch.allclose(smooth, 2 * expected)
+
+
+def test_noise_on_embeddings_is_there_only_while_it_learns_and_within_its_bound(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = load_causal_lm(tiny_model)
+    model.requires_grad_(True)
+    (batch,) = pack(rows(8), 1024)
+    reader = Reader(model, rows(8), tmp_path / "frozen", lambda share: None, neftune_alpha=5.0)
+    embedded: list[torch.Tensor] = []
+    model.model.layers[0].register_forward_pre_hook(lambda layer, given: embedded.append(given[0].detach()))
+    reader.last_states(batch)
+    model.train()
+    reader.last_states(batch)
+    off = (embedded[1] - embedded[0]).abs().amax(-1)[0]
+    ends = {segment: int(batch.positions[batch.segments == segment].max()) + 1 for segment in range(9)}
+    for token, segment in enumerate(batch.segments[0].tolist()):
+        if segment >= 0:
+            bound = 5.0 / (ends[segment] * embedded[0].shape[-1]) ** 0.5
+            assert 0.5 * bound < float(off[token]) <= bound
+
+
+def test_activations_computed_twice_teach_the_same(tiny_model: Path, tmp_path: Path) -> None:
+    settings = {"method": "full", "epochs": 1, "upper_layers": 1}
+    plain, _ = trained(tiny_model, tmp_path / "a", config(**settings))
+    again, _ = trained(tiny_model, tmp_path / "b", config(**settings, gradient_checkpointing=True))
+    assert torch.allclose(weights(plain), weights(again), atol=1e-6)
+
+
+def others(count: int) -> list[Any]:
+    """Rows whose messages ask for other answers than `rows` teaches."""
+    return [
+        type(row)(row.row, (row.path[0], (*row.path[1][:-3], *other.path[1][-3:])), row.learn)
+        for row, other in zip(rows(count), rows(count + 1)[1:], strict=True)
+    ]
+
+
+def test_it_ends_when_validation_rows_get_worse_and_keeps_the_best(tiny_model: Path, tmp_path: Path) -> None:
+    settings = config(method="full", upper_layers=1, epochs=40, validations=40, patience=3, schedule="constant")
+    model, curve = trained(tiny_model, tmp_path, settings, validation=others(10))
+    losses = [point.validation_loss for point in curve if point.validation_loss is not None]
+    assert len(losses) < 40
+    assert losses.index(min(losses)) == len(losses) - 4
+    kept = mean_loss(model, others(10), settings, cross_entropy, partial(last_states, model))
+    assert kept == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_without_validation_rows_nothing_can_be_best(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SlmopsError, match=r"no validation rows to tell which weights are best — give data\.validation"):
+        trained(tiny_model, tmp_path, config(patience=2))
