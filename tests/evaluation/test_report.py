@@ -17,7 +17,8 @@ from slmops.core.page import element, page
 from slmops.evaluation.figures import write, write_difference, write_duration, write_range, write_times
 from slmops.evaluation.plots import plot_curve, plot_latency, plot_quality
 from slmops.evaluation.report import render
-from slmops.evaluation.summary import Point, Summary
+from slmops.evaluation.search_plots import plot_importance, plot_trials
+from slmops.evaluation.summary import Point, Search, Summary
 from tests.evaluation.example import make_summary
 
 _HOSTILE = (
@@ -221,6 +222,35 @@ def test_a_curve_without_points_or_without_validation_is_no_failure() -> None:
     assert plot_curve("teacher", []) is None
     plot = plot_curve("teacher", [Point(step=1, loss=2.0), Point(step=2, loss=1.5)])
     assert plot and plot.title == "teacher: training loss fell from 2.00 to 1.50"
+
+
+def a_search(**changes: object) -> Search:
+    scores = [0.9, 0.7, None, 0.8, 0.6, 1.2]
+    states = ["complete", "complete", "failed", "pruned", "complete", "pruned"]
+    trials = [
+        {
+            "number": number,
+            "values": {"learning_rate": 10.0**-number, "rank": 8},
+            "state": state,
+            "score": score,
+            "looks": 9,
+        }
+        for number, (score, state) in enumerate(zip(scores, states, strict=True))
+    ]
+    told = {"trials": trials, "importance": {"rank": 0.2, "learning_rate": 0.8}, "best": 4}
+    return Search.model_validate(told | changes)
+
+
+def test_a_search_says_what_it_gained_and_what_mattered() -> None:
+    trials, importance = plot_trials("teacher", a_search()), plot_importance("teacher", a_search())
+    assert trials and importance
+    assert trials.title == (
+        "teacher: 6 trials brought the validation loss from 0.900 to 0.600, by learning_rate 0.0001, rank 8"
+    )
+    assert importance.title == "teacher: learning_rate mattered most"
+    assert plot_importance("teacher", a_search(importance={})) is None
+    page = render(make_summary(searches={"teacher": a_search().model_dump()}))
+    assert trials.title in page and "best so far" in page
 
 
 def test_values_are_written_with_unit_and_three_digits() -> None:

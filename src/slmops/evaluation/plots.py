@@ -7,56 +7,16 @@ paper; the same summary gives the same bytes. Knows no page: titles are text, no
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from slmops.core.errors import need
 from slmops.core.page import Html
+from slmops.evaluation.drawing import ACCENT, MUTED, OTHER, Plot, new_figure, shorten, style, to_svg
 from slmops.evaluation.figures import Unit, describe_figure, write, write_figure, write_times
 from slmops.evaluation.summary import Point, Summary
 
 TEACHER = "teacher"
-
-# Placeholders that matplotlib takes for colours; the page's own stand there in the end.
-_COLOURS = {
-    "#010101": "var(--ink)",
-    "#020202": "var(--muted)",
-    "#030303": "var(--line)",
-    "#040404": "var(--accent)",
-    "#050505": "var(--other)",
-}
-_INK, _MUTED, _LINE, _ACCENT, _OTHER = _COLOURS
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "slmops",
-    "text.parse_math": False,
-    "font.size": 11.5,
-    "text.color": _INK,
-    "axes.labelcolor": _MUTED,
-    "axes.edgecolor": _LINE,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "xtick.color": _LINE,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _INK,
-    "grid.color": _LINE,
-    "grid.linewidth": 0.6,
-}
-_WIDTH_IN = 4.8  # so narrow that its text can be read on a phone
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot and the finding it shows."""
-
-    title: str
-    svg: Html
 
 
 def plot_quality(summary: Summary) -> Plot | None:
@@ -92,22 +52,22 @@ def plot_curve(name: str, points: Sequence[Point]) -> Plot | None:
     if not points:
         return None
     held_out = [point for point in points if point.validation_loss is not None]
-    with _style():
-        figure, axes = _new_figure(height_in=2.4, left_in=0.55)
-        axes.plot([point.step for point in points], [point.loss for point in points], color=_MUTED, linewidth=1.2)
-        series = [("training", points[-1].loss, _MUTED)]
+    with style():
+        figure, axes = new_figure(height_in=2.4, left_in=0.55)
+        axes.plot([point.step for point in points], [point.loss for point in points], color=MUTED, linewidth=1.2)
+        series = [("training", points[-1].loss, MUTED)]
         if held_out:
             losses = [point.validation_loss for point in held_out]
             steps = [point.step for point in held_out]
-            axes.plot(steps, losses, color=_ACCENT, linewidth=1.6, marker="o", markersize=5, clip_on=False)
-            series.append(("validation", losses[-1] or 0.0, _ACCENT))
+            axes.plot(steps, losses, color=ACCENT, linewidth=1.6, marker="o", markersize=5, clip_on=False)
+            series.append(("validation", losses[-1] or 0.0, ACCENT))
         axes.set_ylim(0, None)
         axes.set_xlim(0, points[-1].step)
         axes.grid(axis="y")
         axes.set_xlabel("step")
         axes.set_ylabel("loss (nats a target token)")
         _label_ends(axes, series)
-        return Plot(_say_curve(name, points, held_out), _to_svg(figure))
+        return Plot(_say_curve(name, points, held_out), to_svg(figure))
 
 
 def _plot_saved(summary: Summary, name: str, finding: str) -> Plot | None:
@@ -129,8 +89,8 @@ def _draw_figure(summary: Summary, name: str) -> Html:
     scale = {"share": 100.0, "bytes": 1e-6}.get(described.unit, 1.0)
     intervals = [subject.figures.get(name) for subject in summary.subjects]
     values = [scale * part for interval in intervals if interval for part in (interval.low, interval.high)]
-    with _style():
-        figure, axes = _new_figure(height_in=0.62 + 0.3 * len(intervals), left_in=1.35)
+    with style():
+        figure, axes = new_figure(height_in=0.62 + 0.3 * len(intervals), left_in=1.35)
         if described.unit == "share":
             _set_share_axis(axes, values)
         else:
@@ -147,14 +107,14 @@ def _draw_figure(summary: Summary, name: str) -> Html:
                 axes.plot([value], [row], color=colour, marker=marker, markersize=6, clip_on=False)
             elif interval:
                 axes.plot([left], [row], color=colour, marker="<", markersize=7, clip_on=False)
-        axes.set_yticks(range(len(intervals)), [_shorten(subject.name) for subject in summary.subjects])
+        axes.set_yticks(range(len(intervals)), [shorten(subject.name) for subject in summary.subjects])
         for tick, subject in zip(axes.get_yticklabels(), summary.subjects, strict=True):
             tick.set_fontweight("bold" if subject.name == summary.shipped else "normal")
         axes.set_ylim(len(intervals) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0, pad=9)
         axes.grid(axis="x")
         axes.set_xlabel(_axis_title(described.label, described.unit))
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def _set_share_axis(axes: Any, values: Sequence[float]) -> None:
@@ -181,8 +141,8 @@ def _set_log_axis(axes: Any, values: Sequence[float]) -> None:
 
 def _mark(subject: str, shipped: str) -> tuple[str, str]:
     if subject == shipped:
-        return _ACCENT, "D"
-    return (_OTHER, "s") if subject == TEACHER else (_MUTED, "o")
+        return ACCENT, "D"
+    return (OTHER, "s") if subject == TEACHER else (MUTED, "o")
 
 
 def _axis_title(label: str, unit: Unit) -> str:
@@ -211,36 +171,3 @@ def _say_curve(name: str, points: Sequence[Point], held_out: Sequence[Point]) ->
             else (f"{name}: validation loss stayed at {last:.2f}")
         )
     return f"{name}: validation loss was lowest at step {step:,} ({best:.2f}), then rose to {last:.2f}: over-fitting"
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= 13 else name[:12] + "…"
-
-
-def _style() -> Any:
-    return need("matplotlib", "evaluation").rc_context(_STYLE)
-
-
-def _new_figure(height_in: float, left_in: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH_IN, height_in))
-    figure.subplots_adjust(
-        left=left_in / _WIDTH_IN, right=1 - 1.05 / _WIDTH_IN, bottom=0.5 / height_in, top=1 - 0.1 / height_in
-    )
-    return figure, figure.subplots()
-
-
-def _to_svg(figure: Any) -> Html:
-    """The figure as an inline element: no document head, no outside names, no ids but those that are referred to."""
-    written = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(written, format="svg", transparent=True, metadata=nothing)
-    _, _, body = written.getvalue().partition("<svg")
-    head, _, body = body.replace("xlink:href", "href").partition(">")
-    box = re.search(r' viewBox="[\d. ]+"', head)
-    used = set(re.findall(r'href="#([^"]+)"', body))
-    body = re.sub(r' clip-path="[^"]+"', "", body)  # nothing is drawn outside its axes
-    body = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", body)
-    body = re.sub("|".join(_COLOURS), lambda found: _COLOURS[found[0]], body)
-    return Html(f'<svg role="img"{box[0] if box else ""}>{body}')

@@ -23,6 +23,7 @@ from slmops.evaluation.figures import (
 )
 from slmops.evaluation.mistakes import list_mistakes, show_confusion
 from slmops.evaluation.plots import TEACHER, plot_curve
+from slmops.evaluation.search_plots import plot_importance, plot_trials
 from slmops.evaluation.side_by_side import (
     figure_cell,
     show_comparisons,
@@ -178,7 +179,11 @@ def _show_opinions(data: Data) -> Html | None:
 def _show_curves(summary: Summary) -> Html:
     if not summary.curves:
         return element("p", "Nothing was trained.")
-    return show_plots(plot_curve(name, points) for name, points in summary.curves.items())
+    curves = [plot_curve(name, points) for name, points in summary.curves.items()]
+    searches = [
+        plot(name, found) for name, found in summary.searches.items() for plot in (plot_trials, plot_importance)
+    ]
+    return show_plots([*curves, *searches])
 
 
 def _draw_lineage(steps: Sequence[Step]) -> Html:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
@@ -114,6 +114,25 @@ class Point(_Part):
     validation_loss: float | None = None
 
 
+class Trial(_Part):
+    """One trial of a search: what was tried, its loss on validation rows, and whether it came to its end."""
+
+    number: int
+    values: dict[str, Any]
+    state: Literal["complete", "pruned", "failed"]
+    score: float | None = None
+    looks: int
+    reason: str = ""
+
+
+class Search(_Part):
+    """A search: `best` is the number of the trial that was taken, `importance` each key's share of the spread."""
+
+    trials: tuple[Trial, ...]
+    importance: dict[str, float]
+    best: int
+
+
 class Confusion(_Part):
     """How often each label (row) was answered as each label (column)."""
 
@@ -167,6 +186,7 @@ class Summary(Gain):
     gates: tuple[Gate, ...] = ()
     published: tuple[Published, ...] = ()
     curves: dict[str, tuple[Point, ...]] = {}
+    searches: dict[str, Search] = {}
     confusion: Confusion | None = None
     mistakes: tuple[Mistake, ...] = ()
     lineage: tuple[Step, ...] = ()

@@ -16,6 +16,7 @@ from slmops.models.references import CATALOGUE, cache_root, find_cached
 _EXTRAS = {
     "train": ("torch", "transformers", "peft", "safetensors", "gguf"),
     "onnx": ("onnxruntime_genai", "onnx", "onnx_ir"),
+    "search": ("optuna",),
     "evaluation": ("sklearn", "scipy", "matplotlib"),
     "foundry": ("foundry_local_sdk",),
 }

@@ -13,6 +13,7 @@ from slmops.stages.project import Project
 _BYTES_A_TOKEN = 4.0
 _INSTRUCTION_TOKENS = 100
 _USED = 0.5  # share of the probed speed that a whole training step reaches (measured on the example)
+_HALVED = 0.4  # of a trial, where those that fall behind end early
 _DEFAULT_GFLOPS = 150.0
 
 
@@ -27,7 +28,10 @@ def training_minutes(project: Project, role: str) -> float:
     tokens = texts / _BYTES_A_TOKEN + 12 * rows + instruction
     passes = 1 + config.upper_layers * (2.0 if config.method == "full" else 1.2)  # forward, backward where it learns
     layers = (project.student.layers or 30) if role == "student" else 30
-    return config.epochs * tokens * passes * _operations_a_token(project, layers) / (_speed(project) * 60e9)
+    once = config.epochs * tokens * passes * _operations_a_token(project, layers) / (_speed(project) * 60e9)
+    if not config.search:
+        return once
+    return once * (1 + config.search.num_trials * (_HALVED if config.search.halving else 1))
 
 
 def forward_minutes(project: Project, part: str) -> float:

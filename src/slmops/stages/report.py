@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from slmops.evaluation.summary import Summary
 from slmops.models.families import family_of, render_prompt
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.evidence import CLASSICAL, SOURCES, has_answers, read_answers
+from slmops.stages.learning import CURVE_FILE, SEARCH_FILE
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import check_gates, figures_of, open_store, plan
@@ -78,6 +80,7 @@ def summarize(project: Project) -> Summary:
         ),
         published=_published(figures, shipped),
         curves=_curves(store, planned),
+        searches=_searches(store, planned),
         confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)) if labels else None,
         mistakes=_mistakes(answers, shipped, task),
         lineage=_lineage(planned),
@@ -216,15 +219,28 @@ def _published(figures: dict[tuple[str, str, str], Interval], shipped: str) -> t
 
 
 def _curves(store: Store, planned: dict[str, Planned]) -> dict[str, tuple[parts.Point, ...]]:
-    curves = {}
+    return {
+        stage: tuple(
+            parts.Point(step=point.step, loss=point.loss, validation_loss=point.validation_loss)
+            for point in read_curve(path)
+        )
+        for stage, path in _trained(store, planned, CURVE_FILE)
+    }
+
+
+def _searches(store: Store, planned: dict[str, Planned]) -> dict[str, parts.Search]:
+    return {
+        stage: parts.Search.model_validate_json(path.read_text())
+        for stage, path in _trained(store, planned, SEARCH_FILE)
+    }
+
+
+def _trained(store: Store, planned: dict[str, Planned], file: str) -> Iterator[tuple[str, Path]]:
+    """The file of each model that learned, where it has one."""
     for stage in ("teacher", "student"):
         made = planned[stage].made if stage in planned else None
-        if made and "curve.jsonl" in made.files:
-            points = read_curve(store.open(made.id) / "curve.jsonl")
-            curves[stage] = tuple(
-                parts.Point(step=point.step, loss=point.loss, validation_loss=point.validation_loss) for point in points
-            )
-    return curves
+        if made and file in made.files:
+            yield stage, store.open(made.id) / file
 
 
 def _confusion(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:

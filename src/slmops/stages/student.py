@@ -8,19 +8,13 @@ from typing import Any
 
 from slmops.core.errors import need
 from slmops.core.pipeline import Estimate, Stage, Work
-from slmops.data.augment import noisy_copies
-from slmops.models.forward import load_causal_lm
-from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.stages.estimates import training_minutes
-from slmops.stages.parts import answer_begins, answered_examples, read_answered, read_task, save_model, text_of
+from slmops.stages.learning import Lesson, learned
+from slmops.stages.parts import read_answered, read_task, save_model
 from slmops.stages.project import Project
-from slmops.stages.targets import accepted, open_targets, read_answers
-from slmops.training.curve import write_curve
-from slmops.training.losses import mix
-from slmops.training.methods import merge, prepare
-from slmops.training.trainer import train
+from slmops.stages.targets import accepted, read_answers
 
 
 def student_stage(project: Project) -> Stage:
@@ -50,17 +44,15 @@ def student_stage(project: Project) -> Stage:
 
 def _shipped_int4(project: Project) -> OptimizationConfig | None:
     """The int4 that ships, if the student can learn under its rounding."""
-    shipped = project.optimization[-1] if project.optimization else None
-    aware = shipped and shipped.precision == "int4" and shipped.symmetric and project.student.train.quantization_aware
-    return shipped if aware else None
+    shipped, config = project.optimization[-1] if project.optimization else None, project.student.train
+    aware = config.quantization_aware or config.search
+    return shipped if aware and shipped and shipped.precision == "int4" and shipped.symmetric else None
 
 
 def _make(project: Project, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
-    dataset, pruned, config = work.inputs["dataset"], work.inputs["pruned"], project.student.train
-    work.licence = work.parent_licences["pruned"]
-    tokenizer, task, prompt = Tokenizer(pruned), read_task(dataset), project.student.prompt
-    held_out = read_answered(dataset, "validation", task)
+    dataset, pruned = work.inputs["dataset"], work.inputs["pruned"]
+    work.licence, task = work.parent_licences["pruned"], read_task(dataset)
     if "targets" in work.inputs:
         rows = read_answers(work.inputs["targets"])
         weights = project.distillation.loss.model_dump()
@@ -70,24 +62,8 @@ def _make(project: Project, work: Work) -> None:
             known = {record.text for record, _ in rows}
             rows += [(record, record.answers[-1].text) for record in accepted(work.inputs["labels"], known)]
         weights = {"cross_entropy": 1.0}
-    rows = noisy_copies(rows, config.epochs, config.noise, work.seed, task.varied)
-    examples = answered_examples(tokenizer, task, rows, prompt)
     shipped = _shipped_int4(project)
-    model = prepare(load_causal_lm(pruned), config, work.seed)
-    curve = train(
-        model,
-        examples,
-        config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
-        mix(weights, config.label_smoothing),
-        teach=open_targets(work.inputs["targets"], examples, task, tokenizer) if "targets" in work.inputs else None,
-        begins=answer_begins(tokenizer, task),
-        rounding=partial(round_to_int4, block_size=shipped.block_size) if shipped else None,
-        validation=answered_examples(tokenizer, task, held_out, prompt),
-        seed=work.seed,
-        number_format=work.choices["number_format"],
-        scratch=work.scratch,
-        show=text_of(rows),
-        report=work.progress,
-    )
-    save_model(merge(model), pruned, work.out, dataset, prompt, work.licence)
-    write_curve(work.out / "curve.jsonl", curve)
+    rounding = partial(round_to_int4, block_size=shipped.block_size) if shipped else None
+    lesson = Lesson(pruned, rows, project.student.prompt, weights, work.inputs.get("targets"), rounding)
+    model = learned(lesson, project.student.train, work)
+    save_model(model, pruned, work.out, dataset, project.student.prompt, work.licence)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from slmops.core.config import Section, one_or_many, over, wrong
+from slmops.core.mistakes import nearest
+from slmops.core.search import Choice, SearchConfig
 from slmops.runtimes.remote import LOOPBACK
 
 
@@ -78,6 +81,7 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = Field(
         default=False, description="computes activations twice rather than keeping them: less memory, more time"
     )
+    search: SearchConfig | None = Field(default=None, description="tries values of the other keys, and takes the best")
     max_tokens: int = Field(default=1024, ge=64, le=65536, description="how many tokens are computed at once, packed")
 
     @model_validator(mode="after")
@@ -93,7 +97,37 @@ class TrainConfig(Section):
             )
         if self.neftune_alpha and self.upper_layers < 1:
             raise wrong("neftune_alpha changes what lower layers read, but they stay", "write upper_layers: 1")
+        for name, space in self.search.search_space.items() if self.search else ():
+            known = [key for key in type(self).model_fields if key != "search"]
+            if name not in known:
+                raise wrong(f"search_space: {name} is no key of train", nearest(name, known))
+            for value in space.ends():
+                try:
+                    self.tried({name: value})
+                except ValidationError as error:
+                    raise wrong(f"search_space: {name} cannot be {value!r}: {error.errors()[0]['msg']}") from error
         return self
+
+    def tried(self, values: Mapping[str, Any]) -> TrainConfig:
+        """As it is with other `values`, and without a search.
+
+        Raises:
+            ValidationError: they cannot be, or do not fit together.
+        """
+        return self.model_validate(self.model_dump(exclude={"search"}, exclude_defaults=True) | dict(values))
+
+    def begin_of_search(self) -> dict[str, Any]:
+        """What is searched for, as it stands here, where that lies in the space."""
+        found: dict[str, Any] = {}
+        for name, space in self.search.search_space.items() if self.search else ():
+            own, ends = getattr(self, name), space.ends()
+            if isinstance(space, Choice):
+                same = [value for value in ends if getattr(self.tried({name: value}), name) == own]
+            else:
+                same = [own] if ends[0] <= own <= ends[1] else []
+            if same:
+                found[name] = same[0]
+        return found
 
     @property
     def keeps_best(self) -> bool:

@@ -6,11 +6,13 @@ The states lie in a file that is mapped into memory: they may be many. Knows no 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 
 from slmops.core.errors import need
 from slmops.core.files import reserve
@@ -43,14 +45,14 @@ class Reader:
         self,
         model: nn.Module,
         examples: Sequence[Example],
-        file: Path,
+        folder: Path,
         report: Callable[[float], None],
         neftune_alpha: float = 0.0,
     ) -> None:
         self._model, self._frozen, self._neftune_alpha = model, frozen_layers(model), neftune_alpha
         self._starts: dict[Segments, int] = {}
         if self._frozen:
-            self._states = self._read(examples, file, report)
+            self._states = self._read(examples, folder, report)
 
     def last_states(self, batch: Batch) -> Tensor:
         """(sequence · time, width) last hidden states."""
@@ -66,8 +68,9 @@ class Reader:
         below = self._states.index_select(0, torch.from_numpy(at).flatten()).unflatten(0, at.shape)
         return run_layers(self._model, batch, below, slice(self._frozen, None))
 
-    def _read(self, examples: Sequence[Example], file: Path, report: Callable[[float], None]) -> Tensor:
-        """(token, width) states below the first layer that learns, of every segment behind its ancestors."""
+    def _read(self, examples: Sequence[Example], folder: Path, report: Callable[[float], None]) -> Tensor:
+        """(token, width) states below the first layer that learns, of every segment behind its ancestors; those that
+        stand in `folder` if the same were read before."""
         torch = need("torch", "train")
         tokens = 0
         for example in examples:
@@ -75,10 +78,19 @@ class Reader:
                 if example.path[:depth] not in self._starts:
                     self._starts[example.path[:depth]] = tokens
                     tokens += len(example.path[depth - 1])
-        weight, done = self._model.get_input_embeddings().weight, 0
-        size = tokens * weight.shape[1]
-        reserve(file, size * weight.element_size())
-        states: Tensor = torch.from_file(str(file), shared=True, size=size, dtype=weight.dtype).view(tokens, -1)
+        weight = self._model.get_input_embeddings().weight
+        size, file = tokens * weight.shape[1], folder / f"{self._identity()}.bin"
+        part = file if file.is_file() else file.with_suffix(".part")
+        if part != file:
+            reserve(part, size * weight.element_size())
+        states: Tensor = torch.from_file(str(part), shared=True, size=size, dtype=weight.dtype).view(tokens, -1)
+        if part != file:
+            self._fill(states, examples, report)
+            part.rename(file)
+        return states
+
+    def _fill(self, states: Tensor, examples: Sequence[Example], report: Callable[[float], None]) -> None:
+        torch, done = need("torch", "train"), 0
         unique = list({example.path: example for example in examples}.values())
         for batch in pack(by_length(unique), _TOKENS):
             with torch.inference_mode():
@@ -90,7 +102,17 @@ class Reader:
                 start += length
             done += len(set(batch.rows))
             report(done / len(unique))
-        return states
+
+    def _identity(self) -> str:
+        """What decides the states: the segments in their order, the weights that read them; and since when the machine
+        is up, because what was written just before it went down may be lost."""
+        found = hashlib.sha256(f"{self._frozen} {psutil.boot_time():.0f}".encode())
+        for path in self._starts:
+            found.update(np.array([self._starts.get(path[:-1], -1), *path[-1]]).tobytes())
+        parts = (self._model.get_input_embeddings(), *decoder_layers(self._model)[: self._frozen])
+        for weight in (weight for part in parts for weight in part.parameters()):
+            found.update(weight.detach().contiguous().view(need("torch", "train").uint8).numpy())
+        return found.hexdigest()[:32]
 
 
 def _noisy_embeddings(model: nn.Module, batch: Batch, alpha: float) -> Tensor:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Teach = Callable[[Batch], Taught]
 Read = Callable[[Batch], "Tensor"]
+GoesOn = Callable[[Sequence[Point]], bool]  # the curve so far, at each look → whether to go on
 
 
 @keep_freed_memory()
@@ -51,6 +52,8 @@ def train(
     seed: int,
     number_format: NumberFormat,
     scratch: Path,
+    frozen: Path | None = None,
+    goes_on: GoesOn = lambda curve: True,
     checkpoint_every_s: float = 20.0,
     show: Callable[[str], str] = str,
     report: Callable[[float, str], None] = lambda share, text: None,
@@ -59,7 +62,8 @@ def train(
 
     `begins` are the tokens that can begin an answer, where they are few: then the target is replicated. `rounding` is
     what the shipped format will do to a weight: it is done during the last steps, so that the model learns to bear it.
-    `show` writes a row for people, from its name.
+    `frozen` is a folder for what lower layers say, which trainings with the same ones share. `show` writes a row for
+    people, from its name.
 
     Raises:
         SlmopsError: the loss is not a number; names the step and its rows. Or the best weights are to be kept, and
@@ -72,11 +76,12 @@ def train(
             remedy="give data.validation, or remove patience and keep",
         )
     torch = need("torch", "train")
+    rounding = rounding if config.quantization_aware else None
     computing = Computing(model, number_format, rounding)
     reader = Reader(
         computing.model,
         [*examples, *validation],
-        scratch / "frozen",
+        frozen or scratch / "frozen",
         lambda share: report(0.0, f"reading with the layers that stay, {share:.0%}"),
         config.neftune_alpha,
     )
@@ -117,10 +122,13 @@ def train(
             state.total, state.count = 0.0, 0
         leapt = f", it leapt by {_named(blamed, show)}" if blamed else ""
         report(state.step / steps, f"step {state.step}/{steps}, loss {value:.3f}{leapt}")
-        if look and config.keeps_best and (since := looks_since_best(state.curve, unrounded)) is not None:
-            if since == 0:
+        if look:
+            since = looks_since_best(state.curve, unrounded)
+            if since == 0 and config.keeps_best:
                 checkpoint.save_best()
-            elif config.patience and since >= config.patience:
+            if not goes_on(state.curve):
+                return state.curve
+            if config.patience and since and since >= config.patience:
                 break
         if time.monotonic() - saved_at >= checkpoint_every_s:
             checkpoint.save(state)

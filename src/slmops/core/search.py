@@ -1,0 +1,238 @@
+"""Search: values are tried, each judged by one number, the lower the better; the next ones learn from those before.
+
+In come a space and a function that judges one trial; out come all trials. What was decided stands in a study on disk
+(optuna, SQLite), so that a search that was killed goes on with the very trial it was at. Knows no model and no config.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from slmops.core.config import Section, one_or_many, wrong
+from slmops.core.errors import SlmopsError, need
+
+_FACTOR = 3  # successive halving: of so many trials that came as far, one goes on
+_TELLING = 5  # complete trials from which importance can be told
+_STARTUP = 6  # trials at random before TPE has something to learn from
+
+Values = Mapping[str, Any]
+Tell = Callable[[int, float], bool]  # (how many looks there were, what the last one found) → whether the trial goes on
+
+
+class _Range(Section):
+    """Numbers between two, both included."""
+
+    log: bool = Field(default=False, description="whether to draw by order of magnitude")
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> _Range:
+        low, high = self.ends()
+        if low >= high:
+            raise wrong(f"low: {low} is not below high: {high}", "exchange them, or fix the value in train")
+        if self.log and low <= 0:
+            raise wrong(f"low: {low} has no logarithm", "give a low above 0, or remove log")
+        return self
+
+    def ends(self) -> tuple[Any, Any]:
+        raise NotImplementedError
+
+
+class FloatRange(_Range):
+    """A number between two."""
+
+    type: Literal["float"]
+    low: float = Field(description="the smallest")
+    high: float = Field(description="the largest")
+
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high
+
+
+class IntRange(_Range):
+    """A whole number between two."""
+
+    type: Literal["int"]
+    low: int = Field(description="the smallest")
+    high: int = Field(description="the largest")
+
+    def ends(self) -> tuple[int, int]:
+        return self.low, self.high
+
+
+class Choice(Section):
+    """One of several values of any kind."""
+
+    type: Literal["choice"]
+    values: Annotated[tuple[Any, ...], one_or_many(Any)] = Field(min_length=1, description="what to choose from")
+
+    def ends(self) -> tuple[Any, ...]:
+        return self.values
+
+
+Space = Annotated[FloatRange | IntRange | Choice, Field(discriminator="type")]
+
+
+class SearchConfig(Section):
+    """Which values are tried, and how many times."""
+
+    num_trials: int = Field(default=20, ge=1, le=10_000, description="how many trials there are in all")
+    search_strategy: Literal["tpe", "random"] = Field(
+        default="tpe", description="tpe (learns from the trials before), or random"
+    )
+    search_space: dict[str, Space] = Field(min_length=1, description="key → {type: float|int|choice, …}")
+    halving: bool = Field(default=True, description="whether trials that fall behind end early (successive halving)")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was tried, and what came of it. `looks` is how far it came; a failed trial has a reason, and no score."""
+
+    number: int
+    values: dict[str, Any]
+    state: Literal["complete", "pruned", "failed"]
+    score: float | None
+    looks: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """All trials, and how much of the scores' spread each key explains; none where there are too few trials."""
+
+    trials: tuple[Trial, ...]
+    importance: dict[str, float]
+
+    @property
+    def best(self) -> Trial:
+        """The complete trial with the lowest score; the first of equals.
+
+        Raises:
+            SlmopsError: all have failed.
+        """
+        complete = [trial for trial in self.trials if trial.state == "complete"]
+        if not complete:
+            reason = next((trial.reason for trial in self.trials if trial.reason), "none came to its end")
+            raise SlmopsError(f"every trial failed: {reason}", where="search", remedy="mend that, or narrow the space")
+        return min(complete, key=lambda trial: (trial.score, trial.number))
+
+
+def search(
+    config: SearchConfig,
+    judge: Callable[[int, Values, Tell], float],
+    *,
+    default: Values,
+    seed: int,
+    folder: Path,
+    after: Callable[[Trial, Trial | None], None] = lambda trial, best: None,
+) -> Found:
+    """Tries `default` first (what it does not say is drawn), then what the strategy draws. `judge` gets a trial's
+    number, its values, and whom to tell what it finds on its way; it ends when told so. `after` hears of each trial,
+    and of the best one so far.
+
+    Trials end early by asynchronous successive halving (Li et al. 2020, arXiv 1810.05934); TPE is that of Bergstra et
+    al. 2011. What raises SlmopsError or runs out of memory has failed; the search goes on.
+    """
+    optuna = need("optuna", "search")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder / 'study.db'}",
+        study_name="search",
+        load_if_exists=True,
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_FACTOR)
+        if config.halving
+        else optuna.pruners.NopPruner(),
+    )
+    if not study.trials:
+        study.enqueue_trial({name: _written(config.search_space[name], value) for name, value in default.items()})
+    while True:
+        finished = [_trial(config, trial) for trial in study.trials if trial.state.is_finished()]
+        going_on = next((trial for trial in study.trials if trial.state.name == "RUNNING"), None)
+        if going_on is None and len(finished) >= config.num_trials:
+            return Found(tuple(finished), _importance(study))
+        study.sampler = _sampler(config, seed + len(finished))
+        trial = optuna.trial.Trial(study, going_on._trial_id) if going_on else study.ask()
+        _run(study, trial, config, judge)
+        known = [_trial(config, one) for one in study.trials if one.state.is_finished()]
+        complete = [one for one in known if one.state == "complete"]
+        best = min(complete, key=lambda one: (one.score, one.number)) if complete else None
+        after(next(one for one in known if one.number == trial.number), best)
+
+
+def _run(study: Any, trial: Any, config: SearchConfig, judge: Callable[[int, Values, Tell], float]) -> None:
+    """One trial to its end; of one that was killed, what it was to be stands in the study."""
+    states = need("optuna", "search").trial.TrialState
+    values = {name: _drawn(trial, name, space) for name, space in config.search_space.items()}
+
+    known = study.trials[trial.number].intermediate_values  # told before it was killed
+
+    def tell(looks: int, score: float) -> bool:
+        if looks not in known:
+            trial.report(score, looks)
+        if trial.should_prune():
+            trial.set_user_attr("pruned", True)
+        return "pruned" not in trial.user_attrs
+
+    try:
+        score = None if "pruned" in trial.user_attrs else judge(trial.number, values, tell)
+    except (SlmopsError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        trial.set_user_attr("reason", str(error)[:500])
+        study.tell(trial, state=states.FAIL)
+        return
+    if "pruned" in trial.user_attrs:
+        study.tell(trial, state=states.PRUNED)
+    else:
+        study.tell(trial, score)
+
+
+def _sampler(config: SearchConfig, seed: int) -> Any:
+    """Seeded for each trial anew, so that a search that was killed draws what it would have drawn."""
+    samplers = need("optuna", "search").samplers
+    if config.search_strategy == "random":
+        return samplers.RandomSampler(seed=seed)
+    return samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP)
+
+
+def _drawn(trial: Any, name: str, space: FloatRange | IntRange | Choice) -> Any:
+    match space:
+        case FloatRange(low=low, high=high, log=log):
+            return trial.suggest_float(name, low, high, log=log)
+        case IntRange(low=low, high=high, log=log):
+            return trial.suggest_int(name, low, high, log=log)
+        case Choice(values=values):
+            return json.loads(trial.suggest_categorical(name, [json.dumps(value) for value in values]))
+
+
+def _written(space: FloatRange | IntRange | Choice, value: Any) -> Any:
+    return json.dumps(value) if isinstance(space, Choice) else value
+
+
+def _trial(config: SearchConfig, trial: Any) -> Trial:
+    states: dict[str, Literal["complete", "pruned", "failed"]] = {"COMPLETE": "complete", "PRUNED": "pruned"}
+    values = {
+        name: json.loads(value) if isinstance(config.search_space[name], Choice) else value
+        for name, value in trial.params.items()
+    }
+    score = None if trial.value is None else float(trial.value)
+    looks = max(trial.intermediate_values, default=0)
+    state = states.get(trial.state.name, "failed")
+    return Trial(trial.number, values, state, score, looks, trial.user_attrs.get("reason", ""))
+
+
+def _importance(study: Any) -> dict[str, float]:
+    """Each key's share of what explains the scores of complete trials (PED-ANOVA: Watanabe et al. 2023, arXiv
+    2304.10255); nothing where they are too few, or all alike."""
+    importance = need("optuna", "search").importance
+    scores = [trial.value for trial in study.trials if trial.state.name == "COMPLETE"]
+    if len(scores) < _TELLING or len(set(scores)) < 2:
+        return {}
+    found = importance.get_param_importances(study, evaluator=importance.PedAnovaImportanceEvaluator())
+    return {name: float(share) for name, share in found.items()}

@@ -1,0 +1,136 @@
+"""How a stage's model learns from rows: once, or in a search's trials, of which the best is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from slmops.core.errors import SlmopsError
+from slmops.core.files import write_whole
+from slmops.core.pipeline import Progress, Work
+from slmops.core.search import Tell, Trial, Values, search
+from slmops.data.augment import noisy_copies
+from slmops.models.forward import load_causal_lm
+from slmops.models.tokenizer import Tokenizer
+from slmops.stages.parts import Prompt, answer_begins, answered_examples, read_answered, read_task, text_of
+from slmops.stages.targets import open_targets
+from slmops.tasks.types import Record
+from slmops.training.computing import Rounding
+from slmops.training.config import TrainConfig
+from slmops.training.curve import Point, write_curve
+from slmops.training.losses import mix
+from slmops.training.methods import merge, prepare
+from slmops.training.trainer import GoesOn, train
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CURVE_FILE, SEARCH_FILE = "curve.jsonl", "search.json"
+_LOOKS = 9  # at validation rows in a trial at least: successive halving decides at the first, third and ninth
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a model learns: rows with their answers, asked for with `prompt`; the losses' weights; a teacher's targets,
+    and what the shipped format does to a weight, where there are such."""
+
+    model: Path
+    rows: Sequence[tuple[Record, str]]
+    prompt: Prompt
+    weights: Mapping[str, float]
+    targets: Path | None = None
+    rounding: Rounding | None = None
+
+
+def learned(lesson: Lesson, config: TrainConfig, work: Work) -> nn.Module:
+    """The trained model, adapters merged; its curve, and what a search has found, are written to the artifact."""
+    scratch = work.scratch
+    if config.search:
+        config, scratch = _best(lesson, config, work)
+    model, curve = _learn(lesson, config, work, scratch, lambda curve: True, work.progress)
+    write_curve(work.out / CURVE_FILE, curve)
+    return merge(model)
+
+
+def _learn(
+    lesson: Lesson, config: TrainConfig, work: Work, scratch: Path, goes_on: GoesOn, report: Progress
+) -> tuple[nn.Module, list[Point]]:
+    dataset = work.inputs["dataset"]
+    tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
+    rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, task.varied)
+    examples = answered_examples(tokenizer, task, rows, lesson.prompt)
+    model = prepare(load_causal_lm(lesson.model), config, work.seed)
+    curve = train(
+        model,
+        examples,
+        config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
+        mix(lesson.weights, config.label_smoothing),
+        teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
+        begins=answer_begins(tokenizer, task),
+        rounding=lesson.rounding,
+        validation=answered_examples(tokenizer, task, read_answered(dataset, "validation", task), lesson.prompt),
+        seed=work.seed,
+        number_format=work.choices["number_format"],
+        scratch=scratch,
+        frozen=work.scratch / "frozen",
+        goes_on=goes_on,
+        show=text_of(rows),
+        report=report,
+    )
+    return model, curve
+
+
+def _best(lesson: Lesson, config: TrainConfig, work: Work) -> tuple[TrainConfig, Path]:
+    """The config of the best trial, and the folder from which its training goes on to its end."""
+    asked = config.search
+    assert asked is not None
+    base = config.model_copy(update={"validations": max(config.validations, _LOOKS)})
+
+    def judge(number: int, values: Values, tell: Tell) -> float:
+        def goes_on(curve: Sequence[Point]) -> bool:
+            losses = _losses(curve)
+            return tell(len(losses), min(losses) if chosen.keeps_best else losses[-1])
+
+        def report(share: float, text: str) -> None:
+            done = (number + share) / asked.num_trials
+            work.progress(done, f"trial {number + 1}/{asked.num_trials} ({_say(values)}): {text}")
+
+        try:
+            chosen = base.tried(values)
+        except ValidationError as error:
+            raise SlmopsError(f"{_say(values)} do not fit together: {error.errors()[0]['msg']}") from error
+        _, curve = _learn(lesson, chosen, work, _scratch_of(work, number), goes_on, report)
+        losses = _losses(curve)
+        if not losses:
+            raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")
+        return min(losses) if chosen.keeps_best else losses[-1]
+
+    def after(trial: Trial, best: Trial | None) -> None:
+        for folder in work.scratch.glob("trial-*"):
+            if best is None or folder != _scratch_of(work, best.number):
+                shutil.rmtree(folder)
+
+    begin = base.begin_of_search()
+    found = search(asked, judge, default=begin, seed=work.seed, folder=work.scratch / "search", after=after)
+    told = {"trials": [asdict(trial) for trial in found.trials], "importance": found.importance}
+    write_whole(work.out / SEARCH_FILE, json.dumps(told | {"best": found.best.number}, indent=1))
+    return base.tried(found.best.values), _scratch_of(work, found.best.number)
+
+
+def _scratch_of(work: Work, number: int) -> Path:
+    return work.scratch / f"trial-{number}"
+
+
+def _losses(curve: Sequence[Point]) -> list[float]:
+    return [point.validation_loss for point in curve if point.validation_loss is not None]
+
+
+def _say(values: Values) -> str:
+    told = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in told.items())

@@ -1,0 +1,90 @@
+"""A stage that searches: trials on a tiny model, the best of which is the artifact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmops.core.errors import ConfigError
+from slmops.stages import learning
+from slmops.stages.project import Project
+from slmops.stages.run import open_store, plan, run
+from slmops.training.curve import Point
+from slmops.training.trainer import GoesOn, train
+from tests.stages.tiny_project import write_config, write_project
+
+_SEARCH = (
+    "{num_trials: 4, search_space: {learning_rate: {type: float, low: 1.0e-5, high: 0.02, log: true}, "
+    "epochs: {type: choice, values: [1.0, 2.0]}, targets: {type: choice, values: [all, [q_proj, v_proj]]}}}"
+)
+_TEACHER = (
+    f"{{model: 'file:model', train: {{learning_rate: 0.01, epochs: 2, batch_size: 8, rank: 4, search: {_SEARCH}}}}}"
+)
+
+
+def found_in(project: Project) -> dict[str, object]:
+    folder = open_store(project).open(f"{project.name}/teacher@latest")
+    return json.loads((folder / learning.SEARCH_FILE).read_text())  # type: ignore[no-any-return]
+
+
+def test_a_search_that_was_killed_makes_the_same_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [tmp_path / "alone", tmp_path / "killed"]
+    for folder in folders:
+        folder.mkdir()
+    alone, killed = (Project.load(write_project(folder, teacher=_TEACHER)) for folder in folders)
+    notes: list[str] = []
+    run(alone, until="teacher", progress=lambda stage, share, note: notes.append(note))
+    assert any(note.startswith("trial 2/4 (learning_rate ") and ": step " in note for note in notes)
+    calls: list[int] = []
+
+    def dying(*given: Any, goes_on: GoesOn, **named: Any) -> list[Point]:
+        calls.append(len(calls))
+
+        def until(curve: Sequence[Point]) -> bool:
+            if len(curve) >= {0: 4, 2: 1}.get(calls[-1], len(curve) + 1):
+                raise KeyboardInterrupt
+            return goes_on(curve)
+
+        return train(*given, goes_on=until, **named)
+
+    monkeypatch.setattr(learning, "train", dying)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(killed, until="teacher")
+    run(killed, until="teacher")
+    found = found_in(killed)
+    assert found == found_in(alone)
+    trials = found["trials"]
+    assert isinstance(trials, list) and len(trials) == 4
+    assert trials[0]["values"] == {"learning_rate": 0.01, "epochs": 2.0, "targets": "all"}
+    scores = [trial["score"] for trial in trials if trial["state"] == "complete"]
+    assert trials[found["best"]]["score"] == min(scores)
+    stored = [open_store(project).manifest(f"{project.name}/teacher@latest").id for project in (alone, killed)]
+    assert stored[0] == stored[1]
+    assert [item.why for item in plan(alone)][:2] == ["unchanged", "unchanged"]
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ("{search_space: {ranc: {type: int, low: 1, high: 4}}}", "ranc is no key of train — did you mean rank?"),
+        ("{search_space: {rank: {type: int, low: 0, high: 4}}}", "rank cannot be 0"),
+        ("{search_space: {learning_rate: {type: float, low: 0.1, high: 7}}}", "learning_rate cannot be 7"),
+        ("{search_space: {rank: {type: int, low: 8, high: 4}}}", "low: 8 is not below high: 4"),
+        ("{search_space: {method: {type: choice, values: [lora, lore]}}}", "method cannot be 'lore'"),
+        ("{search_strategy: bayes, search_space: {rank: {type: int, low: 1, high: 4}}}", "search_strategy"),
+        ("{search_space: {rank: {type: int, low: 1, high: 4, step: 2}}}", "step"),
+        ("{search_space: {}}", "search_space"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_with_its_line(tmp_path: Path, search: str, told: str) -> None:
+    write_project(tmp_path)
+    path = write_config(tmp_path, teacher=f"{{model: 'file:model', train: {{search: {search}}}}}")
+    with pytest.raises(ConfigError) as caught:
+        Project.load(path)
+    assert told in str(caught.value)
+    assert "slmops.yaml:4" in str(caught.value)
