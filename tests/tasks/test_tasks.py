@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from slmops.core.errors import ConfigError, InvalidAnswer
-from slmops.tasks import TASKS, allow_task, load_task, task_type
+from slmops.core.named import allow
+from slmops.tasks import TASKS, load_task, task_type
 from slmops.tasks.types import Message, Record, Source, Task
 
 SCHEMA = {
@@ -204,10 +205,10 @@ def test_a_schema_that_nothing_can_satisfy_is_refused(schema: dict[str, Any], to
 def test_code_of_a_project_is_loaded_only_when_it_was_allowed() -> None:
     with pytest.raises(ConfigError, match="code of a project"):
         load_task("os:system", command="true")
-    allow_task("json:JSONDecoder")
+    allow("json:JSONDecoder")
     with pytest.raises(ConfigError, match="is no task"):
         task_type("json:JSONDecoder")
-    allow_task("no_such_module:Task")
+    allow("no_such_module:Task")
     with pytest.raises(ConfigError, match="no_such_module"):
         task_type("no_such_module:Task")
 

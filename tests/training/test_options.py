@@ -21,6 +21,7 @@ from slmops.training.curve import Point
 from slmops.training.frozen import Reader
 from slmops.training.losses import cross_entropy, mix
 from slmops.training.methods import merge, prepare
+from slmops.training.own import gold_loss
 from slmops.training.schedule import learning_rate_share, make_optimizer
 from slmops.training.trainer import mean_loss, train
 from tests.models.architectures import ARCHITECTURES
@@ -141,7 +142,7 @@ def test_a_learning_rate_rises_once_and_never_again(schedule: str, steps: int, w
 
 def test_smoothed_gold_is_as_torch_has_it(tiny_model: Path, tmp_path: Path) -> None:
     logits, gold = torch.randn(6, 11), torch.arange(6)
-    smooth = mix({"cross_entropy": 2.0}, label_smoothing=0.2)(logits, gold, None)
+    smooth = mix({"cross_entropy": 2.0}, gold_loss(config(label_smoothing=0.2)))(logits, gold, None)
     expected = torch.nn.functional.cross_entropy(logits, gold, label_smoothing=0.2, reduction="none")
     assert torch.allclose(smooth, 2 * expected)
 

@@ -1,9 +1,9 @@
-"""Commands on a project: init, run, plan, status, report, train, distill, schema, doctor."""
+"""Commands on a project: init, new, run, plan, status, report, train, distill, schema, doctor."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,7 +18,7 @@ Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run n
 
 
 def register(app: typer.Typer) -> None:
-    for command in (init, run, plan, status, report, train, distill, schema, doctor):
+    for command in (init, new, run, plan, status, report, train, distill, schema, doctor):
         app.command()(command)
 
 
@@ -36,6 +36,23 @@ def init(
         print_json({"config": path})
     else:
         console.print(f"wrote {path}; put your data beside it, then: slmops plan, slmops run")
+
+
+def new(
+    kind: Annotated[Literal["loss", "metric", "callback", "task"], typer.Argument(help="What it is to be.")],
+    name: Annotated[str, typer.Argument(help="Its name in Python; the file is called so, too.")],
+    config: Config = CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Write a file to begin code of your own from, beside slmops.yaml."""
+    from slmops.core.console import console, print_json
+    from slmops.stages.templates import new_file
+
+    path, line = new_file(kind, name, config.parent)
+    if as_json:
+        print_json({"file": path, "config": line})
+    else:
+        console.print(f"wrote {path}; in slmops.yaml: {line}", markup=False, soft_wrap=True)
 
 
 def run(

@@ -46,7 +46,7 @@ class _Range(Section):
 class FloatRange(_Range):
     """A number between two."""
 
-    type: Literal["float"]
+    type: Literal["float"] = Field(description="float: any number between")
     low: float = Field(description="the smallest")
     high: float = Field(description="the largest")
 
@@ -57,7 +57,7 @@ class FloatRange(_Range):
 class IntRange(_Range):
     """A whole number between two."""
 
-    type: Literal["int"]
+    type: Literal["int"] = Field(description="int: a whole number between")
     low: int = Field(description="the smallest")
     high: int = Field(description="the largest")
 
@@ -68,7 +68,7 @@ class IntRange(_Range):
 class Choice(Section):
     """One of several values of any kind."""
 
-    type: Literal["choice"]
+    type: Literal["choice"] = Field(description="choice: one of several")
     values: Annotated[tuple[Any, ...], one_or_many(Any)] = Field(min_length=1, description="what to choose from")
 
     def ends(self) -> tuple[Any, ...]:

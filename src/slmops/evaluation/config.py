@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from slmops.core.config import Section, one_or_many
+from slmops.core.named import Named
 
 
 class BenchConfig(Section):
@@ -39,6 +40,9 @@ class EvaluationConfig(Section):
         default=None,
         description="those compared: teacher, untrained, student, optimizations by name, teacher_int4, classical; "
         "all if absent",
+    )
+    metrics: Annotated[tuple[Named, ...], one_or_many(Named)] = Field(
+        default=(), description="further figures by functions of your own: module:name, (answer, gold) → 0 to 1"
     )
     bench: BenchConfig = BenchConfig()
     cost: CostConfig = CostConfig()

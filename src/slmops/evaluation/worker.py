@@ -20,10 +20,11 @@ from typing import Any
 import psutil
 
 from slmops.core.machine import keep_freed_memory, peak_memory_mb
+from slmops.core.named import allow
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Ids, Sampling
-from slmops.tasks import allow_task, load_task
+from slmops.tasks import load_task
 from slmops.tasks.types import Message, Record, Source
 
 
@@ -38,7 +39,7 @@ class Session:
             "load_s": time.perf_counter() - started,
             "load_memory_mb": process.memory_info().rss / 2**20 - before_mb,
         }
-        allow_task(spec["task"]["name"])  # by whoever has started this process
+        allow(spec["task"]["name"])  # by whoever has started this process
         task = load_task(spec["task"]["name"], **spec["task"]["options"])
         self._messages = task.short_messages if spec["prompt"] == "short" else task.messages
         self._constraint = self._model.constraint(task.grammar if spec["constrained"] else None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from slmops.core.errors import DataError
 from slmops.core.files import write_whole
+from slmops.core.named import code_of
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.check import check_splits
 from slmops.data.formats import Row
@@ -19,7 +20,7 @@ from slmops.data.sources import find_rows
 from slmops.data.split import split
 from slmops.privacy.mask import mask_value
 from slmops.stages.project import Project
-from slmops.tasks import code_of, load_task, read_row
+from slmops.tasks import TASKS, load_task, read_row
 from slmops.tasks.types import Labels, Record, Task
 
 PARTS = ("train", "validation", "test", "unlabelled")
@@ -42,7 +43,7 @@ def dataset_stage(project: Project) -> Stage:
     section = {
         "files": {role: origin.digest() for role, origin in origins.items()},
         "task": project.task.type,
-        "code": code_of(project.task.type),
+        "code": _code_of(project),
         "options": project.task.given(),
         "validation": data.validation if isinstance(data.validation, float) else "file",
         "seed": project.seed,
@@ -111,8 +112,13 @@ def _make(project: Project, work: Work) -> None:
     if data.on_error == "quarantine":
         lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in refused)
         write_whole(work.out / "quarantine.jsonl", "".join(lines))
-    spec = {"name": project.task.type, "options": options, "code": code_of(project.task.type)}
+    spec = {"name": project.task.type, "options": options, "code": _code_of(project)}
     write_whole(work.out / "task.json", json.dumps(spec, ensure_ascii=False, indent=2) + "\n")
+
+
+def _code_of(project: Project) -> str:
+    """What decides how a task of the user's own works; nothing for one of ours."""
+    return "" if project.task.type in TASKS else code_of(project.task.type, "task")
 
 
 def _stratum(task: Task) -> Callable[[Record], str]:

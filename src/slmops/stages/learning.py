@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from slmops.core.errors import SlmopsError
 from slmops.core.files import write_whole
+from slmops.core.named import code_of
 from slmops.core.pipeline import Progress, Work
 from slmops.core.search import Tell, Trial, Values, search
 from slmops.data.augment import noisy_copies
@@ -26,6 +27,7 @@ from slmops.training.config import TrainConfig
 from slmops.training.curve import Point, write_curve
 from slmops.training.losses import mix
 from slmops.training.methods import merge, prepare
+from slmops.training.own import gold_loss
 from slmops.training.trainer import GoesOn, train
 
 if TYPE_CHECKING:
@@ -46,6 +48,11 @@ class Lesson:
     weights: Mapping[str, float]
     targets: Path | None = None
     rounding: Rounding | None = None
+
+
+def code_of_training(config: TrainConfig) -> list[str]:
+    """What decides how losses and callbacks of the user's own work."""
+    return [code_of(name, "train") for name in config.own_code()]
 
 
 def learned(lesson: Lesson, config: TrainConfig, work: Work) -> nn.Module:
@@ -70,7 +77,7 @@ def _learn(
         model,
         examples,
         config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
-        mix(lesson.weights, config.label_smoothing),
+        mix(lesson.weights, gold_loss(config)),
         teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
         begins=answer_begins(tokenizer, task),
         rounding=lesson.rounding,

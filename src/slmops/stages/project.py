@@ -14,13 +14,13 @@ from pydantic import Field
 from slmops.core.config import Config, Name, Section, nearest, one_or_many, validate
 from slmops.core.errors import SlmopsError
 from slmops.core.gates import parse_gates
+from slmops.core.named import allow, is_named
 from slmops.data.config import DataConfig
 from slmops.deployment.config import DeploymentConfig
 from slmops.evaluation.config import EvaluationConfig
 from slmops.evaluation.gates_config import GatesConfig
 from slmops.optimization.config import OptimizationConfig
 from slmops.synthesis.config import SynthesisConfig
-from slmops.tasks import allow_task
 from slmops.tasks.config import TaskConfig
 from slmops.training.config import DistillationConfig, StudentConfig, TeacherConfig
 
@@ -51,17 +51,23 @@ class Project(Config):
 
     @classmethod
     def load(cls, path: Path, variant: str | None = None) -> Self:
-        """The project in the file at `path`; a task of its own is looked for beside it.
+        """The project in the file at `path`; code of its own is looked for beside it.
 
         Raises:
             ConfigError: with all that is wrong, in the file's order.
         """
         project = super().load(path, variant)
-        if ":" in project.task.type:
+        for name in project.own_code():
             if str(project.root) not in sys.path:
                 sys.path.insert(0, str(project.root))
-            allow_task(project.task.type)
+            allow(name)
         return project
+
+    def own_code(self) -> list[str]:
+        """What the project names of the user's own: a task, losses, callbacks, metrics."""
+        trained = [config for config in (self.student.train, self.teacher and self.teacher.train) if config]
+        names = [self.task.type, *self.evaluation.metrics, *(name for config in trained for name in config.own_code())]
+        return [name for name in names if is_named(name)]
 
     def conflicts(self) -> Iterator[tuple[str, str, str]]:
         absent = "the teacher is not here" if self.teacher else "there is no teacher"

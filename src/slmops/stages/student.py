@@ -11,7 +11,7 @@ from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.stages.estimates import training_minutes
-from slmops.stages.learning import Lesson, learned
+from slmops.stages.learning import Lesson, code_of_training, learned
 from slmops.stages.parts import read_answered, read_task, save_model
 from slmops.stages.project import Project
 from slmops.stages.targets import accepted, read_answers
@@ -22,6 +22,7 @@ def student_stage(project: Project) -> Stage:
     inputs = {"dataset": "dataset", "pruned": "pruned"}
     section: dict[str, Any] = {
         "train": project.student.train.model_dump(),
+        "code": code_of_training(project.student.train),
         "prompt": project.student.prompt,
         "rounding": shipped.block_size if shipped else None,
         "seed": project.seed,

@@ -7,7 +7,7 @@ from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.models.forward import load_causal_lm
 from slmops.models.references import Model, find_cached, resolve
 from slmops.stages.estimates import training_minutes
-from slmops.stages.learning import Lesson, learned
+from slmops.stages.learning import Lesson, code_of_training, learned
 from slmops.stages.parts import read_answered, read_task, save_model
 from slmops.stages.project import Project
 
@@ -16,7 +16,12 @@ def teacher_stage(project: Project, identity: str | None) -> Stage:
     """`identity` decides the base model's content; None while it was never fetched."""
     assert project.teacher is not None
     config = project.teacher.train
-    section = {"model": identity, "train": config.model_dump() if config else None, "seed": project.seed}
+    section = {
+        "model": identity,
+        "train": config.model_dump() if config else None,
+        "code": code_of_training(config) if config else [],
+        "seed": project.seed,
+    }
     minutes = training_minutes(project, "teacher")
     estimate = Estimate(minutes + (0.0 if find_cached(project.teacher.model) else 1.0), 545)
     return Stage(

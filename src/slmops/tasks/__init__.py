@@ -1,21 +1,18 @@
 """Task types by name: how a row becomes a record, a record messages, and a text an answer. Loads what is asked for.
 
-A task of the user's own is named `module:Class`. Its module is imported, so it must be allowed first, by whoever runs
-the user's own project: the name in a model's card alone imports nothing.
+A task of the user's own is named `module:Class`.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import inspect
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from slmops.core.errors import ConfigError
-from slmops.tasks.types import Json, Parts, Task
+from slmops.core.errors import ConfigError, SlmopsError
+from slmops.core.named import load_named
+from slmops.tasks.types import Json, Metric, Parts, Task
 
 TASKS = {
     "classification": "slmops.tasks.classification:Classification",
@@ -29,12 +26,6 @@ TASKS = {
     "code": "slmops.tasks.code:Code",
     "generation": "slmops.tasks.generation:Generation",
 }
-_allowed: set[str] = set()
-
-
-def allow_task(name: str) -> None:
-    """From now on `name` (`module:Class`) may be loaded: it stands in the user's own project."""
-    _allowed.add(name)
 
 
 def load_task(name: str, **options: Any) -> Task:
@@ -59,28 +50,37 @@ def task_type(name: str) -> Any:
     """
     from slmops.tasks.base import TaskBase
 
-    if ":" in name and name not in _allowed:
-        raise ConfigError(
-            f"the task {name!r} is code of a project",
-            remedy="run this in the folder of the slmops.yaml that names it",
-        )
-    if ":" not in name and name not in TASKS:
+    if name in TASKS:
+        module, _, attribute = TASKS[name].partition(":")
+        return getattr(import_module(module), attribute)
+    if ":" not in name:
         near = difflib.get_close_matches(name, TASKS, n=1)
         remedy = f"did you mean {near[0]}?" if near else f"choose one of: {', '.join(TASKS)}"
         raise ConfigError(f"there is no task type {name!r}", where="task", remedy=remedy)
-    module, _, function = TASKS.get(name, name).partition(":")
-    try:
-        kind = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{name}: {error}", where="task", remedy="name module:Class, beside slmops.yaml") from error
+    kind = load_named(name, "task")
     if not (isinstance(kind, type) and issubclass(kind, TaskBase)):
         raise ConfigError(f"{name} is no task", where="task", remedy="derive it from slmops.tasks.base.TaskBase")
     return kind
 
 
-def code_of(name: str) -> str:
-    """What decides how a task of the user's own works: the hash of its file; nothing for one of ours."""
-    return hashlib.sha256(Path(inspect.getfile(task_type(name))).read_bytes()).hexdigest() if ":" in name else ""
+def own_metric(name: str) -> Metric:
+    """A figure by a function of the user's own: (answer, gold) → 0 to 1; an invalid answer gets 0."""
+    from slmops.tasks.metrics import Mean
+
+    where = "evaluation.metrics"
+    score = load_named(name, where)
+
+    def checked(answer: Json, gold: Json) -> float:
+        try:
+            value = float(score(answer, gold))
+        except Exception as error:
+            what = f"{name} raised {type(error).__name__}: {error}"
+            raise SlmopsError(what, where=where, remedy=f"its answer was {str(answer)[:80]!r}") from error
+        if not 0 <= value <= 1:
+            raise SlmopsError(f"{name} returned {value}, expected 0 to 1", where=where, remedy="divide by the most")
+        return value
+
+    return Mean(name.partition(":")[2], checked)
 
 
 def read_row(task: Task, parts: Parts) -> tuple[Mapping[str, Json], Json | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -12,11 +11,11 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from slmops.core.config import ConfigPath, Section, nearest, word_or_list, wrong
 from slmops.core.errors import ConfigError
+from slmops.core.named import is_named
 from slmops.tasks import TASKS
 
 FROM_DATA = "from-data"
 _MAX_SCHEMA_BYTES = 1_000_000
-_OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _TAKES = {
     "labels": ("classification", "inference"),
     "schema": ("extraction",),
@@ -26,7 +25,7 @@ _TAKES = {
 
 
 def _known(name: str) -> str:
-    if name not in TASKS and not _OWN.fullmatch(name):
+    if name not in TASKS and not is_named(name):
         raise wrong(f"there is no task {name!r}", nearest(name, TASKS) + ", or module:Class for one of your own")
     return name
 

@@ -10,8 +10,22 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from slmops.core.config import Section, one_or_many, over, wrong
 from slmops.core.mistakes import nearest
+from slmops.core.named import Named
 from slmops.core.search import Choice, SearchConfig
 from slmops.runtimes.remote import LOOPBACK
+
+
+class ContrastiveConfig(Section):
+    """How far rows of one answer are drawn together in the last hidden state, and others pushed apart."""
+
+    main: ClassVar[str] = "weight"
+
+    weight: float = Field(default=0.1, gt=0, le=1000, description="how much it counts beside the loss of the answer")
+    kind: Literal["infonce", "margin"] = Field(
+        default="infonce", description="infonce (against all others at once), or margin (pair by pair)"
+    )
+    temperature: float = Field(default=0.1, gt=0, le=100, description="how sharply near ones count (infonce)")
+    margin: float = Field(default=0.5, gt=-1, lt=1, description="how similar others may be, as a cosine (margin)")
 
 
 class TrainConfig(Section):
@@ -68,6 +82,15 @@ class TrainConfig(Section):
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="the share of gold's probability that goes to all other tokens"
     )
+    loss: Literal["cross_entropy"] | Named = Field(
+        default="cross_entropy", description="what is learned of the answer; module:name for a loss of your own"
+    )
+    contrastive: ContrastiveConfig | None = Field(
+        default=None, description="learns that rows of the same answer are alike, too"
+    )
+    callbacks: Annotated[tuple[Named, ...], one_or_many(Named)] = Field(
+        default=(), description="functions of your own, told each look at the validation rows; False ends it"
+    )
     neftune_alpha: float = Field(
         default=0.0, ge=0, le=1000, description="how much noise embeddings get while it learns (5 is usual)"
     )
@@ -97,6 +120,8 @@ class TrainConfig(Section):
             )
         if self.neftune_alpha and self.upper_layers < 1:
             raise wrong("neftune_alpha changes what lower layers read, but they stay", "write upper_layers: 1")
+        if self.label_smoothing and self.loss != "cross_entropy":
+            raise wrong("label_smoothing is for cross_entropy, not for a loss of your own", "smooth in your loss")
         for name, space in self.search.search_space.items() if self.search else ():
             known = [key for key in type(self).model_fields if key != "search"]
             if name not in known:
@@ -115,6 +140,10 @@ class TrainConfig(Section):
             ValidationError: they cannot be, or do not fit together.
         """
         return self.model_validate(self.model_dump(exclude={"search"}, exclude_defaults=True) | dict(values))
+
+    def own_code(self) -> tuple[str, ...]:
+        """What it names of the user's own."""
+        return (*(() if self.loss == "cross_entropy" else (self.loss,)), *self.callbacks)
 
     def begin_of_search(self) -> dict[str, Any]:
         """What is searched for, as it stands here, where that lies in the space."""

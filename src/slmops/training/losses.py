@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ TokenLoss = Callable[["Tensor", "Tensor", Taught | None], "Tensor"]  # (logits, 
 
 
 def cross_entropy(logits: Tensor, target_ids: Tensor, taught: Taught | None, label_smoothing: float = 0.0) -> Tensor:
-    """−log q(answer), where the answer is trusted."""
+    """−log q(answer), where the answer is trusted; if smoothed, that share of its probability goes to all tokens alike
+    (Szegedy et al. 2016, arXiv 1512.00567, section 7)."""
     from torch.nn import functional
 
     loss = functional.cross_entropy(logits, target_ids, reduction="none", label_smoothing=label_smoothing)
@@ -57,10 +57,9 @@ def forward_kl(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Ten
 LOSSES: dict[str, TokenLoss] = {"cross_entropy": cross_entropy, "forward_kl": forward_kl}
 
 
-def mix(weights: Mapping[str, float], label_smoothing: float = 0.0) -> TokenLoss:
-    """The weighted sum of named losses; those of weight 0 are not computed. Gold is smoothed: that share of its
-    probability goes to all tokens alike (Szegedy et al. 2016, arXiv 1512.00567, section 7)."""
-    losses = LOSSES | {"cross_entropy": partial(cross_entropy, label_smoothing=label_smoothing)}
+def mix(weights: Mapping[str, float], gold: TokenLoss = cross_entropy) -> TokenLoss:
+    """The weighted sum of named losses, `gold` in the place of cross_entropy; those of weight 0 are not computed."""
+    losses = LOSSES | {"cross_entropy": gold}
 
     def mixed(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
         terms = [weight * losses[name](logits, target_ids, taught) for name, weight in weights.items() if weight]

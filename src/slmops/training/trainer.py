@@ -23,9 +23,11 @@ from slmops.training.blame import row_losses, worst_rows
 from slmops.training.checkpoint import Checkpoint
 from slmops.training.computing import Computing, Rounding
 from slmops.training.config import TrainConfig
+from slmops.training.contrastive import check_alike, contrastive_loss
 from slmops.training.curve import Point, looks_since_best
 from slmops.training.frozen import Reader
 from slmops.training.losses import Taught, TokenLoss, cross_entropy
+from slmops.training.own import told
 from slmops.training.replication import replicated_loss
 from slmops.training.sampled_head import sampled_logits
 from slmops.training.schedule import make_optimizer, set_learning_rate
@@ -77,6 +79,9 @@ def train(
         )
     torch = need("torch", "train")
     rounding = rounding if config.quantization_aware else None
+    if config.contrastive:
+        check_alike(examples)
+    goes_on = told(config.callbacks, goes_on)
     computing = Computing(model, number_format, rounding)
     reader = Reader(
         computing.model,
@@ -172,7 +177,8 @@ def _step(
     targets = sum(sum(example.learn) for example in examples)
     model, total = computing.model, 0.0
     by_row: dict[str, float] = {}
-    sampled = begins and config.vocabulary_sample and not config.label_smoothing  # that speaks of the whole vocabulary
+    of_few = config.loss == "cross_entropy" and not config.label_smoothing  # others speak of the whole vocabulary
+    sampled = begins and config.vocabulary_sample and of_few
     model.train()
     for batch in pack(by_length(examples), config.max_tokens):
         states, taught = reader.last_states(batch), teach(batch) if teach else None
@@ -185,6 +191,9 @@ def _step(
         if begins and config.target_replication:
             value = value + config.target_replication * replicated_loss(model, states, batch, begins, taught)
         value = value / targets
+        if config.contrastive:
+            alike = contrastive_loss(states, batch, config.contrastive)
+            value = value + config.contrastive.weight * alike / len(examples)
         value.backward()
         computing.take_gradients()
         total += float(value.detach())
