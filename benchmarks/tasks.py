@@ -2,7 +2,8 @@
 
 The default model is fine-tuned on some training rows and answers test rows it has never seen, beside itself as it was
 and the task's classical baseline, by `slmops run` as a user would. Rows and epochs are so few that each takes minutes
-on two cores; that chose them, and no test figure. Mathematics is judged by the loss on right solutions: a model of this
+on two cores; that chose them, and no test figure. CLINC150 and SICK learned at first from fewer rows, until it was seen
+that the loss on these still fell when they ended. Mathematics is judged by the loss on right solutions: a model of this
 size does not calculate.
 """
 
@@ -54,8 +55,8 @@ class PublicSet:
 
 
 SETS = (
-    PublicSet("clinc150", {"type": "classification"}, 1500, 450, 1, batch_size=32),
-    PublicSet("sick", {"type": "inference"}, 1000, 400, 2, batch_size=32),
+    PublicSet("clinc150", {"type": "classification"}, 3000, 450, 2, batch_size=32),
+    PublicSet("sick", {"type": "inference"}, 4500, 400, 2, batch_size=32),
     PublicSet(
         "dstc8_buses",
         {"type": "extraction", "schema": "from-data", "max_tokens": 96},
