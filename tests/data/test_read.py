@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmops.core.errors import DataError
-from slmops.data.read import read_records
+from slmops.data.read import read_records, recognise_file
 from slmops.tasks.classification import Classification
 from slmops.tasks.types import Record
 
@@ -43,6 +43,21 @@ def test_fields_can_have_other_names(tmp_path: Path) -> None:
     path.write_text('{"body": "Where is it?", "intent": "order_status"}')
     (record,) = read_labelled(path, fields={"text": "body", "label": "intent"})
     assert record.inputs == {"text": "Where is it?"} and record.gold == "order_status"
+
+
+def test_a_file_read_like_another_may_call_the_answer_otherwise(tmp_path: Path) -> None:
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    train.write_text('{"document": "a b c", "summary": "a"}')
+    test.write_text('{"document": "d e f", "summaries": ["d", "f"]}\n{"document": "g", "summaries": ["g"]}')
+    like = recognise_file(train)
+    assert like
+    several, one = read_records(test, answered=True, like=like.unanswered())
+    assert (several.gold, one.gold) == (["d", "f"], ["g"])
+    (unanswered,) = read_records(test, like=like.unanswered())[:1]
+    assert unanswered.gold is None
+    test.write_text('{"document": "d e f", "other": "d"}')
+    with pytest.raises(DataError, match="summary: found nothing, expected an answer"):
+        read_records(test, answered=True, like=like.unanswered())
 
 
 def test_an_id_stays_when_rows_move_and_a_repeated_text_gets_its_own(tmp_path: Path) -> None:

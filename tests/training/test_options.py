@@ -51,6 +51,7 @@ def loss_of(model: torch.nn.Module) -> float:
     [
         ({"method": "full", "rank": 16}, "rank says how adapters learn, but the method is full — write method: lora"),
         ({"method": "full", "dropout": 0.1}, "dropout says how adapters learn"),
+        ({"method": "qlora", "quantization_aware": 0.5}, "qlora's base is rounded already"),
         ({"decay": 0.1}, "decay is for the schedule wsd, not for cosine"),
         ({"neftune_alpha": 5.0}, "neftune_alpha changes what lower layers read, but they stay — write upper_layers: 1"),
         ({"targets": []}, "at least 1 item"),
@@ -74,8 +75,8 @@ def test_a_student_is_trained_whole_unless_it_says_otherwise() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"method": "dora"}, {"rank_stabilized": True}, {"dropout": 0.1}, {"loraplus_lr_ratio": 8.0}],
-    ids=lambda options: next(iter(options)),
+    [{"method": "dora"}, {"method": "qlora"}, {"rank_stabilized": True}, {"dropout": 0.1}, {"loraplus_lr_ratio": 8.0}],
+    ids=lambda options: next(f"{name}-{value}" for name, value in options.items()),
 )
 def test_every_kind_of_adapter_learns_and_can_be_merged(tmp_path: Path, options: dict[str, object]) -> None:
     folder = ARCHITECTURES[1].write(tmp_path / "model")

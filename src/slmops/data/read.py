@@ -55,7 +55,7 @@ def read_records(
         try:
             if isinstance(row, DataError):
                 raise row
-            layout = layout or (like if like and like.fits(row) else recognise(row, where, fields))
+            layout = layout or _layout_of(row, where, fields, like, answered)
             parts = layout.parts(row, where)
             inputs, gold = _read(read or _text_and_answer, parts, where)
             at = f"{where} · {layout.answer_column()}"
@@ -87,6 +87,20 @@ def recognise_file(
         if not isinstance(row, DataError):
             return recognise(row, f"{path}:{line}", fields)
     return None
+
+
+def _layout_of(
+    row: Row, where: str, fields: Mapping[str, str] | None, like: Recognised | None, answered: bool
+) -> Recognised:
+    """That of another file, where the row allows it; one's own where only that finds the answer, which may be called
+    otherwise here (`summary` to learn from, `summaries` to judge by)."""
+    if like is None or not like.fits(row):
+        return recognise(row, where, fields)
+    if answered and like.answer_column() not in row:
+        own = recognise(row, where, fields)
+        if own.layout.name == like.layout.name and own.answer_column() in row:
+            return own
+    return like
 
 
 def _text_and_answer(parts: Parts) -> tuple[Mapping[str, Json], Json | None]:

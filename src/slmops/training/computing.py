@@ -31,7 +31,8 @@ class Computing:
         alike = number_format == "float32"
         self.model = copy.deepcopy(model) if rounding and alike else computing_copy(model, number_format)
         self._rounding = rounding
-        matrices = {part.weight for part in model.modules() if isinstance(part, torch.nn.Linear | torch.nn.Embedding)}
+        of_matrices = (torch.nn.Linear, torch.nn.Embedding)
+        matrices = {part._parameters.get("weight") for part in model.modules() if isinstance(part, of_matrices)}
         self._weights = [
             (master, copied, master in matrices)
             for master, copied in zip(model.parameters(), self.model.parameters(), strict=True)

@@ -33,9 +33,10 @@ class TrainConfig(Section):
 
     main: ClassVar[str] = "method"
 
-    method: Literal["lora", "dora", "full"] = Field(
+    method: Literal["lora", "dora", "qlora", "full"] = Field(
         default="lora",
-        description="lora (low-rank adapters), dora (the same, and the size of each output), or full (all weights)",
+        description="lora (low-rank adapters), dora (the same, and the size of each output), qlora (lora on a base in "
+        "four bits), or full (all weights)",
     )
     rank: int = Field(default=16, ge=1, le=1024, description="the adapters' rank")
     alpha: float = Field(default=32.0, gt=0, le=10_000, description="the adapters' scale, times rank")
@@ -114,6 +115,8 @@ class TrainConfig(Section):
             raise wrong(
                 f"{idle} says how adapters learn, but the method is full", f"write method: lora, or remove {idle}"
             )
+        if self.method == "qlora" and self.quantization_aware:
+            raise wrong("qlora's base is rounded already, to other weights than ship", "remove quantization_aware")
         if "decay" in given and self.schedule != "wsd":
             raise wrong(
                 f"decay is for the schedule wsd, not for {self.schedule}", "write schedule: wsd, or remove decay"

@@ -110,8 +110,8 @@ class Reader:
         for path in self._starts:
             found.update(np.array([self._starts.get(path[:-1], -1), *path[-1]]).tobytes())
         parts = (self._model.get_input_embeddings(), *decoder_layers(self._model)[: self._frozen])
-        for weight in (weight for part in parts for weight in part.parameters()):
-            found.update(weight.detach().contiguous().view(need("torch", "train").uint8).numpy())
+        for weight in (weight for part in parts for weight in (*part.parameters(), *part.buffers())):
+            found.update(weight.detach().flatten().view(need("torch", "train").uint8).numpy())
         return found.hexdigest()[:32]
 
 

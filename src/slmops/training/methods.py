@@ -26,6 +26,10 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     layers = decoder_layers(model)
     lower = len(layers) - max(1, round(config.upper_layers * len(layers)))
+    if config.method == "qlora":
+        from slmops.models.nf4 import to_nf4
+
+        to_nf4(layers)
     if config.method != "full":
         return _with_adapters(model, layers[lower:], config)
     model.requires_grad_(True)
@@ -37,13 +41,14 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
 
 def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig) -> nn.Module:
     """The layers' linear parts wrapped in place: LoRA (Hu et al. 2021, arXiv 2106.09685), scaled by alpha/√rank if
-    rank-stabilized (Kalajdzievski 2023, arXiv 2312.03732); DoRA (Liu et al. 2024, arXiv 2402.09353)."""
+    rank-stabilized (Kalajdzievski 2023, arXiv 2312.03732); DoRA (Liu et al. 2024, arXiv 2402.09353); QLoRA (Dettmers
+    et al. 2023, arXiv 2305.14314)."""
     torch, peft = need("torch", "train"), need("peft", "train")
     names = {module: name for name, module in model.named_modules()}
     linear = {names[part]: part for part in layers.modules() if isinstance(part, torch.nn.Linear)}
     learning = list(linear) if config.targets == ("all",) else _chosen(linear, config.targets)
     for name in learning:
-        if config.rank > (widest := min(linear[name].weight.shape)):
+        if config.rank > (widest := min(linear[name].in_features, linear[name].out_features)):
             raise ModelError(
                 f"rank {config.rank} is larger than {name}, whose rank is at most {widest}", remedy="lower train.rank"
             )
@@ -72,8 +77,12 @@ def _chosen(linear: Collection[str], targets: Sequence[str]) -> list[str]:
 
 
 def merge(model: nn.Module) -> nn.Module:
-    """Folds low-rank adapters into the weights; a model without any is returned as it is."""
+    """Folds low-rank adapters into the weights, and lays out those in four bits; a model without any is returned as it
+    is."""
+    from slmops.models.nf4 import from_nf4
+
     peft_tuners = need("peft.tuners.lora", "train")
+    from_nf4(model)
     for name, layer in list(model.named_modules()):
         if isinstance(layer, peft_tuners.LoraLayer):
             layer.merge()
