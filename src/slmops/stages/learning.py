@@ -18,6 +18,7 @@ from slmops.core.pipeline import Progress, Work
 from slmops.core.search import Tell, Trial, Values, search
 from slmops.data.augment import noisy_copies
 from slmops.models.forward import load_causal_lm
+from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.parts import Prompt, answer_begins, answered_examples, read_answered, read_task, text_of
 from slmops.stages.targets import open_targets
@@ -25,6 +26,7 @@ from slmops.tasks.types import Record
 from slmops.training.computing import Rounding
 from slmops.training.config import TrainConfig
 from slmops.training.curve import Point, write_curve
+from slmops.training.examples import within
 from slmops.training.losses import mix
 from slmops.training.methods import merge, prepare
 from slmops.training.own import gold_loss
@@ -71,8 +73,18 @@ def _learn(
     dataset = work.inputs["dataset"]
     tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
     rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, task.varied)
-    examples = answered_examples(tokenizer, task, rows, lesson.prompt)
-    model = prepare(load_causal_lm(lesson.model), config, work.seed)
+    held_out = read_answered(dataset, "validation", task)
+    model = load_causal_lm(lesson.model)
+
+    def fit(rows: Sequence[tuple[Record, str]], part: str) -> list[Example]:
+        examples = answered_examples(tokenizer, task, rows, lesson.prompt)
+        kept, longer = within(examples, model.config.max_position_embeddings, config.too_long, text_of(rows))
+        if longer:
+            report(0.0, f"{longer} rows of {part} are longer than the model's context: {config.too_long}")
+        return kept
+
+    examples, validation = fit(rows, "train"), fit(held_out, "validation")
+    model = prepare(model, config, work.seed)
     curve = train(
         model,
         examples,
@@ -81,7 +93,7 @@ def _learn(
         teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
         begins=answer_begins(tokenizer, task),
         rounding=lesson.rounding,
-        validation=answered_examples(tokenizer, task, read_answered(dataset, "validation", task), lesson.prompt),
+        validation=validation,
         seed=work.seed,
         number_format=work.choices["number_format"],
         scratch=scratch,

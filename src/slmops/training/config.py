@@ -105,6 +105,11 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = Field(
         default=False, description="computes activations twice rather than keeping them: less memory, more time"
     )
+    too_long: Literal["stop", "cut", "drop"] = Field(
+        default="stop",
+        description="a row longer than the model's context ends the run, loses the middle of what is asked, or is left "
+        "out",
+    )
     search: SearchConfig | None = Field(default=None, description="tries values of the other keys, and takes the best")
     max_tokens: int = Field(default=1024, ge=64, le=65536, description="how many tokens are computed at once, packed")
 

@@ -2,19 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
 
+from slmops.core.errors import DataError
 from slmops.models.packing import Example, shared_prefix
 from slmops.models.tokenizer import Ids
+
+TooLong = Literal["stop", "cut", "drop"]
+_SHOWN = 3
 
 
 def to_examples(rows: Iterable[tuple[str, Ids, tuple[bool, ...]]]) -> list[Example]:
     """Examples from (row, ids, which of them are learned); what all begin with, before anything is learned, becomes a
-    common segment."""
+    common segment.
+
+    Raises:
+        DataError: nothing of a row is learned.
+    """
     rows = list(rows)
+    if idle := [row for row, _, learn in rows if not any(learn)]:
+        raise DataError(
+            f"nothing is to be learned of {len(idle)} rows: {', '.join(idle[:_SHOWN])}",
+            where="training",
+            remedy="give them an answer, or leave them out",
+        )
     prompts = [ids[: learn.index(True)] for _, ids, learn in rows]
     shared = shared_prefix(prompts)
     shared = min(shared, min((len(prompt) - 1 for prompt in prompts), default=0))
     return [
         Example(row, (ids[:shared], ids[shared:]) if shared else (ids,), learn[shared:]) for row, ids, learn in rows
     ]
+
+
+def within(
+    examples: Sequence[Example], longest: int, too_long: TooLong, show: Callable[[str], str]
+) -> tuple[list[Example], int]:
+    """Examples of at most `longest` tokens, what a model was made for, and how many were longer. Such a row is left out
+    (`drop`), or loses the middle of what is asked before its first answer, the answer never (`cut`).
+
+    Raises:
+        DataError: a row is longer, and that is to `stop`; or it would be even without all that can be cut. Or all are.
+    """
+    kept, longer = [], 0
+    for example in examples:
+        over = sum(map(len, example.path)) - longest
+        if over <= 0:
+            kept.append(example)
+            continue
+        longer += 1
+        if too_long == "stop" or (too_long == "cut" and over > example.learn.index(True)):
+            remedy = "shorten the row, or write train.too_long: drop" + (", or cut" if too_long == "stop" else "")
+            what = f"{show(example.row)[:80]!r} has {over + longest:,} tokens, the model takes {longest:,}"
+            raise DataError(what, where=f"training · {example.row}", remedy=remedy)
+        if too_long == "cut":
+            kept.append(_cut(example, over))
+    if examples and not kept:
+        raise DataError(
+            f"all {longer} rows are longer than {longest:,} tokens",
+            where="training",
+            remedy="write train.too_long: cut",
+        )
+    return kept, longer
+
+
+def _cut(example: Example, tokens: int) -> Example:
+    """Without `tokens` of the last segment's, around the middle of what stands before its first answer."""
+    own, until = example.path[-1], example.learn.index(True)
+    begin = (until - tokens) // 2
+    end = begin + tokens
+    return replace(
+        example, path=(*example.path[:-1], own[:begin] + own[end:]), learn=example.learn[:begin] + example.learn[end:]
+    )
