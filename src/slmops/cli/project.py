@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from slmops.stages.run import Outcome
 
 From = Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it again.")]
+Force = Annotated[bool, typer.Option("--force", help="Try even what an estimate says there is no room for.")]
 Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run nothing but this stage.")]
 
 
@@ -61,13 +62,14 @@ def run(
     first: From = None,
     only: Only = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Make everything that slmops.yaml asks for; what is unchanged is not made again."""
     if dry_run:
         _show_plan(config, variant, first, only, as_json)
     else:
-        _run(config, variant, first, only, None, as_json)
+        _run(config, variant, as_json, first=first, only=only, force=force)
 
 
 def plan(
@@ -121,15 +123,15 @@ def report(
     console.print(f"report: {path}", soft_wrap=True)
 
 
-def train(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
+def train(config: Config = CONFIG, variant: Variant = None, force: Force = False, as_json: AsJson = False) -> None:
     """Teach the teacher its task (or, without one, fine-tune the student)."""
     project = load(config, variant)
-    _run(config, variant, None, None, "teacher" if project.local_teacher else "student", as_json)
+    _run(config, variant, as_json, until="teacher" if project.local_teacher else "student", force=force)
 
 
-def distill(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
+def distill(config: Config = CONFIG, variant: Variant = None, force: Force = False, as_json: AsJson = False) -> None:
     """Make the student, and whatever it needs."""
-    _run(config, variant, None, None, "student", as_json)
+    _run(config, variant, as_json, until="student", force=force)
 
 
 def schema() -> None:
@@ -156,14 +158,21 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _run(
-    config: Path, variant: str | None, first: str | None, only: str | None, until: str | None, as_json: bool
+    config: Path,
+    variant: str | None,
+    as_json: bool,
+    *,
+    first: str | None = None,
+    only: str | None = None,
+    until: str | None = None,
+    force: bool = False,
 ) -> None:
     from slmops.core.console import console, print_json, show_progress
     from slmops.stages.run import run as run_project
 
     project = load(config, variant)
     with show_progress() as progress:
-        outcome = run_project(project, first=first, only=only, until=until, progress=progress)
+        outcome = run_project(project, first=first, only=only, until=until, force=force, progress=progress)
     if as_json:
         print_json(_outcome_json(outcome))
         return

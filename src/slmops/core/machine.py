@@ -55,6 +55,17 @@ def describe_versions() -> dict[str, str]:
     return found
 
 
+def free_memory_bytes() -> int:
+    """What can still be taken, of the machine's memory and of what a container may have."""
+    free = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    try:
+        most, held = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return free if most == "max" else min(free, int(most) - int(held))
+    except (OSError, ValueError):  # no such system, or another version of it
+        return free
+
+
 def default_threads() -> int:
     """Two at least where there are two cores: as many as there are physical cores this process may use."""
     allowed = int(describe_machine()["cores"] or 1)

@@ -47,6 +47,7 @@ class Work:
     seed: int
     choices: Mapping[str, Any]
     progress: Progress
+    force: bool = False  # go on where an estimate says that there is no room
     measurements: list[Measurement] = field(default_factory=list)
     licence: str = ""
 
@@ -136,6 +137,7 @@ def run(
     choices: Mapping[str, Any],
     *,
     seed: int,
+    force: bool = False,
     progress: Callable[[str, float, str], None] = lambda stage, share, note: None,
 ) -> Generator[Made, None, None]:
     """Makes what is missing, stage by stage; yields each artifact as it stands in the store.
@@ -154,7 +156,7 @@ def run(
             ran = manifest is None
             place = folder / "work" / f"{stage.name}-{key[:12]}"
             if manifest is None:
-                manifest = _make(stage, key, parents, store, place, name, choices, seed, run_id, progress)
+                manifest = _make(stage, key, parents, store, place, name, choices, seed, force, run_id, progress)
             _call_latest(store, f"{name}/{stage.name}", manifest.id)
             shutil.rmtree(place, ignore_errors=True)
             made[stage.name] = manifest
@@ -210,6 +212,7 @@ def _make(
     name: str,
     choices: Mapping[str, Any],
     seed: int,
+    force: bool,
     run_id: str,
     progress: Callable[[str, float, str], None],
 ) -> Manifest:
@@ -221,7 +224,9 @@ def _make(
     started, clock = datetime.now(UTC), time.perf_counter()
     inputs = {role: store.open(parent) for role, parent in parents.items()}
     licences = {role: store.manifest(parent).licence for role, parent in parents.items()}
-    work = Work(inputs, licences, out, scratch, seed, choices, lambda share, note: progress(stage.name, share, note))
+    work = Work(
+        inputs, licences, out, scratch, seed, choices, lambda share, note: progress(stage.name, share, note), force
+    )
     progress(stage.name, 0.0, "")
     with full_disk_explained(place, int(stage.estimate.megabytes * 1e6)):
         stage.make(work)

@@ -9,12 +9,14 @@ from slmops.data.sources import find_rows
 from slmops.models.folder import read_json
 from slmops.models.references import find_cached
 from slmops.stages.project import Project
+from slmops.training.estimate import Shape
 
 _BYTES_A_TOKEN = 4.0
 _INSTRUCTION_TOKENS = 100
 _USED = 0.5  # share of the probed speed that a whole training step reaches (measured on the example)
 _HALVED = 0.4  # of a trial, where those that fall behind end early
 _DEFAULT_GFLOPS = 150.0
+_USUAL = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
 
 
 def training_minutes(project: Project, role: str) -> float:
@@ -68,7 +70,5 @@ def _operations_a_token(project: Project, layers: int) -> float:
     """Two for each weight of the layers; the output head is applied to a few positions only."""
     reference = project.local_teacher.model if project.local_teacher else project.student.model
     found = find_cached(reference) if reference else None
-    config = read_json(found.folder / "config.json") if found else {}
-    width, inner = config.get("hidden_size", 576), config.get("intermediate_size", 1536)
-    heads, key_heads = config.get("num_attention_heads", 9), config.get("num_key_value_heads", 3)
-    return 2.0 * layers * (2 * width * width * (1 + key_heads / heads) + 3 * width * inner)
+    shape = Shape.of(read_json(found.folder / "config.json")) if found else _USUAL
+    return 2.0 * layers * shape.layer

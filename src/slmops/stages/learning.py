@@ -9,14 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from pydantic import ValidationError
 
 from slmops.core.errors import SlmopsError
-from slmops.core.files import write_whole
+from slmops.core.files import free_bytes, write_whole
+from slmops.core.machine import free_memory_bytes
 from slmops.core.named import code_of
 from slmops.core.pipeline import Progress, Work
 from slmops.core.search import Tell, Trial, Values, search
 from slmops.data.augment import noisy_copies
+from slmops.models.folder import read_json
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
@@ -26,6 +29,7 @@ from slmops.tasks.types import Record
 from slmops.training.computing import Rounding
 from slmops.training.config import TrainConfig
 from slmops.training.curve import Point, write_curve
+from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
 from slmops.training.examples import within
 from slmops.training.losses import mix
 from slmops.training.methods import merge, prepare
@@ -84,6 +88,9 @@ def _learn(
         return kept
 
     examples, validation = fit(rows, "train"), fit(held_out, "validation")
+    begins = answer_begins(tokenizer, task)
+    if not work.force:
+        _check_room(lesson, config, work, [*examples, *validation], bool(begins))
     model = prepare(model, config, work.seed)
     curve = train(
         model,
@@ -91,7 +98,7 @@ def _learn(
         config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
         mix(lesson.weights, gold_loss(config)),
         teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
-        begins=answer_begins(tokenizer, task),
+        begins=begins,
         rounding=lesson.rounding,
         validation=validation,
         seed=work.seed,
@@ -103,6 +110,17 @@ def _learn(
         report=report,
     )
     return model, curve
+
+
+def _check_room(lesson: Lesson, config: TrainConfig, work: Work, examples: Sequence[Example], closed: bool) -> None:
+    shape, rounded = Shape.of(read_json(lesson.model / "config.json")), bool(lesson.rounding)
+
+    def needs(config: TrainConfig) -> Needs:
+        lessons = Lessons.of(examples, config, closed)
+        return training_needs(shape, config, lessons, work.choices["number_format"], rounded)
+
+    free = free_memory_bytes() + psutil.Process().memory_info().rss  # of which what this process holds is a part
+    check_room(config, needs, Needs(free, free_bytes(work.scratch)))
 
 
 def _best(lesson: Lesson, config: TrainConfig, work: Work) -> tuple[TrainConfig, Path]:

@@ -46,9 +46,10 @@ def run(
     first: str | None = None,
     only: str | None = None,
     until: str | None = None,
+    force: bool = False,
     progress: Progress = lambda stage, share, note: None,
 ) -> Outcome:
-    """Runs what is not yet made.
+    """Runs what is not yet made; with `force` even what an estimate says there is no room for.
 
     Raises:
         GateError: a figure fell short; whatever comes after evidence is not made.
@@ -68,6 +69,7 @@ def run(
         project.name,
         choices(project),
         seed=project.seed,
+        force=force,
         progress=progress,
     )
     with closing(steps):

@@ -1,0 +1,165 @@
+"""What a training will need, before it runs: memory and disk, from the model's shape and how it learns. Loads nothing.
+
+Counted are the weights, what the optimizer keeps of those that learn, what a packed sequence leaves behind for its
+backward pass, and the states of layers that stay. Held against measurements by benchmarks/finetuning.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from slmops.core.errors import SlmopsError
+from slmops.models.forward import NumberFormat
+from slmops.models.packing import Example
+from slmops.training.config import TrainConfig
+
+_BASE = 560e6  # the process with its libraries, before any model
+_KEPT = (22, 5)  # values a token and layer that a backward pass needs: times the width, times the inner width
+_OF_ADAPTERS = (6, 2)  # … and what adapters add
+_OF_ATTENTION = 2.5  # scores, their exponentials, and the mask's share
+_OF_LOGITS = 4  # logits, log-probabilities, and the gradients of both
+_NF4 = 0.5625  # bytes a weight
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a model that decide what it needs."""
+
+    width: int
+    inner: int
+    layers: int
+    heads: int
+    key_width: int
+    vocabulary: int
+    tied: bool
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Shape:
+        """From a model folder's config.json."""
+        width, heads = config["hidden_size"], config["num_attention_heads"]
+        size = config.get("head_dim") or width // heads
+        return cls(
+            width,
+            config["intermediate_size"],
+            config["num_hidden_layers"],
+            heads,
+            size * (config.get("num_key_value_heads") or heads),
+            config["vocab_size"],
+            bool(config.get("tie_word_embeddings", True)),
+        )
+
+    @property
+    def layer(self) -> int:
+        """The weights of a layer's matrices."""
+        return 2 * self.width * (self.width + self.key_width) + 3 * self.width * self.inner
+
+    @property
+    def embeddings(self) -> int:
+        return self.vocabulary * self.width * (1 if self.tied else 2)
+
+    @property
+    def weights(self) -> int:
+        return self.layers * self.layer + self.embeddings
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is learned from: tokens of all rows, each once; of the longest sequence, and the targets in it; how long a
+    row is with what it shares with others; and whether answers are of a closed set."""
+
+    tokens: int
+    packed: int
+    targets: int
+    row: float
+    closed: bool
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], config: TrainConfig, closed: bool) -> Lessons:
+        """What `examples` come to, packed by `config`."""
+        whole = [sum(map(len, example.path)) for example in examples]
+        segments = {example.path[:depth] for example in examples for depth in range(1, len(example.path) + 1)}
+        packed = max(max(whole), min(config.max_tokens, config.batch_size * max(whole)))
+        learned = max(sum(example.learn) / len(example.path[-1]) for example in examples)
+        return cls(sum(len(path[-1]) for path in segments), packed, round(packed * learned), mean(whole), closed)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes, at their peak."""
+
+    memory: float
+    disk: float
+
+
+def check_room(config: TrainConfig, needs: Callable[[TrainConfig], Needs], free: Needs) -> None:
+    """Raises:
+    SlmopsError: it needs more than is free; the remedy is the first of some changes with which it would fit.
+    """
+    asked = needs(config)
+    if asked.disk > free.disk:
+        what = f"training needs about {asked.disk / 1e9:.1f} GB on disk, {free.disk / 1e9:.1f} GB are free"
+        raise SlmopsError(what, where="training", remedy="free some, or name another disk with SLMOPS_STORE")
+    if asked.memory > free.memory:
+        fits = next((told for told, other in _cheaper(config) if needs(other).memory <= free.memory), "")
+        raise SlmopsError(
+            f"training needs about {asked.memory / 1e9:.1f} GB of memory, {free.memory / 1e9:.1f} GB are free",
+            where="training",
+            remedy=(f"write train: {{{fits}}}" if fits else "choose a smaller model") + ", or try with --force",
+        )
+
+
+def _cheaper(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
+    """Other ways to learn that need less memory, those that change least first."""
+    ways: list[dict[str, Any]] = [{"max_tokens": tokens} for tokens in (512, 256) if tokens < config.max_tokens]
+    ways += [way | {"gradient_checkpointing": True} for way in [{}, *ways]]
+    ways += [ways[-1] | {"method": method} for method in ("lora", "qlora") if config.method == "full"]
+    for way in ways:
+        yield ", ".join(f"{name}: {str(value).lower()}" for name, value in way.items()), config.model_copy(update=way)
+
+
+def training_needs(
+    shape: Shape, config: TrainConfig, lessons: Lessons, number_format: NumberFormat, rounded: bool = False
+) -> Needs:
+    """What training needs; `rounded`: it computes with a copy as the shipped format has it."""
+    size = 2 if number_format == "bfloat16" else 4
+    learning = max(1, round(config.upper_layers * shape.layers))
+    weights = 4.0 * shape.weights
+    if config.method == "qlora":
+        weights -= (4 - _NF4) * shape.layers * shape.layer
+    copies = size * shape.weights if size == 2 or rounded else 0
+    learned = _learned(shape, config, learning)
+    kept = learned * (12 + (size if copies else 0))
+    frozen = lessons.tokens * shape.width * size if learning < shape.layers else 0
+    working = size * lessons.packed * _kept_a_token(shape, config, learning, lessons)
+    logits = 4 * _OF_LOGITS * lessons.targets * _computed_logits(shape, config, lessons)
+    loading = _BASE + 4.0 * shape.weights
+    return Needs(max(loading, _BASE + weights + copies + kept + frozen + working + logits), kept + 4 * learned + frozen)
+
+
+def _learned(shape: Shape, config: TrainConfig, layers: int) -> float:
+    """How many weights learn."""
+    if config.method == "full":
+        return layers * shape.layer
+    ends = 2 * (shape.width + shape.width) + 2 * (shape.width + shape.key_width) + 3 * (shape.width + shape.inner)
+    return layers * config.rank * ends
+
+
+def _kept_a_token(shape: Shape, config: TrainConfig, layers: int, lessons: Lessons) -> float:
+    """Values that a token leaves behind for the backward pass."""
+    by_width, by_inner = _KEPT
+    if config.method != "full":
+        by_width, by_inner = by_width + _OF_ADAPTERS[0], by_inner + _OF_ADAPTERS[1]
+    attention = _OF_ATTENTION * shape.heads * lessons.row
+    layer = by_width * shape.width + by_inner * shape.inner + attention
+    if config.gradient_checkpointing:
+        return layers * shape.width + layer
+    return layers * layer
+
+
+def _computed_logits(shape: Shape, config: TrainConfig, lessons: Lessons) -> float:
+    plain = config.loss == "cross_entropy" and not config.label_smoothing
+    sampled = lessons.closed and config.vocabulary_sample and plain
+    return config.vocabulary_sample if sampled else shape.vocabulary

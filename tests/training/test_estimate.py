@@ -1,0 +1,84 @@
+"""What a training needs is estimated from the model's shape, and refused with a remedy where there is no room."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from slmops.core.errors import SlmopsError
+from slmops.models.folder import read_json
+from slmops.models.forward import load_causal_lm
+from slmops.training.config import TrainConfig
+from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
+from slmops.training.methods import prepare
+from tests.models.architectures import ARCHITECTURES
+from tests.training.rows import rows
+
+BIG = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
+LESSONS = Lessons(tokens=100_000, packed=1024, targets=600, row=200, closed=False)
+ROOM = Needs(1e12, 1e12)
+
+
+def config(**changes: object) -> TrainConfig:
+    return TrainConfig.model_validate({"max_tokens": 1024, **changes})
+
+
+def memory(**changes: object) -> float:
+    return training_needs(BIG, config(**changes), LESSONS, "float32").memory
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: one.name)
+def test_a_shape_counts_the_weights_of_every_family(architecture, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = architecture.write(tmp_path)
+    shape = Shape.of(read_json(folder / "config.json"))
+    counted = sum(weight.numel() for weight in load_causal_lm(folder).parameters())
+    assert shape.weights == pytest.approx(counted, rel=0.05)
+
+
+def test_what_learns_is_counted_as_it_is(tiny_model: Path) -> None:
+    shape = Shape.of(read_json(tiny_model / "config.json"))
+    lessons = Lessons.of(rows(20), config(), closed=True)
+    for options in ({"method": "lora", "rank": 4}, {"method": "full"}):
+        settings = config(**options, upper_layers=0.5)
+        model = prepare(load_causal_lm(tiny_model), settings, 1)
+        learned = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        frozen = lessons.tokens * shape.width * 4
+        assert training_needs(shape, settings, lessons, "float32").disk - frozen == pytest.approx(
+            16 * learned, rel=0.05
+        )
+
+
+def test_a_lesson_counts_what_rows_share_once() -> None:
+    lessons = Lessons.of(rows(20), config(batch_size=8), closed=True)
+    assert lessons.tokens == 24 + 20 * 6
+    assert (lessons.row, lessons.packed) == (30, 8 * 30)
+
+
+def test_what_saves_memory_is_estimated_to() -> None:
+    whole = memory(method="full", upper_layers=1)
+    assert memory(method="full", upper_layers=0.5) < whole
+    assert memory(method="full", upper_layers=1, gradient_checkpointing=True) < 0.6 * whole
+    assert memory(method="qlora", upper_layers=1, gradient_checkpointing=True) < 0.35 * whole
+    assert memory(method="lora") < memory(method="full")
+    assert training_needs(BIG, config(), LESSONS, "float32", rounded=True).memory > memory()
+
+
+def test_what_there_is_no_room_for_is_refused_with_what_would_fit() -> None:
+    asked = config(method="full", upper_layers=1)
+
+    def needs(settings: TrainConfig) -> Needs:
+        lessons = replace(LESSONS, packed=min(LESSONS.packed, settings.max_tokens))
+        return training_needs(BIG, settings, lessons, "float32")
+
+    check_room(asked, needs, ROOM)
+    with pytest.raises(SlmopsError, match=r"GB are free — write train: \{max_tokens: 512\}, or try with --force"):
+        check_room(asked, needs, replace(ROOM, memory=needs(asked).memory - 1))
+    spare = asked.model_copy(update={"max_tokens": 256, "gradient_checkpointing": True, "method": "lora"})
+    with pytest.raises(SlmopsError, match=r"max_tokens: 256, gradient_checkpointing: true, method: lora\}"):
+        check_room(asked, needs, replace(ROOM, memory=needs(spare).memory))
+    with pytest.raises(SlmopsError, match="choose a smaller model"):
+        check_room(asked, needs, replace(ROOM, memory=1e8))
+    with pytest.raises(SlmopsError, match=r"GB on disk, 0\.0 GB are free — free some"):
+        check_room(asked, needs, replace(ROOM, disk=1e6))
