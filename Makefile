@@ -21,8 +21,8 @@ demo: $(FOR_USE)  ## teach, distil, shrink and prove the example; the second tim
 	@cd $(EXAMPLE) && ../../$(BIN)/slmops run
 	@$(BIN)/python scripts/where.py $(EXAMPLE)/slmops.yaml
 
-test: check  ## all checks and all tests
-	$(BIN)/python -m pytest
+test: check  ## all checks and all tests, one file of them on each core
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(FOR_WORK)  ## style, types, and who imports whom
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 settings.register_profile("slmops", deadline=None)  # a busy machine is no failure
 settings.load_profile("slmops")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 
 @pytest.fixture(scope="session")

@@ -26,5 +26,5 @@ def test_a_row_has_the_mean_of_its_tokens() -> None:
 
 
 def test_the_worst_rows_are_those_without_a_number_or_with_the_highest_loss() -> None:
-    assert worst_rows({"a": 1.0, "b": 3.0, "c": 2.0, "d": 0.5}.items()) == ("b", "c", "a")
-    assert worst_rows({"a": 1.0, "b": float("nan"), "c": float("inf")}.items()) == ("b", "c")
+    assert worst_rows({"a": 1.0, "b": 3.0, "c": 2.0, "d": 0.5}) == ("b", "c", "a")
+    assert worst_rows({"a": 1.0, "b": float("nan"), "c": float("inf")}) == ("b", "c")

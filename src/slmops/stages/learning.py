@@ -78,11 +78,11 @@ def _learn(
     tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
     rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, task.varied)
     held_out = read_answered(dataset, "validation", task)
-    model = load_causal_lm(lesson.model)
+    model, show = load_causal_lm(lesson.model), text_of([*rows, *held_out])
 
     def fit(rows: Sequence[tuple[Record, str]], part: str) -> list[Example]:
         examples = answered_examples(tokenizer, task, rows, lesson.prompt)
-        kept, longer = within(examples, model.config.max_position_embeddings, config.too_long, text_of(rows))
+        kept, longer = within(examples, model.config.max_position_embeddings, config.too_long, show)
         if longer:
             report(0.0, f"{longer} rows of {part} are longer than the model's context: {config.too_long}")
         return kept
@@ -106,7 +106,7 @@ def _learn(
         scratch=scratch,
         frozen=work.scratch / "frozen",
         goes_on=goes_on,
-        show=text_of(rows),
+        show=show,
         report=report,
     )
     return model, curve
@@ -132,7 +132,7 @@ def _best(lesson: Lesson, config: TrainConfig, work: Work) -> tuple[TrainConfig,
     def judge(number: int, values: Values, tell: Tell) -> float:
         def goes_on(curve: Sequence[Point]) -> bool:
             losses = _losses(curve)
-            return tell(len(losses), min(losses) if chosen.keeps_best else losses[-1])
+            return not losses or tell(len(losses), min(losses) if chosen.keeps_best else losses[-1])
 
         def report(share: float, text: str) -> None:
             done = (number + share) / asked.num_trials

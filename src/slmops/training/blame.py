@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,9 +43,7 @@ def row_losses(names: tuple[str, ...], target_row: Tensor, losses: Tensor) -> di
     return dict(zip(names, (sums / counts).tolist(), strict=True))
 
 
-def worst_rows(losses: Iterable[tuple[str, float]], most: int = 3) -> tuple[str, ...]:
+def worst_rows(losses: Mapping[str, float], most: int = 3) -> tuple[str, ...]:
     """The rows whose loss is no number, if there are any; else those with the highest."""
-    known = list(losses)
-    broken = [row for row, loss in known if not math.isfinite(loss)]
-    ranked = broken or [row for row, _ in sorted(known, key=lambda one: -one[1])]
-    return tuple(ranked[:most])
+    broken = [row for row, loss in losses.items() if not math.isfinite(loss)]
+    return tuple((broken or sorted(losses, key=lambda row: -losses[row]))[:most])

@@ -74,7 +74,9 @@ class Checkpoint:
         self._write("best.safetensors", {name: weight.detach() for name, weight in self._parameters.items()})
 
     def load_best(self) -> None:
-        self._give(self._read("best.safetensors"), "")
+        """Gives back what was saved as the best, if anything was."""
+        if (self._folder / "best.safetensors").is_file():
+            self._give(self._read("best.safetensors"), "")
 
     def _write(self, file: str, tensors: dict[str, Any]) -> None:
         from safetensors.torch import save_file

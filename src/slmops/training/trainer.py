@@ -108,16 +108,13 @@ def train(
         norm = float(torch.nn.utils.clip_grad_norm_(computing.learning, config.max_grad_norm))
         if not math.isfinite(value + norm):
             what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient is {norm}"
-            raise SlmopsError(
-                f"{what} at step {step + 1}; its rows: {_named(worst_rows(losses.items()), show)}",
-                where="training",
-                remedy="lower learning_rate, or look at these rows",
-            )
+            what += f" at step {step + 1}; its rows: {_named(worst_rows(losses), show)}"
+            raise SlmopsError(what, where="training", remedy="lower learning_rate, or look at these rows")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         computing.give_weights(rounded=step + 1 >= unrounded)
         state.step, state.total, state.count = step + 1, state.total + value, state.count + 1
-        blamed = worst_rows(losses.items()) if state.usual.is_leap(value) else ()
+        blamed = worst_rows(losses) if state.usual.is_leap(value) else ()
         look = state.step in looks
         if look or blamed or state.count == max(1, steps // 40):
             held_out = None
@@ -131,9 +128,7 @@ def train(
             since = looks_since_best(state.curve, unrounded)
             if since == 0 and config.keeps_best:
                 checkpoint.save_best()
-            if not goes_on(state.curve):
-                return state.curve
-            if config.patience and since and since >= config.patience:
+            if not goes_on(state.curve) or (config.patience and since and since >= config.patience):
                 break
         if time.monotonic() - saved_at >= checkpoint_every_s:
             checkpoint.save(state)
