@@ -169,7 +169,10 @@ def _run_peer(peer: str, raw: Path, out: Path) -> tuple[float, np.ndarray]:
         raise DataError("SLMOPS_BENCH_PEERS is not set", remedy="make the environments that data_peers.py names")
     script = str(Path(__file__).with_name("data_peers.py"))
     command = [str(Path(root) / peer / "bin" / "python"), script, peer, str(raw), str(out)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise DataError(f"{peer} fails: {reason}", remedy="make its environment as data_peers.py says")
     return json.loads(done.stdout.splitlines()[-1])["seconds"], np.load(out)
 
 

@@ -3,7 +3,7 @@
 In come rows with `text`, out go (row) the first row of its cluster, and on stdout the seconds from reading to clusters.
 Peers run at their defaults with two processes. Knows nothing of slmops, which their environments lack:
 
-    python -m venv datatrove && datatrove/bin/pip install 'datatrove[processing]' spacy
+    python -m venv datatrove && datatrove/bin/pip install 'datatrove[io,processing]' spacy
     python -m venv data-juicer && data-juicer/bin/pip install py-data-juicer
 """
 
