@@ -27,6 +27,7 @@ _EXPORTS = {
     "evaluate": "slmops.stages.verbs",
     "bench": "slmops.stages.verbs",
     "doctor": "slmops.stages.doctor",
+    "advise": "slmops.stages.advise",
     "Store": "slmops.core.store",
     "SlmopsError": "slmops.core.errors",
 }
@@ -35,6 +36,7 @@ __all__ = list(_EXPORTS)
 if TYPE_CHECKING:
     from slmops.core.errors import SlmopsError as SlmopsError
     from slmops.core.store import Store as Store
+    from slmops.stages.advise import advise as advise
     from slmops.stages.doctor import doctor as doctor
     from slmops.stages.project import Project as Project
     from slmops.stages.project import json_schema as json_schema

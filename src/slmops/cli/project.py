@@ -1,4 +1,4 @@
-"""Commands on a project: init, new, run, plan, status, report, train, distill, schema, doctor."""
+"""Commands on a project: init, new, advise, run, plan, status, report, train, distill, schema, doctor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run n
 
 
 def register(app: typer.Typer) -> None:
-    for command in (init, new, run, plan, status, report, train, distill, schema, doctor):
+    for command in (init, new, advise, run, plan, status, report, train, distill, schema, doctor):
         app.command()(command)
 
 
@@ -54,6 +54,21 @@ def new(
         print_json({"file": path, "config": line})
     else:
         console.print(f"wrote {path}; in slmops.yaml: {line}", markup=False, soft_wrap=True)
+
+
+def advise(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
+    """Say in words how to learn this task: which method, how long, what the data lack, each with its reason."""
+    from slmops.core.console import console, print_json
+    from slmops.stages.advise import advise as advise_on
+
+    found = advise_on(load(config, variant))
+    if as_json:
+        print_json(found)
+        return
+    for advice in found:
+        console.print(f"{advice.what}: {advice.why}", markup=False, soft_wrap=True)
+        if advice.line:
+            console.print(f"    {advice.line}", markup=False, soft_wrap=True)
 
 
 def run(
