@@ -14,6 +14,7 @@ from typing import Any
 from slmops.core.errors import SlmopsError
 from slmops.models.forward import NumberFormat
 from slmops.models.packing import Example
+from slmops.training.chunked_head import CHUNK
 from slmops.training.config import TrainConfig
 
 _BASE = 560e6  # the process with its libraries, before any model
@@ -134,7 +135,7 @@ def training_needs(
     kept = learned * (12 + (size if copies else 0))
     frozen = lessons.tokens * shape.width * size if learning < shape.layers else 0
     working = size * lessons.packed * _kept_a_token(shape, config, learning, lessons)
-    logits = 4 * _OF_LOGITS * lessons.targets * _computed_logits(shape, config, lessons)
+    logits = 4 * _OF_LOGITS * min(lessons.targets, CHUNK) * _computed_logits(shape, config, lessons)
     loading = _BASE + 4.0 * shape.weights
     return Needs(max(loading, _BASE + weights + copies + kept + frozen + working + logits), kept + 4 * learned + frozen)
 

@@ -21,6 +21,7 @@ from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.models.tokenizer import Ids
 from slmops.training.blame import row_losses, worst_rows
 from slmops.training.checkpoint import Checkpoint
+from slmops.training.chunked_head import chunked_losses
 from slmops.training.computing import Computing, Rounding
 from slmops.training.config import TrainConfig
 from slmops.training.contrastive import check_alike, contrastive_loss
@@ -31,6 +32,7 @@ from slmops.training.own import told
 from slmops.training.replication import replicated_loss
 from slmops.training.sampled_head import sampled_logits
 from slmops.training.schedule import make_optimizer, set_learning_rate
+from slmops.training.self_check import PlainReader, why_not_packed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,13 +85,16 @@ def train(
         check_alike(examples)
     goes_on = told(config.callbacks, goes_on)
     computing = Computing(model, number_format, rounding)
-    reader = Reader(
+    reader: Reader | PlainReader = Reader(
         computing.model,
         [*examples, *validation],
         frozen or scratch / "frozen",
         lambda share: report(0.0, f"reading with the layers that stay, {share:.0%}"),
         config.neftune_alpha,
     )
+    if why := why_not_packed(computing.model, examples, reader.last_states, number_format):
+        report(0.0, f"warning: {why}; training one example at a time, which is slower")
+        reader, config = PlainReader(computing.model), config.model_copy(update={"max_tokens": 1})
     if config.gradient_checkpointing:
         computing.model.activation_checkpointing_enable({"use_reentrant": False})
     optimizer = make_optimizer(model, config)
@@ -157,7 +162,7 @@ def mean_loss(model: nn.Module, examples: Sequence[Example], config: TrainConfig
 
 def _step(
     computing: Computing,
-    reader: Reader,
+    reader: Reader | PlainReader,
     examples: Sequence[Example],
     config: TrainConfig,
     loss: TokenLoss,
@@ -180,18 +185,20 @@ def _step(
         at, ids = states[batch.target_at], batch.target_ids
         if sampled:
             losses = loss(*sampled_logits(model, at, ids, taught, config.vocabulary_sample, seed))
+            value = losses.sum()
         else:
-            losses = loss(head_logits(model, at), ids, taught)
-        value = losses.sum()
-        if begins and config.target_replication:
-            value = value + config.target_replication * replicated_loss(model, states, batch, begins, taught)
+            losses, gradient = chunked_losses(model, at, ids, taught, loss)
+            value = (at * gradient).sum()  # whose gradient is that of the losses
+        total += float(losses.detach().sum()) / targets
         value = value / targets
+        if begins and config.target_replication:
+            replicated = config.target_replication * replicated_loss(model, states, batch, begins, taught) / targets
+            value, total = value + replicated, total + float(replicated.detach())
         if config.contrastive:
-            alike = contrastive_loss(states, batch, config.contrastive)
-            value = value + config.contrastive.weight * alike / len(examples)
+            alike = config.contrastive.weight * contrastive_loss(states, batch, config.contrastive) / len(examples)
+            value, total = value + alike, total + float(alike.detach())
         value.backward()
         computing.take_gradients()
-        total += float(value.detach())
         by_row |= row_losses(batch.rows, batch.target_row, losses.detach())
     model.eval()
     return total, by_row

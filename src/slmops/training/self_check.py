@@ -1,0 +1,60 @@
+"""The fast path held against the plain one, before anything is learned: packed sequences, own attention, states of
+frozen layers from a file, on one side; the model as its authors wrote it, one example after another, on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from slmops.core.errors import ModelError
+from slmops.models.forward import NumberFormat, head_logits
+from slmops.models.packing import Batch, Example, pack
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_TOLERATED = {"float32": 1e-2, "bfloat16": 0.3}  # nats a target: rounding, and not another computation
+_CHECKED = 3
+
+
+class PlainReader:
+    """Reads batches of one example each with the model's own attention."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def last_states(self, batch: Batch) -> Tensor:
+        """(sequence · time, width) last hidden states."""
+        decoder = getattr(self._model, self._model.base_model_prefix)
+        states: Tensor = decoder(input_ids=batch.ids, use_cache=False).last_hidden_state
+        return states.flatten(0, 1)
+
+
+def why_not_packed(
+    model: nn.Module, examples: Sequence[Example], read: Callable[[Batch], Tensor], number_format: NumberFormat
+) -> str:
+    """Why packed sequences cannot be trusted with this model; nothing where they compute what it does."""
+    some = sorted(examples, key=lambda example: len(example.path[-1]))[:_CHECKED]
+    plain = {row: loss for example in some for row, loss in _losses(model, [example], PlainReader(model).last_states)}
+    try:
+        packed = dict(_losses(model, some, read))
+    except ModelError as error:
+        return str(error)
+    off = max(abs(packed[row] - loss) for row, loss in plain.items())
+    if off <= _TOLERATED[number_format]:
+        return ""
+    return f"packed sequences are {off:.2g} nats a token off with this model"
+
+
+def _losses(model: nn.Module, examples: Sequence[Example], read: Callable[[Batch], Tensor]) -> list[tuple[str, float]]:
+    import torch
+
+    losses = []
+    with torch.inference_mode():
+        for batch in pack(examples, sum(len(ids) for example in examples for ids in example.path)):
+            said = head_logits(model, read(batch)[batch.target_at]).log_softmax(-1)
+            of_targets = -said.gather(1, batch.target_ids[:, None])[:, 0]
+            for number, row in enumerate(batch.rows):
+                losses.append((row, float(of_targets[batch.target_row == number].mean())))
+    return losses

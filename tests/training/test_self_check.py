@@ -1,0 +1,60 @@
+"""A fast path that computes something else is not taken."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from slmops.models.attention import Level
+from slmops.models.forward import last_states, load_causal_lm
+from slmops.training.config import TrainConfig
+from slmops.training.losses import cross_entropy
+from slmops.training.methods import prepare
+from slmops.training.self_check import why_not_packed
+from slmops.training.trainer import train
+from tests.models.architectures import ARCHITECTURES
+from tests.tiny import write_model
+from tests.training.rows import rows
+
+CONFIG = TrainConfig(method="full", upper_layers=1, epochs=1, learning_rate=0.01)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: one.name)
+def test_no_family_has_a_reason_not_to_be_packed(architecture, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    model = load_causal_lm(architecture.write(tmp_path))
+    assert why_not_packed(model, rows(8), partial(last_states, model), "float32") == ""
+
+
+def learned(folder: Path, scratch: Path) -> tuple[torch.Tensor, list[str]]:
+    notes: list[str] = []
+    model = prepare(load_causal_lm(folder), CONFIG, 1)
+    train(
+        model,
+        rows(16),
+        CONFIG,
+        cross_entropy,
+        seed=1,
+        number_format="float32",
+        scratch=scratch,
+        report=lambda share, note: notes.append(note),
+    )
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()]), notes
+
+
+def test_where_packing_is_wrong_each_example_is_computed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "model"
+    write_model(folder, "llama", ("<|im_start|>", "<|im_end|>"), initializer_range=0.5)
+    right, notes = learned(folder, tmp_path / "right")
+    assert not any(note.startswith("warning") for note in notes)
+
+    def leaking(self: Level, window: int | None, key_heads: int, groups: int, like: torch.Tensor) -> torch.Tensor:
+        seen = like.new_zeros(self.distance.shape)
+        return seen.repeat_interleave(groups, 1).repeat_interleave(key_heads, 0)
+
+    monkeypatch.setattr(Level, "mask", leaking)
+    alone, notes = learned(folder, tmp_path / "alone")
+    assert any("nats a token off with this model; training one example at a time" in note for note in notes)
+    assert torch.allclose(alone, right, atol=1e-4)
