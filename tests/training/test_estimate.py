@@ -53,7 +53,7 @@ def test_what_learns_is_counted_as_it_is(tiny_model: Path) -> None:
 def test_a_lesson_counts_what_rows_share_once() -> None:
     lessons = Lessons.of(rows(20), config(batch_size=8), closed=True)
     assert lessons.tokens == 24 + 20 * 6
-    assert (lessons.row, lessons.packed) == (30, 8 * 30)
+    assert (lessons.row, lessons.packed, lessons.targets) == (30, 24 + 8 * 6, 36)
 
 
 def test_what_saves_memory_is_estimated_to() -> None:

@@ -103,6 +103,13 @@ def keep_freed_memory() -> Iterator[None]:
     try:
         yield
     finally:
+        release_freed_memory()
+
+
+def release_freed_memory() -> None:
+    """Gives the system back what this process has freed and still holds, where its C library can."""
+    libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
 
 

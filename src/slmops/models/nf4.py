@@ -95,7 +95,8 @@ def _packed(weight: Tensor) -> tuple[Tensor, Tensor]:
     flat = functional.pad(weight.float().flatten(), (0, -weight.numel() % _BLOCK)).view(-1, _BLOCK)
     scales = flat.abs().amax(1)
     levels = torch.tensor(_LEVELS)
-    codes = torch.bucketize(flat / scales.clamp(min=1e-12)[:, None], (levels[1:] + levels[:-1]) / 2)
+    between = (levels[1:] + levels[:-1]) / 2
+    codes = torch.bucketize(flat / scales.clamp(min=1e-12)[:, None], between, out_int32=True)
     high, low = codes.view(-1, 2).to(torch.uint8).unbind(1)
     return high * 16 + low, scales
 

@@ -21,6 +21,7 @@ _BASE = 560e6  # the process with its libraries, before any model
 _KEPT = (22, 5)  # values a token and layer that a backward pass needs: times the width, times the inner width
 _OF_ADAPTERS = (6, 2)  # … and what adapters add
 _OF_ATTENTION = 2.5  # scores, their exponentials, and the mask's share
+_TWICE = 6  # layers' worth of values that lie about where they are computed twice
 _OF_LOGITS = 4  # logits, log-probabilities, and the gradients of both
 _NF4 = 0.5625  # bytes a weight
 
@@ -82,8 +83,10 @@ class Lessons:
         """What `examples` come to, packed by `config`."""
         whole = [sum(map(len, example.path)) for example in examples]
         segments = {example.path[:depth] for example in examples for depth in range(1, len(example.path) + 1)}
-        packed = max(max(whole), min(config.max_tokens, config.batch_size * max(whole)))
-        learned = max(sum(example.learn) / len(example.path[-1]) for example in examples)
+        own = [len(example.path[-1]) for example in examples]
+        shared = max(total - last for total, last in zip(whole, own, strict=True))
+        packed = max(max(whole), min(config.max_tokens, shared + round(config.batch_size * mean(own))))
+        learned = mean(sum(example.learn) for example in examples) / mean(own)
         return cls(sum(len(path[-1]) for path in segments), packed, round(packed * learned), mean(whole), closed)
 
 
@@ -156,7 +159,7 @@ def _kept_a_token(shape: Shape, config: TrainConfig, layers: int, lessons: Lesso
     attention = _OF_ATTENTION * shape.heads * lessons.row
     layer = by_width * shape.width + by_inner * shape.inner + attention
     if config.gradient_checkpointing:
-        return layers * shape.width + layer
+        return layers * shape.width + _TWICE * layer
     return layers * layer
 
 

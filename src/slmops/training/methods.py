@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import ModelError, need
+from slmops.core.machine import release_freed_memory
 from slmops.core.mistakes import nearest
 from slmops.models.forward import decoder_layers
 from slmops.training.config import TrainConfig
@@ -30,6 +31,9 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
         from slmops.models.nf4 import to_nf4
 
         to_nf4(layers)
+        for weight in model.parameters():
+            weight.data = weight.data.clone()  # else the file that all were read from stays in memory
+        release_freed_memory()
     if config.method != "full":
         return _with_adapters(model, layers[lower:], config)
     model.requires_grad_(True)
