@@ -64,9 +64,10 @@ def by_data_juicer(rows: Path, folder: Path) -> np.ndarray[Any, Any]:
     hashed = data.map(peer.compute_hash, num_proc=PROCESSES)
     _, pairs = peer.process(hashed, show_num=len(texts))
     leaders = np.arange(len(texts))
-    for pair in pairs.values():
-        one, other = (row["row"] for row in pair)
-        join(leaders, one, other)
+    for alike in pairs.values():
+        first, *others = (row["row"] for row in alike)
+        for other in others:
+            join(leaders, first, other)
     return np.array([find(leaders, row) for row in range(len(texts))])
 
 
