@@ -11,8 +11,10 @@ import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 GRAM = 5
+_PREFIX = 6  # rare grams that two sets must share before they are compared
 
 
 class _Letters(dict[int, str]):
@@ -67,20 +69,32 @@ def edits(left: str, right: str) -> int:
 
 
 def similar_sets(left: Sequence[set[str]], right: Sequence[set[str]], near: float) -> Iterator[tuple[int, int, float]]:
-    """(row of `left`, row of `right`, similarity) wherever it is `near` or more, in order."""
+    """(row of `left`, row of `right`, similarity) wherever it is `near` or more, in order.
+
+    Of sets that share t grams, the rarest |set| − t + k share k: only such pairs are compared (k-prefixes: Wang et al.
+    2012, "Can we beat the prefix filtering?")."""
     frequency = Counter(gram for held in (*left, *right) for gram in held)
+
+    def must_share(held: set[str]) -> int:
+        return math.ceil(near * len(held) - 1e-9)  # at least, with any set so similar
 
     def rarest(held: set[str]) -> list[str]:
         ordered = sorted(held, key=lambda gram: (frequency[gram], gram))
-        must_share = math.ceil(near * len(ordered) - 1e-9)  # at least, of one's own, with any set so similar
-        return ordered[: len(ordered) - must_share + 1]
+        return ordered[: len(ordered) - must_share(held) + _PREFIX]
 
     holders: dict[str, list[int]] = {}
     for row, held in enumerate(right):
         for gram in rarest(held):
             holders.setdefault(gram, []).append(row)
+    at_least = [must_share(held) for held in right]
     for row, held in enumerate(left):
-        for other in sorted({holder for gram in rarest(held) for holder in holders.get(gram, ())}):
+        own = must_share(held)
+        shared = Counter(chain.from_iterable(holders.get(gram, ()) for gram in rarest(held)))
+        for other in sorted(shared):
+            if shared[other] < min(_PREFIX, max(own, at_least[other])):
+                continue
+            if own > len(right[other]) or at_least[other] > len(held):
+                continue  # their sizes alone tell them apart
             similarity = jaccard(held, right[other])
             if similarity >= near:
                 yield row, other, similarity

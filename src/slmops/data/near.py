@@ -3,7 +3,7 @@
 In comes a stream of texts, out go pairs of row numbers. Two texts are near if their sets of character 5-grams,
 normalised, have a Jaccard similarity of `near` or more; or if they are long (60 characters) and at most 8 % of the
 characters would have to be edited: typing errors all over a text break many grams, and another number in a short one is
-another text. Up to 20,000 rows all pairs of the first kind are found; beyond, and for the second kind, candidates come
+another text. Up to 5,000 rows all pairs of the first kind are found; beyond, and for the second kind, candidates come
 from MinHash signatures on disk, and every one is compared as it stands, so that no pair is listed that is none. A text
 that is the same again is paired with the first row that has it, and only that one is compared with others. Knows no
 record, label or file.
@@ -30,7 +30,7 @@ NEAR = 0.8
 EDITED = 0.08  # 5 % of a text's characters, mistyped, and what normalising makes of them
 _LONG = 60  # characters
 _MISTYPED = 0.4  # no 8 % of edits break more grams than leave this similarity: five each
-_EXACTLY = 20_000  # rows that are compared with one another, all with all
+_EXACTLY = 5_000  # rows that are compared with one another, all with all
 _BATCH = 4096
 
 OnProgress = Callable[[float], None]
