@@ -33,7 +33,7 @@ _LONG = 14  # the shortest MAC address; every known token is longer
 _NUMBER = re.compile(r"[0-9](?:[ ./()\-]{0,3}[0-9]){5}")
 _RUN = re.compile(r"[0-9]+")
 _IBAN = re.compile(r"[A-Za-z]{2}[0-9]{2}")
-_TOKEN = re.compile(r"(?=[A-Za-z0-9_:+/.~-]*[0-9A-Z_:.-])[A-Za-z0-9_:+/.~-]{14}")
+_WORD, _TELLS_OF = re.compile(r"[A-Za-z0-9_:+/.~-]{14,}"), re.compile(r"[0-9A-Z_:.-]")
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}|[0-9][./-] ?[0-9]{1,2}[./-]")
 
 
@@ -61,7 +61,7 @@ def signs_of(text: str) -> tuple[int, list[int]]:
         seen |= Sign.DOTS * (text.count(".") > 2) | Sign.IBAN * (_IBAN.search(text) is not None)
         seen |= Sign.YEAR * (_YEAR.search(text, digits[0]) is not None)
         seen |= Sign.NUMBER * (_NUMBER.search(text, digits[0]) is not None)
-    if max(map(len, text.split()), default=0) >= _LONG and _TOKEN.search(text):
+    if any(_TELLS_OF.search(text, *word.span()) for word in _WORD.finditer(text)):
         seen |= Sign.TOKEN
     return seen, digits
 
