@@ -182,7 +182,7 @@ def _step(
     model.train()
     for batch in pack(by_length(examples), config.max_tokens):
         states, taught = reader.last_states(batch), teach(batch) if teach else None
-        if config.gradient_checkpointing:  # whoever asks for it has little memory: a fifth slower, half of the peak
+        if config.gradient_checkpointing:  # whoever asks for it has little memory, and takes it slower
             release_freed_memory()
         at, ids = states[batch.target_at], batch.target_ids
         if sampled:
