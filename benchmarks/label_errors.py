@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.public import CLINC150_TRAIN, read_public
+from benchmarks.public import INTENTS, read_intents
 from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.errors import MissingExtraError, need
 from slmops.core.statistics import bootstrap
 from slmops.data.label_errors import ODDS, doubt_labels, odds_against, out_of_fold
 
-INTENTS = 30
 SHARE = 0.05
 SEEDS = (0, 1, 2, 3, 4)
 PEERS_RULES = (
@@ -66,10 +65,9 @@ def measure(wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
 
 def read_rows() -> tuple[list[str], NDArray[np.int64]]:
     """Texts and numbered labels of the first intents by name."""
-    rows = read_public("clinc150", "train", CLINC150_TRAIN)
-    names = sorted({row["label"] for row in rows})[:INTENTS]
-    chosen = [row for row in rows if row["label"] in names]
-    return [row["text"] for row in chosen], np.array([names.index(row["label"]) for row in chosen])
+    rows = read_intents("train")
+    names = sorted({row["label"] for row in rows})
+    return [row["text"] for row in rows], np.array([names.index(row["label"]) for row in rows])
 
 
 def exchange(right: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

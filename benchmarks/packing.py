@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from benchmarks.public import CLINC150_TRAIN, read_public
 from benchmarks.results import Asked, Group, Measured, Target, parser, run
+from benchmarks.steps import last_step_seconds
 from slmops.core.machine import default_threads, probe_number_format
 from slmops.core.measurement import Interval
 from slmops.core.statistics import bootstrap
@@ -36,9 +37,7 @@ from slmops.tasks.classification import Classification
 from slmops.tasks.types import Message, Record, Source
 from slmops.training.config import TrainConfig
 from slmops.training.examples import to_examples
-from slmops.training.losses import cross_entropy
 from slmops.training.methods import prepare
-from slmops.training.trainer import train
 
 MODEL = "smollm2-135m-instruct"
 DOMAINS = ("banking", "credit_cards")  # 15 intents each
@@ -237,22 +236,7 @@ def _packed_step(model: nn.Module, examples: Sequence[Example], number_format: N
     """A step of slmops' own training loop over all examples, after one that warms up; returns its seconds."""
     config = TrainConfig(batch_size=len(examples), epochs=2, schedule="constant", warmup=0, upper_layers=1)
 
-    def step() -> float:
-        ends: list[float] = []
-        with tempfile.TemporaryDirectory() as scratch:
-            train(
-                model,
-                examples,
-                config,
-                cross_entropy,
-                seed=SEED,
-                number_format=number_format,
-                scratch=Path(scratch),
-                report=lambda share, text: ends.append(time.perf_counter()),
-            )
-        return ends[1] - ends[0]
-
-    return step
+    return lambda: last_step_seconds(model, examples, config, number_format, SEED)
 
 
 def _step(

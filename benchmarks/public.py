@@ -23,6 +23,7 @@ _ORIGINS = {
 }
 
 
+INTENTS = 30  # the first ones of CLINC150 by name
 CLINC150_TRAIN = "0856ad7c64d62f91e954aeeda88ebdf3610ed0424d0800cd077d9505d17e1f32"  # its sha256
 
 
@@ -38,3 +39,14 @@ def read_public(name: str, part: str, sha256: str = "") -> list[dict[str, Any]]:
         remedy = f"write it as JSON Lines ({which}), or set SLMOPS_BENCH_DATA to where it is"
         raise DataError("a public data set is missing, or another one", where=str(path), remedy=remedy)
     return [json.loads(line) for line in path.read_text().split("\n") if line]
+
+
+def read_intents(part: str) -> list[dict[str, Any]]:
+    """The rows of CLINC150's `part` with one of the first INTENTS intents.
+
+    Raises:
+        DataError: the file is missing, or another one.
+    """
+    rows = read_public("clinc150", part, CLINC150_TRAIN if part == "train" else "")
+    intents = sorted({row["label"] for row in rows} - {"oos"})[:INTENTS]
+    return [row for row in rows if row["label"] in intents]

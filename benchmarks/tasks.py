@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.public import read_public
+from benchmarks.public import read_intents, read_public
 from benchmarks.results import SLMOPS, Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.measurement import Interval
 from slmops.core.statistics import paired_difference
@@ -31,7 +31,6 @@ from slmops.evaluation.summary import Summary
 from slmops.runtimes.local import LocalModel
 from slmops.stages.parts import read_part, read_task
 
-INTENTS = 30
 _ASKED = ("text", "premise", "hypothesis", "context", "question", "document")
 MINUTES = Target("20 minutes at most", "at most", 20)
 BETTER = Target("tuned above untuned", "above", 0)
@@ -160,11 +159,9 @@ def _write_project(root: Path, one: PublicSet) -> None:
 
 
 def _rows(name: str, part: str) -> list[dict[str, Any]]:
-    rows = read_public(name, part)
     if name != "clinc150":
-        return rows
-    intents = sorted({row["label"] for row in rows} - {"oos"})[:INTENTS]
-    return [{"text": row["text"], "label": row["label"]} for row in rows if row["label"] in intents]
+        return read_public(name, part)
+    return [{"text": row["text"], "label": row["label"]} for row in read_intents(part)]
 
 
 def _drawn(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:

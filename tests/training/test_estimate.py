@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from slmops.core.errors import SlmopsError
 from slmops.models.folder import read_json
 from slmops.models.forward import load_causal_lm
 from slmops.training.config import TrainConfig
-from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
+from slmops.training.estimate import Lessons, Needs, Shape, cheaper, check_room, training_needs
 from slmops.training.methods import prepare
 from tests.models.architectures import ARCHITECTURES
 from tests.training.rows import rows
@@ -63,6 +64,15 @@ def test_what_saves_memory_is_estimated_to() -> None:
     assert memory(method="qlora", upper_layers=1, gradient_checkpointing=True) < 0.35 * whole
     assert memory(method="lora") < memory(method="full")
     assert training_needs(BIG, config(), LESSONS, "float32", rounded=True).memory > memory()
+
+
+@pytest.mark.parametrize("options", [{"method": "full", "quantization_aware": 0.5}, {"method": "lora"}])
+def test_what_is_proposed_can_be_written(options: dict[str, object]) -> None:
+    ways = list(cheaper(config(**options)))
+    assert ways
+    for line, way in ways:
+        written = YAML(typ="safe").load(f"{{{line}}}")
+        assert config(**options).tried(written) == way
 
 
 def test_what_there_is_no_room_for_is_refused_with_what_would_fit() -> None:

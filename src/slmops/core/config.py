@@ -52,11 +52,9 @@ def over(default: Section) -> BeforeValidator:
 
     def complete(value: Any) -> Any:
         value = _spell_out(type(default), value)
-        return (
-            default.model_dump(by_alias=True, exclude_defaults=True) | _given(value)
-            if isinstance(value, dict)
-            else value
-        )
+        if not isinstance(value, dict):
+            return value
+        return default.model_dump(by_alias=True, exclude_defaults=True) | _given(value)
 
     return BeforeValidator(complete)
 

@@ -7,7 +7,7 @@ In come a space and a function that judges one trial; out come all trials. What 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,30 +28,26 @@ Tell = Callable[[int, float], bool]  # (how many looks there were, what the last
 class _Range(Section):
     """Numbers between two, both included."""
 
+    low: float = Field(description="the smallest")
+    high: float = Field(description="the largest")
     log: bool = Field(default=False, description="whether to draw by order of magnitude")
 
     @model_validator(mode="after")
     def _is_a_range(self) -> _Range:
-        low, high = self.ends()
-        if low >= high:
-            raise wrong(f"low: {low} is not below high: {high}", "exchange them, or fix the value in train")
-        if self.log and low <= 0:
-            raise wrong(f"low: {low} has no logarithm", "give a low above 0, or remove log")
+        if self.low >= self.high:
+            raise wrong(f"low: {self.low} is not below high: {self.high}", "exchange them, or fix the value in train")
+        if self.log and self.low <= 0:
+            raise wrong(f"low: {self.low} has no logarithm", "give a low above 0, or remove log")
         return self
 
-    def ends(self) -> tuple[Any, Any]:
-        raise NotImplementedError
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high
 
 
 class FloatRange(_Range):
     """A number between two."""
 
     type: Literal["float"] = Field(description="float: any number between")
-    low: float = Field(description="the smallest")
-    high: float = Field(description="the largest")
-
-    def ends(self) -> tuple[float, float]:
-        return self.low, self.high
 
 
 class IntRange(_Range):
@@ -60,9 +56,6 @@ class IntRange(_Range):
     type: Literal["int"] = Field(description="int: a whole number between")
     low: int = Field(description="the smallest")
     high: int = Field(description="the largest")
-
-    def ends(self) -> tuple[int, int]:
-        return self.low, self.high
 
 
 class Choice(Section):
@@ -115,11 +108,17 @@ class Found:
         Raises:
             SlmopsError: all have failed.
         """
-        complete = [trial for trial in self.trials if trial.state == "complete"]
-        if not complete:
+        best = _best(self.trials)
+        if best is None:
             reason = next((trial.reason for trial in self.trials if trial.reason), "none came to its end")
             raise SlmopsError(f"every trial failed: {reason}", where="search", remedy="mend that, or narrow the space")
-        return min(complete, key=lambda trial: (trial.score, trial.number))
+        return best
+
+
+def say_values(values: Values) -> str:
+    """What is tried, for people."""
+    told = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def search(
@@ -151,25 +150,30 @@ def search(
     )
     if not study.trials:
         study.enqueue_trial({name: _written(config.search_space[name], value) for name, value in default.items()})
-    while True:
-        finished = [_trial(config, trial) for trial in study.trials if trial.state.is_finished()]
-        going_on = next((trial for trial in study.trials if trial.state.name == "RUNNING"), None)
-        if going_on is None and len(finished) >= config.num_trials:
-            return Found(tuple(finished), _importance(study))
+    killed = next((trial for trial in study.trials if trial.state.name == "RUNNING"), None)
+    finished = _finished(study, config)
+    while killed or len(finished) < config.num_trials:
         study.sampler = _sampler(config, seed + len(finished))
-        trial = optuna.trial.Trial(study, going_on._trial_id) if going_on else study.ask()
+        trial = optuna.trial.Trial(study, killed._trial_id) if killed else study.ask()
         _run(study, trial, config, judge)
-        known = [_trial(config, one) for one in study.trials if one.state.is_finished()]
-        complete = [one for one in known if one.state == "complete"]
-        best = min(complete, key=lambda one: (one.score, one.number)) if complete else None
-        after(next(one for one in known if one.number == trial.number), best)
+        killed, finished = None, _finished(study, config)
+        after(next(one for one in finished if one.number == trial.number), _best(finished))
+    return Found(tuple(finished), _importance(study))
+
+
+def _finished(study: Any, config: SearchConfig) -> list[Trial]:
+    return [_trial(config, trial) for trial in study.trials if trial.state.is_finished()]
+
+
+def _best(trials: Sequence[Trial]) -> Trial | None:
+    complete = [trial for trial in trials if trial.state == "complete"]
+    return min(complete, key=lambda trial: (trial.score, trial.number)) if complete else None
 
 
 def _run(study: Any, trial: Any, config: SearchConfig, judge: Callable[[int, Values, Tell], float]) -> None:
     """One trial to its end; of one that was killed, what it was to be stands in the study."""
     states = need("optuna", "search").trial.TrialState
     values = {name: _drawn(trial, name, space) for name, space in config.search_space.items()}
-
     known = study.trials[trial.number].intermediate_values  # told before it was killed
 
     def tell(looks: int, score: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slmops.core.page import Html
+from slmops.core.search import say_values
 from slmops.evaluation.drawing import ACCENT, MUTED, Plot, new_figure, style, to_svg
 from slmops.evaluation.summary import Search
 
@@ -14,10 +15,8 @@ def plot_trials(name: str, search: Search) -> Plot | None:
         return None
     best = search.trials[search.best]
     begin, end = complete[0].score or 0.0, best.score or 0.0
-    by = ", ".join(
-        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in best.values.items()
-    )
-    title = f"{name}: {len(search.trials)} trials brought the validation loss from {begin:.3f} to {end:.3f}, by {by}"
+    fell = f"{len(search.trials)} trials brought the validation loss from {begin:.3f} to {end:.3f}"
+    title = f"{name}: {fell}, by {say_values(best.values)}"
     return Plot(title, _draw_trials(search))
 
 

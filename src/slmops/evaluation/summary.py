@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from slmops.core.errors import StoreError
 from slmops.core.measurement import ArtifactId, Interval
+from slmops.core.search import Trial
 from slmops.evaluation.figures import Unit
 
 
@@ -112,17 +113,6 @@ class Point(_Part):
     step: int
     loss: float
     validation_loss: float | None = None
-
-
-class Trial(_Part):
-    """One trial of a search: what was tried, its loss on validation rows, and whether it came to its end."""
-
-    number: int
-    values: dict[str, Any]
-    state: Literal["complete", "pruned", "failed"]
-    score: float | None = None
-    looks: int
-    reason: str = ""
 
 
 class Search(_Part):

@@ -31,6 +31,16 @@ class Example:
     path: Path
     learn: tuple[bool, ...]
 
+    @property
+    def answer(self) -> Ids:
+        """What is learned of it."""
+        return tuple(token for token, learned in zip(self.path[-1], self.learn, strict=True) if learned)
+
+    @property
+    def length(self) -> int:
+        """How many tokens it has, with what it shares."""
+        return sum(map(len, self.path))
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -46,6 +56,13 @@ class Batch:
     target_offset: Tensor  # (target,) which token of the example's last segment
     rows: tuple[str, ...]
     paths: tuple[tuple[Path, ...], ...]  # of each sequence, its segments' paths in the order in which they lie there
+
+    def first_targets(self) -> list[int]:
+        """Which target is the first of each row, in the order of `rows`."""
+        firsts: dict[int, int] = {}
+        for target, row in enumerate(self.target_row.tolist()):
+            firsts.setdefault(row, target)
+        return list(firsts.values())
 
 
 def shared_prefix(sequences: Sequence[Ids], at_least: int = 16) -> int:

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from slmops.core.machine import free_memory_bytes
 from slmops.data.read import recognise_file
 from slmops.data.sources import rows_of
-from slmops.models.folder import read_json
-from slmops.models.references import find_cached
-from slmops.stages.estimates import USUAL
+from slmops.stages.estimates import base_shape
 from slmops.stages.project import Project
 from slmops.training.config import TrainConfig
-from slmops.training.estimate import Lessons, Shape, training_needs
+from slmops.training.estimate import Lessons, cheaper, training_needs
 
-_FEW, _MANY = 500, 5000  # rows to learn from
+_FEW = 500  # rows to learn from
 _JUDGED = 200  # rows below which an interval is too wide to decide much
 _STEPS = (60, 1500)  # in which our examples learn
 
@@ -95,25 +93,21 @@ def _on_the_student(project: Project) -> list[Advice]:
 
 
 def _on_the_method(project: Project) -> list[Advice]:
-    reference = project.local_teacher.model if project.local_teacher else project.student.model
-    base = find_cached(reference) if reference else None
-    shape = Shape.of(read_json(base.folder / "config.json")) if base else USUAL
-    free, config = free_memory_bytes(), project.student.train
-    ways = (
-        config,
-        config.tried({"gradient_checkpointing": True}),
-        TrainConfig(gradient_checkpointing=True, upper_layers=config.upper_layers, max_tokens=config.max_tokens),
-        TrainConfig(method="qlora", gradient_checkpointing=True, upper_layers=config.upper_layers, max_tokens=256),
-    )
-    lessons = Lessons(10**6, config.max_tokens, config.max_tokens // 2, 200, project.task.closed)
-    needed = [training_needs(shape, way, lessons, "float32").memory for way in ways]
-    fits = next((number for number, memory in enumerate(needed) if memory < free), len(ways) - 1)
-    why = f"it needs about {needed[fits] / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
-    if fits == 0:
-        return [Advice(f"train as it stands ({config.method})", why)]
-    chosen = ways[fits]
-    line = f"train: {{method: {chosen.method}, gradient_checkpointing: true, max_tokens: {chosen.max_tokens}}}"
-    return [Advice(f"train with {chosen.method}", f"as it stands, {needed[0] / 1e9:.1f} GB are needed; {why}", line)]
+    shape, free, config = base_shape(project), free_memory_bytes(), project.student.train
+
+    def needed(way: TrainConfig) -> float:
+        lessons = Lessons(10**6, way.max_tokens, way.max_tokens // 2, 200, project.task.closed)
+        return training_needs(shape, way, lessons, "float32").memory
+
+    def why(way: TrainConfig) -> str:
+        return f"it needs about {needed(way) / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
+
+    if needed(config) < free:
+        return [Advice(f"train as it stands ({config.method})", why(config))]
+    ways = list(cheaper(config))
+    line, way = next((one for one in ways if needed(one[1]) < free), ways[-1])
+    told = f"as it stands, {needed(config) / 1e9:.1f} GB are needed; {why(way)}"
+    return [Advice(f"train with {way.method}", told, f"train: {{{line}}}")]
 
 
 def _on_steps(project: Project, train: _Rows, unlabelled: int) -> list[Advice]:

@@ -16,7 +16,7 @@ _INSTRUCTION_TOKENS = 100
 _USED = 0.5  # share of the probed speed that a whole training step reaches (measured on the example)
 _HALVED = 0.4  # of a trial, where those that fall behind end early
 _DEFAULT_GFLOPS = 150.0
-USUAL = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
+_USUAL = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
 
 
 def training_minutes(project: Project, role: str) -> float:
@@ -68,7 +68,11 @@ def _rows(project: Project, part: str) -> float:
 
 def _operations_a_token(project: Project, layers: int) -> float:
     """Two for each weight of the layers; the output head is applied to a few positions only."""
+    return 2.0 * layers * base_shape(project).layer
+
+
+def base_shape(project: Project) -> Shape:
+    """That of the model which learns first; of the default one, while it was never fetched."""
     reference = project.local_teacher.model if project.local_teacher else project.student.model
     found = find_cached(reference) if reference else None
-    shape = Shape.of(read_json(found.folder / "config.json")) if found else USUAL
-    return 2.0 * layers * shape.layer
+    return Shape.of(read_json(found.folder / "config.json")) if found else _USUAL

@@ -17,7 +17,7 @@ from slmops.core.files import free_bytes, write_whole
 from slmops.core.machine import free_memory_bytes
 from slmops.core.named import code_of
 from slmops.core.pipeline import Progress, Work
-from slmops.core.search import Tell, Trial, Values, search
+from slmops.core.search import Tell, Trial, Values, say_values, search
 from slmops.data.augment import noisy_copies
 from slmops.models.folder import read_json
 from slmops.models.forward import load_causal_lm
@@ -132,21 +132,21 @@ def _best(lesson: Lesson, config: TrainConfig, work: Work) -> tuple[TrainConfig,
     def judge(number: int, values: Values, tell: Tell) -> float:
         def goes_on(curve: Sequence[Point]) -> bool:
             losses = _losses(curve)
-            return not losses or tell(len(losses), min(losses) if chosen.keeps_best else losses[-1])
+            return not losses or tell(len(losses), _score(losses, chosen))
 
         def report(share: float, text: str) -> None:
             done = (number + share) / asked.num_trials
-            work.progress(done, f"trial {number + 1}/{asked.num_trials} ({_say(values)}): {text}")
+            work.progress(done, f"trial {number + 1}/{asked.num_trials} ({say_values(values)}): {text}")
 
         try:
             chosen = base.tried(values)
         except ValidationError as error:
-            raise SlmopsError(f"{_say(values)} do not fit together: {error.errors()[0]['msg']}") from error
+            raise SlmopsError(f"{say_values(values)} do not fit together: {error.errors()[0]['msg']}") from error
         _, curve = _learn(lesson, chosen, work, _scratch_of(work, number), goes_on, report)
         losses = _losses(curve)
         if not losses:
             raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")
-        return min(losses) if chosen.keeps_best else losses[-1]
+        return _score(losses, chosen)
 
     def after(trial: Trial, best: Trial | None) -> None:
         for folder in work.scratch.glob("trial-*"):
@@ -168,6 +168,6 @@ def _losses(curve: Sequence[Point]) -> list[float]:
     return [point.validation_loss for point in curve if point.validation_loss is not None]
 
 
-def _say(values: Values) -> str:
-    told = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in values.items()}
-    return ", ".join(f"{name} {value}" for name, value in told.items())
+def _score(losses: Sequence[float], config: TrainConfig) -> float:
+    """By what a trial is judged: the loss with the weights that it keeps."""
+    return min(losses) if config.keeps_best else losses[-1]

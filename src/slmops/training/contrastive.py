@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 
 
 def check_alike(examples: Iterable[Example]) -> None:
-    """Raises:
-    SlmopsError: no two rows have the same answer.
+    """That there is something to be alike.
+
+    Raises:
+        SlmopsError: no two rows have the same answer.
     """
-    answers = Counter(
-        tuple(token for token, learned in zip(example.path[-1], example.learn, strict=True) if learned)
-        for example in examples
-    )
+    answers = Counter(example.answer for example in examples)
     if not answers or max(answers.values()) < 2:
         raise SlmopsError(
             "no two rows have the same answer", where="train.contrastive", remedy="remove it: nothing is to be alike"
@@ -43,15 +42,13 @@ def contrastive_loss(states: Tensor, batch: Batch, config: ContrastiveConfig) ->
     import torch
     from torch.nn import functional
 
-    firsts: dict[int, int] = {}
     answers: dict[int, list[int]] = {}
-    for at, (row, token) in enumerate(zip(batch.target_row.tolist(), batch.target_ids.tolist(), strict=True)):
-        firsts.setdefault(row, at)
+    for row, token in zip(batch.target_row.tolist(), batch.target_ids.tolist(), strict=True):
         answers.setdefault(row, []).append(token)
-    written = [tuple(answer) for answer in answers.values()]
+    written = list(answers.values())
     same = torch.tensor([[one == other for other in written] for one in written]).fill_diagonal_(False)
     own = torch.eye(len(written), dtype=torch.bool)
-    directions = functional.normalize(states[batch.target_at[list(firsts.values())]].float(), dim=1)
+    directions = functional.normalize(states[batch.target_at[batch.first_targets()]].float(), dim=1)
     cosines = directions @ directions.T
     if config.kind == "infonce":
         said = (cosines / config.temperature).masked_fill(own, -torch.inf).log_softmax(1)

@@ -81,7 +81,7 @@ class Lessons:
     @classmethod
     def of(cls, examples: Sequence[Example], config: TrainConfig, closed: bool) -> Lessons:
         """What `examples` come to, packed by `config`."""
-        whole = [sum(map(len, example.path)) for example in examples]
+        whole = [example.length for example in examples]
         segments = {example.path[:depth] for example in examples for depth in range(1, len(example.path) + 1)}
         own = [len(example.path[-1]) for example in examples]
         shared = max(total - last for total, last in zip(whole, own, strict=True))
@@ -99,15 +99,17 @@ class Needs:
 
 
 def check_room(config: TrainConfig, needs: Callable[[TrainConfig], Needs], free: Needs) -> None:
-    """Raises:
-    SlmopsError: it needs more than is free; the remedy is the first of some changes with which it would fit.
+    """That what is free suffices.
+
+    Raises:
+        SlmopsError: it does not; the remedy is the first of some changes with which it would.
     """
     asked = needs(config)
     if asked.disk > free.disk:
         what = f"training needs about {asked.disk / 1e9:.1f} GB on disk, {free.disk / 1e9:.1f} GB are free"
         raise SlmopsError(what, where="training", remedy="free some, or name another disk with SLMOPS_STORE")
     if asked.memory > free.memory:
-        fits = next((told for told, other in _cheaper(config) if needs(other).memory <= free.memory), "")
+        fits = next((told for told, other in cheaper(config) if needs(other).memory <= free.memory), "")
         raise SlmopsError(
             f"training needs about {asked.memory / 1e9:.1f} GB of memory, {free.memory / 1e9:.1f} GB are free",
             where="training",
@@ -115,11 +117,13 @@ def check_room(config: TrainConfig, needs: Callable[[TrainConfig], Needs], free:
         )
 
 
-def _cheaper(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
-    """Other ways to learn that need less memory, those that change least first."""
+def cheaper(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
+    """Other ways to learn that need less memory, with their keys; those that change least first."""
     ways: list[dict[str, Any]] = [{"max_tokens": tokens} for tokens in (512, 256) if tokens < config.max_tokens]
     ways += [way | {"gradient_checkpointing": True} for way in [{}, *ways]]
-    ways += [ways[-1] | {"method": method} for method in ("lora", "qlora") if config.method == "full"]
+    if config.method == "full":
+        qlora = {"method": "qlora"} | ({"quantization_aware": 0.0} if config.quantization_aware else {})
+        ways += [ways[-1] | method for method in ({"method": "lora"}, qlora)]
     for way in ways:
         yield ", ".join(f"{name}: {str(value).lower()}" for name, value in way.items()), config.model_copy(update=way)
 

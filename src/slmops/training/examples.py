@@ -47,7 +47,7 @@ def within(
     """
     kept, longer = [], 0
     for example in examples:
-        over = sum(map(len, example.path)) - longest
+        over = example.length - longest
         if over <= 0:
             kept.append(example)
             continue

@@ -59,7 +59,7 @@ def teach_labels(folder: Path, examples: Sequence[Example], answers: Mapping[str
     probabilities = probabilities.clamp(min=_FLOOR) ** (1 / index["temperature"])
     rows = find_rows(index["rows"], examples)
     begins = {example.row: example.learn.index(True) for example in examples}
-    written = {example.row: _answer(example) for example in examples}
+    written = {example.row: example.answer for example in examples}
     branches = _branches([answers[label] for label in index["labels"]])
 
     def teach(batch: Batch) -> Taught:
@@ -77,10 +77,6 @@ def teach_labels(folder: Path, examples: Sequence[Example], answers: Mapping[str
         return Taught(ids, logprobs, trusted, index["temperature"])
 
     return teach
-
-
-def _answer(example: Example) -> Ids:
-    return tuple(token for token, learned in zip(example.path[-1], example.learn, strict=True) if learned)
 
 
 def _branches(answers: Sequence[Ids]) -> dict[Ids, tuple[Tensor, Tensor]]:

@@ -25,7 +25,7 @@ def replicated_loss(model: nn.Module, states: Tensor, batch: Batch, begins: Ids,
     """
     import torch
 
-    first = list({row: target for target, row in reversed(list(enumerate(batch.target_row.tolist())))}.values())
+    first = batch.first_targets()
     at: list[int] = []
     weights: list[float] = []
     example: list[int] = []

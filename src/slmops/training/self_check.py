@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from slmops.core.errors import ModelError
 from slmops.models.forward import NumberFormat, head_logits
 from slmops.models.packing import Batch, Example, pack
+from slmops.training.blame import row_losses
+from slmops.training.losses import cross_entropy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,9 +38,11 @@ def why_not_packed(
 ) -> str:
     """Why packed sequences cannot be trusted with this model; nothing where they compute what it does."""
     some = sorted(examples, key=lambda example: len(example.path[-1]))[:_CHECKED]
-    plain = {row: loss for example in some for row, loss in _losses(model, [example], PlainReader(model).last_states)}
+    plain: dict[str, float] = {}
+    for example in some:
+        plain |= _losses(model, [example], PlainReader(model).last_states)
     try:
-        packed = dict(_losses(model, some, read))
+        packed = _losses(model, some, read)
     except ModelError as error:
         return str(error)
     off = max(abs(packed[row] - loss) for row, loss in plain.items())
@@ -47,14 +51,12 @@ def why_not_packed(
     return f"packed sequences are {off:.2g} nats a token off with this model"
 
 
-def _losses(model: nn.Module, examples: Sequence[Example], read: Callable[[Batch], Tensor]) -> list[tuple[str, float]]:
+def _losses(model: nn.Module, examples: Sequence[Example], read: Callable[[Batch], Tensor]) -> dict[str, float]:
     import torch
 
-    losses = []
+    losses: dict[str, float] = {}
     with torch.inference_mode():
-        for batch in pack(examples, sum(len(ids) for example in examples for ids in example.path)):
-            said = head_logits(model, read(batch)[batch.target_at]).log_softmax(-1)
-            of_targets = -said.gather(1, batch.target_ids[:, None])[:, 0]
-            for number, row in enumerate(batch.rows):
-                losses.append((row, float(of_targets[batch.target_row == number].mean())))
+        for batch in pack(examples, sum(example.length for example in examples)):
+            logits = head_logits(model, read(batch)[batch.target_at])
+            losses |= row_losses(batch.rows, batch.target_row, cross_entropy(logits, batch.target_ids, None))
     return losses
