@@ -54,8 +54,9 @@ def test_a_row_says_what_the_contract_asks(folder: Path) -> None:
         "target": "≥ 6 ×",
         "holds": True,
         "commit": kept["commit"],
-        "date": kept["date"],
+        "date": kept["rows"][0]["date"],
     }
+    assert kept["rows"][0]["date"] <= kept["rows"][1]["date"] == kept["date"]  # the file's is that of the newest row
     assert kept["rows"][1]["target"] is None and kept["rows"][1]["holds"] is None
 
 
