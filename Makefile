@@ -12,7 +12,7 @@ FOR_WORK := .venv/for-work-$(STATE)
 EXAMPLE := examples/support-triage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-data docs constraints clean
+.PHONY: help demo test check bench bench-data bench-finetuning docs constraints clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /make \1	/' | expand -t 20
@@ -38,6 +38,10 @@ bench-data: $(FOR_WORK)  ## measure what is done with data, and every task type 
 	$(PIP) --editable '.[bench]'
 	status=0; for name in data label_errors privacy fuzz tasks "packing --only validation_loss"; do \
 		$(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
+
+bench-finetuning: $(FOR_WORK)  ## measure fine-tuning, TRL beside it (SLMOPS_BENCH_DATA)
+	$(PIP) --editable '.[bench]'
+	$(BIN)/python -m benchmarks.finetuning
 
 docs: $(FOR_WORK)  ## generate the reference pages and build the site into site/
 	$(BIN)/python scripts/reference.py

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import functools
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,26 +20,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.public import CLINC150_TRAIN, read_public
+from benchmarks.lessons import Rows, read_rows
+from benchmarks.peer_trl import Job, run_trl
 from benchmarks.results import Asked, Group, Measured, Target, parser, run
 from benchmarks.steps import last_step_seconds
 from slmops.core.machine import default_threads, probe_number_format
 from slmops.core.measurement import Interval
 from slmops.core.statistics import bootstrap
-from slmops.models.families import encode_lesson, family_of
 from slmops.models.forward import NumberFormat, computing_copy, load_causal_lm, target_logits
 from slmops.models.packing import Batch, Example, pack
 from slmops.models.references import resolve
-from slmops.models.tokenizer import Tokenizer
-from slmops.tasks.classification import Classification
-from slmops.tasks.types import Message, Record, Source
 from slmops.training.config import TrainConfig
-from slmops.training.examples import to_examples
 from slmops.training.methods import prepare
 
 MODEL = "smollm2-135m-instruct"
-DOMAINS = ("banking", "credit_cards")  # 15 intents each
-INSTRUCTION = "Answer with the one label that fits best."  # with the labels and the format: 142 tokens
 GRID = (4, 8, 16)  # padded batch sizes
 EXAMPLES = 32  # a packed step; they fill one sequence
 ROUNDS = 3
@@ -55,14 +47,6 @@ LossOf = Callable[[nn.Module, B], Tensor]
 
 _FASTER = Target("≥ 6 × padded batches (examples/s, same run)", "at least", 6)
 _FORMATS: tuple[NumberFormat, ...] = ("float32", "bfloat16")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The same messages as packed examples, and as texts for a peer that tokenizes itself."""
-
-    examples: tuple[Example, ...]
-    conversations: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -111,31 +95,6 @@ def groups(settings: Settings = Settings()) -> list[Group]:
 def formats() -> tuple[NumberFormat, ...]:
     """fp32, and bf16 where the machine is fast at it."""
     return _FORMATS if probe_number_format(default_threads())[0] == "bfloat16" else _FORMATS[:1]
-
-
-def read_rows(folder: Path, count: int) -> Rows:
-    """`count` messages, drawn at random.
-
-    Raises:
-        DataError: the data are not there, or are others.
-    """
-    rows = [row for row in read_public("clinc150", "train", CLINC150_TRAIN) if row["domain"] in DOMAINS]
-    task = Classification(sorted({row["label"] for row in rows}), instruction=INSTRUCTION)
-    tokenizer = Tokenizer(folder)
-    family = family_of(tokenizer)
-    chosen, conversations = [], []
-    for index in np.random.default_rng(SEED).permutation(len(rows))[:count]:
-        row = rows[index]
-        asked = task.messages(Record(str(index), {"text": row["text"]}, None, Source("train.jsonl", int(index) + 1)))
-        lesson = [*asked, Message("assistant", row["label"], learn=True)]
-        chosen.append((str(index), *encode_lesson(tokenizer, family, lesson)))
-        conversations.append(
-            {
-                "prompt": [{"role": message.role, "content": message.content} for message in asked],
-                "completion": [{"role": "assistant", "content": row["label"]}],
-            }
-        )
-    return Rows(tuple(to_examples(chosen)), tuple(conversations))
 
 
 def gradient_equality(examples: int = EXAMPLES) -> Measured:
@@ -199,9 +158,10 @@ def speed_against_trl(settings: Settings) -> Measured:
     number_format = formats()[-1]
     rows = _rows(settings.examples)
     ours = _median_speed(_packed_step(_prepared_model(), rows.examples, number_format), settings)
-    theirs, examples = _trl_speed(rows.conversations, number_format, settings.trl_steps)
+    found = run_trl(Job(str(resolve(MODEL).folder), rows.conversations, "lora", number_format, settings.trl_steps))
+    theirs = found.examples_per_s
     ratio = Interval(ours / theirs, ours / theirs, ours / theirs, n=settings.trl_steps)
-    return Measured(ours, ratio, theirs, note=f"{number_format}; TRL: {examples} examples a step")
+    return Measured(ours, ratio, theirs, note=f"{number_format}; TRL: {found.examples:.0f} examples a step")
 
 
 def _speeds(number_format: NumberFormat, settings: Settings, wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
@@ -324,48 +284,13 @@ def _median_speed(step: Callable[[], float], settings: Settings) -> float:
     return float(settings.examples / np.median([step() for _ in range(settings.rounds)]))
 
 
-def _trl_speed(conversations: Sequence[dict[str, Any]], number_format: NumberFormat, steps: int) -> tuple[float, int]:
-    """Examples/s of TRL's SFTTrainer at its defaults but for the adapters, and bf16 only where the machine is fast at
-    it; the first step warms up. Returns how many examples a step has, too."""
-    from datasets import Dataset  # type: ignore[import-untyped]
-    from peft import LoraConfig
-    from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
-
-    ends: list[float] = []
-
-    class Clock(TrainerCallback):
-        def on_step_end(self, *arguments: Any, **named: Any) -> None:
-            ends.append(time.perf_counter())
-
-    with tempfile.TemporaryDirectory() as out:
-        trainer = SFTTrainer(
-            str(resolve(MODEL).folder),
-            args=SFTConfig(
-                out,
-                max_steps=steps + 1,
-                use_cpu=True,  # without a GPU it asks for this
-                bf16=number_format == "bfloat16",
-                report_to="none",
-                save_strategy="no",
-                disable_tqdm=True,
-            ),
-            train_dataset=Dataset.from_list(list(conversations)),
-            peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
-            callbacks=[Clock()],
-        )
-        examples = trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps
-        trainer.train()
-    return examples * steps / (ends[-1] - ends[0]), examples
-
-
 def _prepared_model() -> nn.Module:
     """The model with fresh adapters: the same ones each time."""
     return prepare(load_causal_lm(resolve(MODEL).folder), TrainConfig(upper_layers=1), SEED)
 
 
 def _rows(examples: int) -> Rows:
-    return read_rows(resolve(MODEL).folder, examples)
+    return read_rows("intents", resolve(MODEL).folder, examples)
 
 
 def main() -> int:

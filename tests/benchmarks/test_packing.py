@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import packing, public
+from benchmarks import lessons, packing, public
 from slmops.core.errors import DataError
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example, pack
@@ -42,4 +42,4 @@ def test_a_step_learns_and_says_how_long_it_took(tiny_model: Path) -> None:
 def test_missing_data_are_named_with_their_public_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(public, "DATA", tmp_path)
     with pytest.raises(DataError, match=r"clinc/oos-eval.*sha256"):
-        packing.read_rows(tmp_path, 4)
+        lessons.read_rows("intents", tmp_path, 4)

@@ -18,12 +18,14 @@ from tests.models.architectures import ARCHITECTURES
 from tests.training.rows import rows
 
 BIG = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
-LESSONS = Lessons(tokens=100_000, packed=1024, targets=600, row=200, closed=False)
 ROOM = Needs(1e12, 1e12)
 
 
 def config(**changes: object) -> TrainConfig:
     return TrainConfig.model_validate({"max_tokens": 1024, **changes})
+
+
+LESSONS = Lessons.like(500, 200, 0, 120, config())
 
 
 def memory(**changes: object) -> float:
@@ -55,6 +57,8 @@ def test_a_lesson_counts_what_rows_share_once() -> None:
     lessons = Lessons.of(rows(20), config(batch_size=8), closed=True)
     assert lessons.tokens == 24 + 20 * 6
     assert (lessons.row, lessons.packed, lessons.targets) == (30, 24 + 8 * 6, 36)
+    assert lessons.step_tokens == 24 + 8 * 6
+    assert Lessons.of(rows(20), config(batch_size=20, max_tokens=64), closed=True).step_tokens == 3 * 24 + 20 * 6
 
 
 def test_what_saves_memory_is_estimated_to() -> None:

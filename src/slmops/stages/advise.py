@@ -96,7 +96,7 @@ def _on_the_method(project: Project) -> list[Advice]:
     shape, free, config = base_shape(project), free_memory_bytes(), project.student.train
 
     def needed(way: TrainConfig) -> float:
-        lessons = Lessons(10**6, way.max_tokens, way.max_tokens // 2, 200, project.task.closed)
+        lessons = Lessons.like(5000, 200, 0, 100, way, project.task.closed)
         return training_needs(shape, way, lessons, "float32").memory
 
     def why(way: TrainConfig) -> str:

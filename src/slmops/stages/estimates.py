@@ -5,15 +5,20 @@ Once a stage has run, its own measured time is what the plan shows.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from slmops.data.sources import find_rows
 from slmops.models.folder import read_json
+from slmops.models.forward import NumberFormat
 from slmops.models.references import find_cached
 from slmops.stages.project import Project
-from slmops.training.estimate import Shape
+from slmops.training.duration import training_amount
+from slmops.training.estimate import Lessons, Shape
 
 _BYTES_A_TOKEN = 4.0
-_INSTRUCTION_TOKENS = 100
-_USED = 0.5  # share of the probed speed that a whole training step reaches (measured on the example)
+_INSTRUCTION_TOKENS, _FRAME_TOKENS, _LABEL_TOKENS = 100, 12, 4  # of a row: roles and its label; of a label alone
+_USED = 0.5  # share of the probed speed that reading reaches, attention and all (measured on the example)
 _HALVED = 0.4  # of a trial, where those that fall behind end early
 _DEFAULT_GFLOPS = 150.0
 _USUAL = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
@@ -24,13 +29,15 @@ def training_minutes(project: Project, role: str) -> float:
     config = project.student.train if role == "student" else project.local_teacher and project.local_teacher.train
     if not config:
         return 0.1
-    texts = _bytes(project, "train") if role == "teacher" else _bytes(project, "targets")
-    rows = _rows(project, "train") if role == "teacher" else _rows(project, "targets")
-    instruction = _INSTRUCTION_TOKENS * rows / 32 if role == "teacher" else 0
-    tokens = texts / _BYTES_A_TOKEN + 12 * rows + instruction
-    passes = 1 + config.upper_layers * (2.0 if config.method == "full" else 1.2)  # forward, backward where it learns
-    layers = (project.student.layers or 30) if role == "student" else 30
-    once = config.epochs * tokens * passes * _operations_a_token(project, layers) / (_speed(project) * 60e9)
+    part = "train" if role == "teacher" else "targets"
+    rows, shape, (number_format, gflops) = _rows(project, part), base_shape(project), _speed(project)
+    if role == "student" and project.student.layers:
+        shape = replace(shape, layers=project.student.layers)
+    own = _bytes(project, part) / max(1.0, rows) / _BYTES_A_TOKEN + _FRAME_TOKENS
+    shared = _INSTRUCTION_TOKENS if role == "teacher" or project.student.prompt == "full" else 0
+    learned = _LABEL_TOKENS if project.task.closed else own / 2
+    lessons = Lessons.like(math.ceil(rows), own, shared, learned, config, project.task.closed)
+    once = training_amount(shape, config, lessons, number_format).seconds(gflops) / 60
     if not config.search:
         return once
     return once * (1 + config.search.num_trials * (_HALVED if config.search.halving else 1))
@@ -39,16 +46,17 @@ def training_minutes(project: Project, role: str) -> float:
 def forward_minutes(project: Project, part: str) -> float:
     """Minutes for the teacher to read `labels`' or `targets`' texts once."""
     tokens = _bytes(project, part) / _BYTES_A_TOKEN + 15 * _rows(project, part)
-    return tokens * _operations_a_token(project, 30) / (_speed(project) * 60e9)
+    shape = base_shape(project)
+    return tokens * 2 * shape.layers * shape.layer / (_USED * _speed(project)[1] * 60e9)
 
 
-def _speed(project: Project) -> float:
-    """GFLOP/s that training and scoring reach, by the probe where the project has its choices."""
+def _speed(project: Project) -> tuple[NumberFormat, float]:
+    """The number format that computes, and GFLOP/s of its products, by the probe where the project has its choices."""
     choices = project.state / "choices.json"
     if not choices.is_file():
-        return _USED * _DEFAULT_GFLOPS
+        return "float32", _DEFAULT_GFLOPS
     found = read_json(choices)
-    return float(_USED * found["gflops"][found["number_format"]])
+    return found["number_format"], float(found["gflops"][found["number_format"]])
 
 
 def _bytes(project: Project, part: str) -> float:
@@ -64,11 +72,6 @@ def _bytes(project: Project, part: str) -> float:
 
 def _rows(project: Project, part: str) -> float:
     return _bytes(project, part) / 120  # a line of the example: its text and its label
-
-
-def _operations_a_token(project: Project, layers: int) -> float:
-    """Two for each weight of the layers; the output head is applied to a few positions only."""
-    return 2.0 * layers * base_shape(project).layer
 
 
 def base_shape(project: Project) -> Shape:

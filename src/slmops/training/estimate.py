@@ -6,8 +6,9 @@ backward pass, and the states of layers that stay. Held against measurements by 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
@@ -69,25 +70,47 @@ class Shape:
 
 @dataclass(frozen=True)
 class Lessons:
-    """What is learned from: tokens of all rows, each once; of the longest sequence, and the targets in it; how long a
-    row is with what it shares with others; and whether answers are of a closed set."""
+    """What is learned from: rows, and the tokens of all, each once; of the longest sequence, and the targets in it; how
+    long a row is with what it shares with others; whether answers are of a closed set; and what a step comes to, what
+    is shared once for each sequence."""
 
+    rows: int
     tokens: int
     packed: int
     targets: int
     row: float
     closed: bool
+    step_tokens: float
+    step_targets: float
 
     @classmethod
     def of(cls, examples: Sequence[Example], config: TrainConfig, closed: bool) -> Lessons:
         """What `examples` come to, packed by `config`."""
-        whole = [example.length for example in examples]
+        whole, own = [example.length for example in examples], [len(example.path[-1]) for example in examples]
         segments = {example.path[:depth] for example in examples for depth in range(1, len(example.path) + 1)}
-        own = [len(example.path[-1]) for example in examples]
         shared = max(total - last for total, last in zip(whole, own, strict=True))
-        packed = max(max(whole), min(config.max_tokens, shared + round(config.batch_size * mean(own))))
-        learned = mean(sum(example.learn) for example in examples) / mean(own)
-        return cls(sum(len(path[-1]) for path in segments), packed, round(packed * learned), mean(whole), closed)
+        learned = mean(sum(example.learn) for example in examples)
+        found = cls.like(len(examples), mean(own), shared, learned, config, closed)
+        tokens = sum(len(path[-1]) for path in segments)
+        return replace(found, tokens=tokens, packed=max(found.packed, *whole), row=mean(whole))
+
+    @classmethod
+    def like(
+        cls, rows: int, own: float, shared: int, learned: float, config: TrainConfig, closed: bool = False
+    ) -> Lessons:
+        """What `rows` would come to, of `own` tokens each beside those `shared`, `learned` of them to learn."""
+        packed = round(min(config.max_tokens, shared + config.batch_size * own))
+        sequences = math.ceil(config.batch_size * own / max(1, packed - shared))
+        return cls(
+            rows=rows,
+            tokens=round(rows * own) + shared,
+            packed=packed,
+            targets=round(packed * learned / own),
+            row=shared + own,
+            closed=closed,
+            step_tokens=config.batch_size * own + sequences * shared,
+            step_targets=config.batch_size * learned,
+        )
 
 
 @dataclass(frozen=True)
@@ -133,29 +156,33 @@ def training_needs(
 ) -> Needs:
     """What training needs; `rounded`: it computes with a copy as the shipped format has it."""
     size = 2 if number_format == "bfloat16" else 4
-    learning = max(1, round(config.upper_layers * shape.layers))
+    learning = learning_layers(shape, config)
     weights = 4.0 * shape.weights
     if config.method == "qlora":
         weights -= (4 - _NF4) * shape.layers * shape.layer
     copies = size * shape.weights if size == 2 or rounded else 0
-    learned = _learned(shape, config, learning)
+    learned = learning * learned_a_layer(shape, config)
     kept = learned * (12 + (size if copies else 0))
     frozen = lessons.tokens * shape.width * size if learning < shape.layers else 0
-    working = size * lessons.packed * _kept_a_token(shape, config, learning, lessons)
-    logits = 4 * _OF_LOGITS * min(lessons.targets, CHUNK) * _computed_logits(shape, config, lessons)
+    working = size * lessons.packed * kept_a_token(shape, config, learning, lessons)
+    logits = 4 * _OF_LOGITS * min(lessons.targets, CHUNK) * computed_logits(shape, config, lessons)
     loading = _BASE + 4.0 * shape.weights
     return Needs(max(loading, _BASE + weights + copies + kept + frozen + working + logits), kept + 4 * learned + frozen)
 
 
-def _learned(shape: Shape, config: TrainConfig, layers: int) -> float:
-    """How many weights learn."""
+def learning_layers(shape: Shape, config: TrainConfig) -> int:
+    return max(1, round(config.upper_layers * shape.layers))
+
+
+def learned_a_layer(shape: Shape, config: TrainConfig) -> int:
+    """How many weights learn: all, or those of the adapters beside each matrix."""
     if config.method == "full":
-        return layers * shape.layer
+        return shape.layer
     ends = 2 * (shape.width + shape.width) + 2 * (shape.width + shape.key_width) + 3 * (shape.width + shape.inner)
-    return layers * config.rank * ends
+    return config.rank * ends
 
 
-def _kept_a_token(shape: Shape, config: TrainConfig, layers: int, lessons: Lessons) -> float:
+def kept_a_token(shape: Shape, config: TrainConfig, layers: int, lessons: Lessons) -> float:
     """Values that a token leaves behind for the backward pass."""
     by_width, by_inner = _KEPT
     if config.method != "full":
@@ -167,7 +194,7 @@ def _kept_a_token(shape: Shape, config: TrainConfig, layers: int, lessons: Lesso
     return layers * layer
 
 
-def _computed_logits(shape: Shape, config: TrainConfig, lessons: Lessons) -> float:
+def computed_logits(shape: Shape, config: TrainConfig, lessons: Lessons) -> float:
     plain = config.loss == "cross_entropy" and not config.label_smoothing
     sampled = lessons.closed and config.vocabulary_sample and plain
     return config.vocabulary_sample if sampled else shape.vocabulary

@@ -1,0 +1,123 @@
+"""The default model learns rows by slmops' own loop, in a process of its own: `python -m benchmarks.learn < job.json`.
+
+In comes a job; out go, on the last line, the seconds of each step after the first, what was estimated before it began,
+and peak memory. The model lies in the job's folder, where it names one. Knows no peer.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from benchmarks.lessons import RowsName, read_rows
+from benchmarks.results import ROOT
+from slmops.core.machine import default_threads, peak_memory_mb, probe_number_format
+from slmops.models.folder import read_json
+from slmops.models.forward import NumberFormat, last_states, load_causal_lm
+from slmops.models.references import resolve
+from slmops.training.config import TrainConfig
+from slmops.training.duration import training_amount
+from slmops.training.estimate import Lessons, Shape, training_needs
+from slmops.training.losses import cross_entropy
+from slmops.training.methods import merge, prepare
+from slmops.training.trainer import mean_loss, train
+
+MODEL = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True)
+class Job:
+    """`plain`: only the answer's own loss is learned, at the whole vocabulary, as peers do. `again`: so many trainings
+    one after another, as a search's trials; `reused`: what the layers that stay say is computed once for all."""
+
+    rows: RowsName
+    count: int
+    options: Mapping[str, Any]
+    number_format: NumberFormat
+    seed: int = 0
+    plain: bool = True
+    again: int = 1
+    reused: bool = True
+    out: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    steps_s: Sequence[float] = field(default=())
+    whole_s: float = 0.0
+    peak_mb: float = 0.0
+    estimated_mb: float = 0.0
+    estimated_s: float = 0.0
+    amount: Sequence[float] = field(default=())
+
+
+def learn(job: Job) -> Found:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.learn"],
+        input=json.dumps(asdict(job)),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return Found(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def held_out_loss(model: Path, rows: RowsName, learned: int, count: int) -> float:
+    """Nats a target token of the `count` rows behind those that were `learned`."""
+    examples = read_rows(rows, resolve(MODEL).folder, learned + count).examples[learned:]
+    loaded = load_causal_lm(model)
+    return mean_loss(loaded, examples, TrainConfig(), cross_entropy, lambda batch: last_states(loaded, batch))
+
+
+def _learn(job: Job) -> Found:
+    import torch
+
+    from slmops.training import frozen
+
+    torch.set_num_threads(default_threads())
+    config = TrainConfig.model_validate(job.options)
+    folder = resolve(MODEL).folder
+    rows = read_rows(job.rows, folder, job.count)
+    begins = () if job.plain else rows.begins
+    lessons = Lessons.of(rows.examples, config, bool(begins))
+    shape = Shape.of(read_json(folder / "config.json"))
+    needs = training_needs(shape, config, lessons, job.number_format)
+    amount = training_amount(shape, config, lessons, job.number_format)
+    seconds = amount.seconds(probe_number_format(default_threads())[1][job.number_format])
+    if not job.reused:
+        frozen.frozen_layers = lambda model: 0
+    ends: list[float] = []
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(job.again):
+            model = prepare(load_causal_lm(folder), config, job.seed)
+            train(
+                model,
+                rows.examples,
+                config,
+                cross_entropy,
+                begins=begins,
+                seed=job.seed,
+                number_format=job.number_format,
+                scratch=Path(scratch, str(number)),
+                frozen=Path(scratch, "frozen"),
+                report=lambda share, text: ends.append(time.perf_counter()) if text.startswith("step ") else None,
+            )
+    whole = time.perf_counter() - begun
+    if job.out:
+        merge(model).save_pretrained(job.out)
+    steps = [after - before for before, after in pairwise(ends)]
+    return Found(steps, whole, peak_memory_mb() * 1.048576, needs.memory / 1e6, seconds, astuple(amount))
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_learn(Job(**json.load(sys.stdin))))))
