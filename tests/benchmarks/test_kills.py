@@ -30,7 +30,7 @@ CONTENT = "same" if sys.argv[1:] == [] else str(time.time())
 stages = [Stage("first", 1, {}, None, write("first"), Estimate(0, 0))]
 stages += [Stage("second", 1, {"first": "first"}, None, write("second"), Estimate(0, 0))]
 store = Store(Path(".slmops/store"))
-list(run(plan(stages, store, "p", {}), store, Path(".slmops"), "p", {}, seed=7))
+list(run(plan(stages, store, Path(".slmops"), "p", {}), store, Path(".slmops"), "p", {}, seed=7))
 """
 
 

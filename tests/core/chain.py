@@ -42,7 +42,7 @@ def run_each(
 def plan_all(
     folder: Path, stages: list[Stage] | None = None, choices: Mapping[str, Any] = CHOICES, /, **asked: str
 ) -> list[Planned]:
-    return plan(stages or chain(), Store(folder / "store"), "demo", choices, **asked)
+    return plan(stages or chain(), Store(folder / "store"), folder, "demo", choices, **asked)
 
 
 def ids(made: list[Made]) -> dict[str, str]:

@@ -64,6 +64,20 @@ def test_another_choice_runs_only_the_stages_that_use_it(tmp_path: Path) -> None
     assert ran(run_all(tmp_path, None, {"threads": 4, "format": "bf16"})) == ["c"]
 
 
+def test_a_plan_says_what_changed_since_a_stage_was_made_or_begun(tmp_path: Path) -> None:
+    asked = {"says": "B", "train": {"rank": 16, "targets": ["all"]}, "seed": 7}
+    run_all(tmp_path, chain(b=asked))
+    other = {"says": "other", "train": {"rank": 8, "targets": ["all"]}, "seed": 7}
+    why = {item.stage.name: item.why for item in plan_all(tmp_path, chain(b=other))}
+    assert why == {"a": "unchanged", "b": "says B → other, train.rank 16 → 8", "c": "unchanged", "d": "input changes"}
+
+    begun = tmp_path / "begun"
+    with pytest.raises(TypeError):
+        run_all(begun, chain(b={"says": 1, "seed": 8}))
+    why = {item.stage.name: item.why for item in plan_all(begun, chain(b={"says": "B", "seed": 7}))}
+    assert why["b"] == "never made; since it was begun: says 1 → B, seed 8 → 7"
+
+
 def test_going_back_to_an_earlier_config_runs_nothing_and_is_the_latest_again(tmp_path: Path) -> None:
     first = ids(run_all(tmp_path))
     run_all(tmp_path, chain(b="other"))

@@ -6,6 +6,7 @@ inputs' ids, its piece of the config, its code version and the choices it uses. 
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from slmops.core.artifact import Manifest, Run, hash_json
+from slmops.core.changes import describe_changes
 from slmops.core.errors import SlmopsError, StoreError
-from slmops.core.files import full_disk_explained, lock
+from slmops.core.files import full_disk_explained, lock, write_whole
 from slmops.core.machine import describe_machine, describe_versions
 from slmops.core.measurement import ArtifactId, Interval, Measurement
 from slmops.core.store import Store
@@ -99,6 +101,7 @@ class Made:
 def plan(
     stages: Sequence[Stage],
     store: Store,
+    folder: Path,
     name: str,
     choices: Mapping[str, Any],
     *,
@@ -106,8 +109,8 @@ def plan(
     only: str | None = None,
     until: str | None = None,
 ) -> list[Planned]:
-    """What a run would do. `first`: run that stage and all that follow from it again; `only`: nothing but that one;
-    `until`: that one and what it needs.
+    """What a run would do; `folder` is the project's `.slmops`, which knows what was asked before. `first`: run that
+    stage and all that follow from it again; `only`: nothing but that one; `until`: that one and what it needs.
 
     Raises:
         SlmopsError: a stage that is named does not exist, or an input of `only` was never made.
@@ -119,7 +122,7 @@ def plan(
             )
     planned: dict[str, Planned] = {}
     for stage in stages:
-        planned[stage.name] = _plan_stage(stage, planned, store, name, choices, first, only)
+        planned[stage.name] = _plan_stage(stage, planned, store, folder, name, choices, first, only)
     if only:
         lacking = [role for role in planned[only].stage.inputs.values() if planned[role].made is None]
         if lacking:
@@ -152,10 +155,13 @@ def run(
             stage = item.stage
             parents = item.parents or {role: made[source].id for role, source in stage.inputs.items()}
             key = stage_key(stage, parents, choices)
+            (folder / "asked").mkdir(exist_ok=True)
+            write_whole(_file_of_asked(folder, stage), _asked(stage, parents, choices))
             manifest = item.made or (None if item.why in _AGAIN else store.find(key))
             ran = manifest is None
             place = folder / "work" / f"{stage.name}-{key[:12]}"
             if manifest is None:
+                progress(stage.name, 0.0, item.why)
                 manifest = _make(stage, key, parents, store, place, name, choices, seed, force, run_id, progress)
             _call_latest(store, f"{name}/{stage.name}", manifest.id)
             shutil.rmtree(place, ignore_errors=True)
@@ -169,6 +175,29 @@ def stage_key(stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[
     return hash_json([stage.name, stage.version, dict(parents), stage.section, used])
 
 
+def _why(
+    stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[str, Any], folder: Path, *, made: bool
+) -> str:
+    """Why a stage runs that was never made so: what is asked of it now, and was not when it last was, or was begun."""
+    file = _file_of_asked(folder, stage)
+    now = json.loads(_asked(stage, parents, choices))
+    changed = describe_changes(json.loads(file.read_text()), now) if file.is_file() else ""
+    if made:
+        return changed or "config or input changed"
+    return f"never made; since it was begun: {changed}" if changed else "never made"
+
+
+def _asked(stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[str, Any]) -> str:
+    section = stage.section if isinstance(stage.section, Mapping) else {"config": stage.section}
+    used = {choice: choices.get(choice) for choice in stage.choices}
+    sources = {role: parent[:12] for role, parent in parents.items()}
+    return json.dumps({"code": stage.version, **sources, **section, **used}, indent=1, default=str)
+
+
+def _file_of_asked(folder: Path, stage: Stage) -> Path:
+    return folder / "asked" / f"{stage.name}.json"
+
+
 def _ancestors(stage: str, planned: Mapping[str, Planned]) -> set[str]:
     """The stage and all that it needs, directly or not."""
     return {stage}.union(*(_ancestors(source, planned) for source in planned[stage].stage.inputs.values()))
@@ -178,6 +207,7 @@ def _plan_stage(
     stage: Stage,
     planned: Mapping[str, Planned],
     store: Store,
+    folder: Path,
     name: str,
     choices: Mapping[str, Any],
     first: str | None,
@@ -199,7 +229,8 @@ def _plan_stage(
         return Planned(stage, parents, None, "asked for", estimate)
     found = store.find(key)
     if found is None:
-        return Planned(stage, parents, None, "config or input changed" if before else "never made", estimate)
+        why = _why(stage, parents, choices, folder, made=before is not None)
+        return Planned(stage, parents, None, why, estimate)
     return Planned(stage, parents, found, "unchanged", Estimate(0, found.size_bytes / 1e6))
 
 
@@ -227,7 +258,6 @@ def _make(
     work = Work(
         inputs, licences, out, scratch, seed, choices, lambda share, note: progress(stage.name, share, note), force
     )
-    progress(stage.name, 0.0, "")
     with full_disk_explained(place, int(stage.estimate.megabytes * 1e6)):
         stage.make(work)
     made_by = Run(

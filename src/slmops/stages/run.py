@@ -36,7 +36,7 @@ def plan(
     """What `run` would do; fetches and makes nothing but the choices probed from the machine."""
     frozen = choices(project)  # first, since estimates are by the speed that was probed
     return pipeline.plan(
-        assemble(project), open_store(project), project.name, frozen, first=first, only=only, until=until
+        assemble(project), open_store(project), project.state, project.name, frozen, first=first, only=only, until=until
     )
 
 
