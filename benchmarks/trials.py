@@ -20,7 +20,7 @@ from slmops.core.measurement import Interval
 from slmops.core.store import Store
 
 _UPPER = {"method": "lora", "upper_layers": 1 / 3, "batch_size": 8}
-_ROWS, _EPOCHS, _TRAININGS = 48, 3, 10
+_ROWS, _EPOCHS, _TRAININGS = 16, 3, 10
 _TRIALS, _KILLS, _SEARCHED = 20, 3, 200
 
 _PROJECT = f"""\
