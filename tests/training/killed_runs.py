@@ -25,6 +25,7 @@ from tests.training.rows import rows
 STEPS = 36  # 24 rows in steps of 4, 6 epochs
 DRAWN: dict[str, dict[str, object]] = {  # what draws at random while it learns
     "lora": {"rank": 4, "dropout": 0.2, "keep": "best", "validations": 9},
+    "bottleneck": {"rank": 32, "upper_layers": 0.5},
     "full": {"neftune_alpha": 5.0, "upper_layers": 1.0},
 }
 
@@ -86,7 +87,7 @@ def _say(writer: int, text: str) -> None:
 
 
 def main(model: Path, folder: Path, step: int) -> None:
-    for method in ("lora", "full"):
+    for method in DRAWN:
         alone = start(model, folder / f"{method}-alone-scratch", folder / f"{method}-alone", method)
         scratch, out = folder / f"{method}-killed-scratch", folder / f"{method}-killed"
         kill_at(start(model, scratch, out, method), step)

@@ -43,7 +43,7 @@ def test_a_shape_counts_the_weights_of_every_family(architecture, tmp_path: Path
 def test_what_learns_is_counted_as_it_is(tiny_model: Path) -> None:
     shape = Shape.of(read_json(tiny_model / "config.json"))
     lessons = Lessons.of(rows(20), config(), closed=True)
-    for options in ({"method": "lora", "rank": 4}, {"method": "full"}):
+    for options in ({"method": "lora", "rank": 4}, {"method": "bottleneck"}, {"method": "full"}):
         settings = config(**options, upper_layers=0.5)
         model = prepare(load_causal_lm(tiny_model), settings, 1)
         learned = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

@@ -21,7 +21,7 @@ from slmops.training.losses import Taught, cross_entropy
 from slmops.training.methods import merge, prepare
 from slmops.training.trainer import mean_loss, train
 from tests.models.architectures import ARCHITECTURES
-from tests.training.killed_runs import STEPS
+from tests.training.killed_runs import DRAWN, STEPS
 from tests.training.rows import rows
 
 
@@ -35,7 +35,7 @@ def runs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", DRAWN)
 @pytest.mark.parametrize("file", ["model.safetensors", "curve.jsonl"])
 def test_a_killed_run_goes_on_to_the_same_bits(runs: Path, method: str, file: str) -> None:
     assert (runs / f"{method}-killed" / file).read_bytes() == (runs / f"{method}-alone" / file).read_bytes()

@@ -33,12 +33,17 @@ class TrainConfig(Section):
 
     main: ClassVar[str] = "method"
 
-    method: Literal["lora", "dora", "qlora", "full"] = Field(
+    method: Literal["lora", "dora", "qlora", "bottleneck", "full"] = Field(
         default="lora",
         description="lora (low-rank adapters), dora (the same, and the size of each output), qlora (lora on a base in "
-        "four bits), or full (all weights)",
+        "four bits), bottleneck (more hidden units in each MLP), or full (all weights)",
     )
-    rank: int = Field(default=16, ge=1, le=1024, description="the adapters' rank")
+    rank: int = Field(
+        default=16,
+        ge=1,
+        le=1024,
+        description="the adapters' rank; of a bottleneck, its units, rounded up to a multiple of 32",
+    )
     alpha: float = Field(default=32.0, gt=0, le=10_000, description="the adapters' scale, times rank")
     rank_stabilized: bool = Field(default=False, description="scales by alpha/√rank, not by alpha/rank (rsLoRA)")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="the share of the adapters' inputs dropped")
@@ -116,9 +121,11 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
         given = self.model_fields_set
-        if self.method == "full" and (idle := next((name for name in _OF_ADAPTERS if name in given), None)):
+        used = {"full": (), "bottleneck": ("rank",)}.get(self.method, _OF_ADAPTERS)
+        if idle := next((name for name in _OF_ADAPTERS if name in given and name not in used), None):
             raise wrong(
-                f"{idle} says how adapters learn, but the method is full", f"write method: lora, or remove {idle}"
+                f"{idle} says how adapters learn, but the method is {self.method}",
+                f"write method: lora, or remove {idle}",
             )
         if self.method == "qlora" and self.quantization_aware:
             raise wrong("qlora's base is rounded already, to other weights than ship", "remove quantization_aware")
@@ -167,10 +174,16 @@ class TrainConfig(Section):
         return found
 
     @property
+    def units(self) -> int:
+        """The units of a bottleneck: whole blocks of int4, since a device would compute zeros that filled one up."""
+        return -(-self.rank // _BLOCK) * _BLOCK
+
+    @property
     def keeps_best(self) -> bool:
         return self.keep == "best" or self.patience is not None
 
 
+_BLOCK = 32  # weights that share a scale: int4's default, and the size of GGUF's smallest blocks
 _OF_ADAPTERS = ("rank", "alpha", "rank_stabilized", "dropout", "targets", "loraplus_lr_ratio")
 
 _STUDENT = TrainConfig(method="full", epochs=3, learning_rate=8e-4, quantization_aware=0.5, noise=0)

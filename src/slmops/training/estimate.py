@@ -178,6 +178,8 @@ def learned_a_layer(shape: Shape, config: TrainConfig) -> int:
     """How many weights learn: all, or those of the adapters beside each matrix."""
     if config.method == "full":
         return shape.layer
+    if config.method == "bottleneck":
+        return 3 * shape.width * config.units
     ends = 2 * (shape.width + shape.width) + 2 * (shape.width + shape.key_width) + 3 * (shape.width + shape.inner)
     return config.rank * ends
 

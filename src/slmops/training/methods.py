@@ -1,4 +1,4 @@
-"""What of a model learns: low-rank adapters, or all weights, of its upper layers. Trains nothing."""
+"""What of a model learns: low-rank adapters, more hidden units, or all weights, of its upper layers. Trains nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
     are need no backward pass, and keep what the model knew (Lee et al. 2019, arXiv 1911.03090).
 
     Raises:
-        ModelError: a target names no linear layer, or the rank is larger than one.
+        ModelError: a target names no linear layer, the rank is larger than one, or an MLP cannot be made wider.
     """
     torch = need("torch", "train")
     torch.manual_seed(seed)
@@ -34,6 +34,12 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
         for weight in model.parameters():
             weight.data = weight.data.clone()  # else the file that all were read from stays in memory
         release_freed_memory()
+    if config.method == "bottleneck":
+        from slmops.training.bottleneck import add_units
+
+        model.requires_grad_(False)
+        add_units(layers[lower:], config.units)
+        return model
     if config.method != "full":
         return _with_adapters(model, layers[lower:], config)
     model.requires_grad_(True)
@@ -81,12 +87,13 @@ def _chosen(linear: Collection[str], targets: Sequence[str]) -> list[str]:
 
 
 def merge(model: nn.Module) -> nn.Module:
-    """Folds low-rank adapters into the weights, and lays out those in four bits; a model without any is returned as it
-    is."""
+    """Folds adapters into the weights, and lays out those in four bits; a model without any is returned as it is."""
     from slmops.models.nf4 import from_nf4
+    from slmops.training.bottleneck import merge_units
 
     peft_tuners = need("peft.tuners.lora", "train")
     from_nf4(model)
+    merge_units(model)
     for name, layer in list(model.named_modules()):
         if isinstance(layer, peft_tuners.LoraLayer):
             layer.merge()
