@@ -19,8 +19,9 @@ from slmops.training.chunked_head import CHUNK
 from slmops.training.config import TrainConfig
 
 _BASE = 560e6  # the process with its libraries, before any model
-_KEPT = (22, 5)  # values a token and layer that a backward pass needs: times the width, times the inner width
-_OF_ADAPTERS = (6, 2)  # … and what adapters add
+# Values a token and layer that a backward pass needs: times the width, times the inner width.
+_KEPT = {"full": (22, 5), "bottleneck": (14, 3)}
+_KEPT_WITH_ADAPTERS = (28, 7)
 _OF_ATTENTION = 2.5  # scores, their exponentials, and the mask's share
 _TWICE = 6  # layers' worth of values that lie about where they are computed twice
 _OF_LOGITS = 4  # logits, log-probabilities, and the gradients of both
@@ -186,11 +187,10 @@ def learned_a_layer(shape: Shape, config: TrainConfig) -> int:
 
 def kept_a_token(shape: Shape, config: TrainConfig, layers: int, lessons: Lessons) -> float:
     """Values that a token leaves behind for the backward pass."""
-    by_width, by_inner = _KEPT
-    if config.method != "full":
-        by_width, by_inner = by_width + _OF_ADAPTERS[0], by_inner + _OF_ADAPTERS[1]
+    by_width, by_inner = _KEPT.get(config.method, _KEPT_WITH_ADAPTERS)
+    inner = shape.inner + (config.units if config.method == "bottleneck" else 0)
     attention = _OF_ATTENTION * shape.heads * lessons.row
-    layer = by_width * shape.width + by_inner * shape.inner + attention
+    layer = by_width * shape.width + by_inner * inner + attention
     if config.gradient_checkpointing:
         return layers * shape.width + _TWICE * layer
     return layers * layer
