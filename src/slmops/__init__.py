@@ -28,6 +28,7 @@ _EXPORTS = {
     "bench": "slmops.stages.verbs",
     "doctor": "slmops.stages.doctor",
     "advise": "slmops.stages.advise",
+    "run_olive": "slmops.stages.olive",
     "Store": "slmops.core.store",
     "SlmopsError": "slmops.core.errors",
 }
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from slmops.core.store import Store as Store
     from slmops.stages.advise import advise as advise
     from slmops.stages.doctor import doctor as doctor
+    from slmops.stages.olive import run_olive as run_olive
     from slmops.stages.project import Project as Project
     from slmops.stages.project import json_schema as json_schema
     from slmops.stages.report import summarize as summarize

@@ -148,7 +148,7 @@ class _Reader:
             yield key, value
 
     def _text(self, node: ScalarNode) -> str:
-        text = str(node.value)
+        text = re.sub("[\ud800-\udbff][\udc00-\udfff]", _one_character, str(node.value))
         if re.search("[\0\ud800-\udfff]", text):
             raise self._error(node, f"a character that no text can hold in {text[:40]!r}", "remove it")
         return text
@@ -162,6 +162,11 @@ class _Reader:
 
     def _error(self, node: Node, found: str, remedy: str) -> ConfigError:
         return ConfigError(f"found {found}", where=f"{self.path}:{node.start_mark.line + 1}", remedy=remedy)
+
+
+def _one_character(pair: re.Match[str]) -> str:
+    """What JSON writes as two escapes."""
+    return pair[0].encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _written(step: str | int) -> str:

@@ -98,6 +98,7 @@ def _attend(
     scaling: float | None = None,
     layout: Layout | None = None,
     sliding_window: int | None = None,
+    dropout: float = 0.0,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """(sequence, head, time, width) each → (sequence, time, head, width); without a layout, plain attention."""
@@ -105,7 +106,9 @@ def _attend(
 
     if layout is None:
         plain = need("transformers.integrations.sdpa_attention", "train").sdpa_attention_forward
-        result: tuple[Tensor, None] = plain(module, query, key, value, attention_mask, scaling=scaling, **others)
+        result: tuple[Tensor, None] = plain(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
+        )
         return result
     if others.get("softcap") is not None:
         raise ModelError("packed attention has no soft cap", remedy="use a model without attention soft-capping")
@@ -119,6 +122,8 @@ def _attend(
         seen_keys, seen_values = (_gather(part, level.key_at, key_heads) for part in (keys, values))
         mask = level.mask(sliding_window, key_heads, heads // key_heads, queries)
         weights = torch.baddbmm(mask, asked, seen_keys.transpose(1, 2), alpha=scale).softmax(-1)
+        if dropout:
+            weights = torch.nn.functional.dropout(weights, dropout)
         attended = (weights @ seen_values).unflatten(0, (-1, key_heads)).unflatten(2, (level.query_at.shape[1], -1))
         parts.append(attended.transpose(1, 2).reshape(-1, heads * width).index_select(0, level.real_at))
     parts.append(queries.new_zeros(1, heads * width))

@@ -59,8 +59,8 @@ def run_layers(model: nn.Module, batch: Batch, below: Tensor, layers: slice = sl
     """(sequence · time, width) hidden states above `layers`; `below` are (sequence, time) token ids, or the (sequence,
     time, width) hidden states beneath the first of them. Above the last layer stands the final norm."""
     decoder: Any = getattr(model, model.base_model_prefix)
-    chosen = decoder.layers[layers]
-    if len(chosen) < len(decoder.layers):
+    chosen = decoder_layers(model)[layers]
+    if len(chosen) < len(decoder_layers(model)):
         whole, decoder = decoder, copy.copy(decoder)  # shares all weights; only what it is made of differs
         decoder._modules, decoder.config = dict(whole._modules), copy.copy(whole.config)
         decoder.layers = chosen
@@ -92,8 +92,15 @@ def head_logits(model: nn.Module, states: Tensor, among: Ids | None = None) -> T
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """The model's layers, the lowest first."""
-    layers: nn.ModuleList = getattr(model, model.base_model_prefix).layers
+    decoder: Any = getattr(model, model.base_model_prefix)
+    layers: nn.ModuleList = decoder.layers if can_begin_between_layers(model) else decoder.h
     return layers
+
+
+def can_begin_between_layers(model: nn.Module) -> bool:
+    """Whether `run_layers` can take states from beneath any layer: not where positions are added beneath the first
+    (GPT-2)."""
+    return hasattr(getattr(model, model.base_model_prefix), "layers")
 
 
 def computing_copy(model: nn.Module, number_format: NumberFormat) -> nn.Module:

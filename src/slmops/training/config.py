@@ -52,6 +52,9 @@ class TrainConfig(Section):
         min_length=1,
         description="which linear layers get adapters, by name: [q_proj, v_proj]; or all",
     )
+    modules_to_save: Annotated[tuple[str, ...], one_or_many(str)] = Field(
+        default=(), description="parts that learn whole beside the adapters, by name: [lm_head]"
+    )
     loraplus_lr_ratio: float = Field(
         default=1.0, ge=1, le=1000, description="how many times faster the adapters' B learns than A (LoRA+)"
     )
@@ -184,7 +187,7 @@ class TrainConfig(Section):
 
 
 _BLOCK = 32  # weights that share a scale: int4's default, and the size of GGUF's smallest blocks
-_OF_ADAPTERS = ("rank", "alpha", "rank_stabilized", "dropout", "targets", "loraplus_lr_ratio")
+_OF_ADAPTERS = ("rank", "alpha", "rank_stabilized", "dropout", "targets", "modules_to_save", "loraplus_lr_ratio")
 
 _STUDENT = TrainConfig(method="full", epochs=3, learning_rate=8e-4, quantization_aware=0.5, noise=0)
 

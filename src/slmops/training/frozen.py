@@ -16,7 +16,7 @@ import psutil
 
 from slmops.core.errors import need
 from slmops.core.files import reserve
-from slmops.models.forward import decoder_layers, last_states, run_layers
+from slmops.models.forward import can_begin_between_layers, decoder_layers, last_states, run_layers
 from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.models.packing import Path as Segments
 
@@ -27,8 +27,9 @@ _TOKENS = 2048  # of a packed sequence: nothing is kept for a backward pass, so 
 
 
 def frozen_layers(model: nn.Module) -> int:
-    """How many of the lowest layers there are in and below which nothing learns. The last one is never counted."""
-    if _learns(model.get_input_embeddings()):
+    """How many of the lowest layers there are in and below which nothing learns, and above which the model can be
+    begun. The last one is never counted."""
+    if _learns(model.get_input_embeddings()) or not can_begin_between_layers(model):
         return 0
     layers = decoder_layers(model)
     return next((count for count, layer in enumerate(layers) if _learns(layer)), len(layers) - 1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import ModelError, need
@@ -30,6 +32,8 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
     if config.method == "qlora":
         from slmops.models.nf4 import to_nf4
 
+        if not any(isinstance(part, torch.nn.Linear) for part in layers.modules()):
+            raise ModelError("it has no linear layers that could lie in four bits", remedy="write method: lora")
         to_nf4(layers)
         for weight in model.parameters():
             weight.data = weight.data.clone()  # else the file that all were read from stays in memory
@@ -54,11 +58,14 @@ def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig)
     rank-stabilized (Kalajdzievski 2023, arXiv 2312.03732); DoRA (Liu et al. 2024, arXiv 2402.09353); QLoRA (Dettmers
     et al. 2023, arXiv 2305.14314)."""
     torch, peft = need("torch", "train"), need("peft", "train")
+    transposed = need("transformers.pytorch_utils", "train").Conv1D  # GPT-2's linear layers
     names = {module: name for name, module in model.named_modules()}
-    linear = {names[part]: part for part in layers.modules() if isinstance(part, torch.nn.Linear)}
+    linear = {names[part]: part for part in layers.modules() if isinstance(part, (torch.nn.Linear, transposed))}
     learning = list(linear) if config.targets == ("all",) else _chosen(linear, config.targets)
     for name in learning:
-        if config.rank > (widest := min(linear[name].in_features, linear[name].out_features)):
+        part = linear[name]
+        sizes = (part.nx, part.nf) if isinstance(part, transposed) else (part.in_features, part.out_features)
+        if config.rank > (widest := min(sizes)):
             raise ModelError(
                 f"rank {config.rank} is larger than {name}, whose rank is at most {widest}", remedy="lower train.rank"
             )
@@ -69,12 +76,25 @@ def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig)
         use_dora=config.method == "dora",
         target_modules=learning,
         lora_dropout=config.dropout,
+        fan_in_fan_out=any(isinstance(linear[name], transposed) for name in learning),
+        modules_to_save=_wholly(names.values(), config.modules_to_save),
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5 by a name that is going away
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")  # `merge` sees to it
         wrapped: nn.Module = peft.get_peft_model(model, adapter)
     return wrapped.get_base_model()
+
+
+def _wholly(names: Collection[str], asked: Sequence[str]) -> list[str] | None:
+    """The parts that learn whole, as peft takes them."""
+    for name in asked:
+        if not any(f".{known}".endswith(f".{name}") for known in names):
+            ends = dict.fromkeys(known.rpartition(".")[2] for known in names if not known.rpartition(".")[2].isdigit())
+            what = f"train.modules_to_save: no part of the model is called {name!r}"
+            raise ModelError(what, remedy=nearest(name, filter(None, ends)))
+    return list(asked) or None
 
 
 def _chosen(linear: Collection[str], targets: Sequence[str]) -> list[str]:
@@ -87,16 +107,46 @@ def _chosen(linear: Collection[str], targets: Sequence[str]) -> list[str]:
 
 
 def merge(model: nn.Module) -> nn.Module:
-    """Folds adapters into the weights, and lays out those in four bits; a model without any is returned as it is."""
+    """Folds adapters into the weights, lays out those in four bits, and puts parts that learned whole in their
+    place; a model without any is returned as it is."""
     from slmops.models.nf4 import from_nf4
     from slmops.training.bottleneck import merge_units
 
-    peft_tuners = need("peft.tuners.lora", "train")
+    peft_tuners, peft_utils = need("peft.tuners.lora", "train"), need("peft.utils", "train")
     from_nf4(model)
     merge_units(model)
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    if any(isinstance(end, peft_utils.ModulesToSaveWrapper) for end in ends):
+        model.config.tie_word_embeddings = False  # what was one matrix is two now
     for name, layer in list(model.named_modules()):
         if isinstance(layer, peft_tuners.LoraLayer):
             layer.merge()
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, layer.get_base_layer())
+        elif isinstance(layer, peft_utils.ModulesToSaveWrapper):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer.modules_to_save["default"])
     return model
+
+
+def save_adapter(model: nn.Module, base: str, folder: Path) -> None:
+    """Writes what learned, in peft's format, before it is merged; `base` is what loaders will look for."""
+    peft, safetensors = need("peft", "train"), need("safetensors.torch", "train")
+    settings = copy.copy(model.peft_config["default"])
+    settings.base_model_name_or_path, settings.inference_mode = base, True
+    settings.save_pretrained(folder)
+    found = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    weights = {f"base_model.model.{name}": weight.detach().contiguous() for name, weight in found.items()}
+    safetensors.save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def usual_targets(model_type: str) -> tuple[str, ...]:
+    """The layers that peft gives adapters to in models of this type, where none are named.
+
+    Raises:
+        ModelError: it knows no such type.
+    """
+    known = need("peft.utils", "train").TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    if model_type not in known:
+        raise ModelError(f"which layers of {model_type} models are to learn is not known", remedy="name targets")
+    return tuple(known[model_type])

@@ -177,6 +177,7 @@ def _step(
     targets = sum(sum(example.learn) for example in examples)
     model, total = computing.model, 0.0
     by_row: dict[str, float] = {}
+    head_learns = any(weight.requires_grad for weight in model.get_output_embeddings().parameters())
     of_few = config.loss == "cross_entropy" and not config.label_smoothing  # others speak of the whole vocabulary
     sampled = begins and config.vocabulary_sample and of_few
     model.train()
@@ -187,6 +188,9 @@ def _step(
         at, ids = states[batch.target_at], batch.target_ids
         if sampled:
             losses = loss(*sampled_logits(model, at, ids, taught, config.vocabulary_sample, seed))
+            value = losses.sum()
+        elif head_learns:
+            losses = loss(head_logits(model, at), ids, taught)
             value = losses.sum()
         else:
             losses, gradient = chunked_losses(model, at, ids, taught, loss)

@@ -1,0 +1,151 @@
+"""Fine-tunes as Microsoft Olive was asked to: texts learned whole, an adapter in peft's format where Olive puts its."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from slmops.core.artifact import hash_json
+from slmops.core.config import validate
+from slmops.core.errors import need
+from slmops.core.files import free_bytes, lock, write_whole
+from slmops.core.machine import default_threads, free_memory_bytes, probe_number_format
+from slmops.models.folder import read_json
+from slmops.models.forward import load_causal_lm
+from slmops.models.packing import Example
+from slmops.models.references import Model, resolve
+from slmops.models.tokenizer import Tokenizer
+from slmops.optimization.olive import Finetuning, read_run
+from slmops.stages.learning import CURVE_FILE
+from slmops.stages.olive_texts import read_texts
+from slmops.training.config import TrainConfig
+from slmops.training.curve import Point, write_curve
+from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
+from slmops.training.methods import prepare, save_adapter, usual_targets
+from slmops.training.own import gold_loss
+from slmops.training.trainer import train
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Report = Callable[[float, str], None]
+_SCRATCH = ".slmops-finetune"  # in the folder asked for: what a killed run goes on from
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What was made: the adapter's folder, from how many texts and tokens it learned, and how."""
+
+    adapter: Path
+    texts: int
+    tokens: int
+    curve: tuple[Point, ...]
+
+
+def run_olive(config: Path, *, force: bool = False, report: Report = lambda share, text: None) -> Finetuned:
+    """Does what an Olive run configuration (JSON or YAML) asks for."""
+    return finetune(read_run(config), force=force, report=report)
+
+
+def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda share, text: None) -> Finetuned:
+    """Trains, and writes `adapter`, `model_config.json` and `curve.jsonl` into the folder asked for. Killed, it goes on
+    where it was; with `force`, even where an estimate says that there is no room.
+
+    Raises:
+        SlmopsError: model or rows cannot be used, or there is no room.
+        BusyError: another run works in that folder.
+    """
+
+    def say(text: str) -> None:
+        report(0.0, text)
+
+    base = resolve(asked.model, say=say)
+    model, tokenizer = load_causal_lm(base.folder), Tokenizer(base.folder)
+    context: int = model.config.max_position_embeddings
+    examples = read_texts(asked.texts, base.folder, context, say)
+    validation = read_texts(asked.validation, base.folder, context, say) if asked.validation else []
+    validation = [Example(f"eval-{one.row}", one.path, one.learn) for one in validation]
+    config = _config(asked, len(examples), model.config.model_type)
+    texts = {one.row: one.path[-1] for one in (*examples, *validation)}
+    key = hash_json([base.identity, config.model_dump(mode="json"), texts, asked.seed])
+    (asked.out / _SCRATCH).mkdir(parents=True, exist_ok=True)
+    with lock(asked.out / _SCRATCH / "lock"):
+        scratch = asked.out / _SCRATCH / key[:16]
+        choices = _choices(scratch)
+        if not force:
+            _check_room(base, config, [*examples, *validation], choices["number_format"], scratch)
+        need("torch", "train").set_num_threads(choices["threads"])
+        model = prepare(model, config, asked.seed)
+        curve = train(
+            model,
+            examples,
+            config,
+            gold_loss(config),
+            validation=validation,
+            seed=asked.seed,
+            number_format=choices["number_format"],
+            scratch=scratch,
+            show=lambda row: tokenizer.decode(texts[row]),
+            report=report,
+        )
+        adapter = _write(model, asked, base, curve)
+    shutil.rmtree(asked.out / _SCRATCH)
+    return Finetuned(adapter, len(examples), sum(sum(one.learn) for one in examples), tuple(curve))
+
+
+def _config(asked: Finetuning, texts: int, model_type: str) -> TrainConfig:
+    """Our `train` section, with all that depends on how many texts and which model there are."""
+    keys: dict[str, Any] = dict(asked.train)
+    steps_an_epoch = math.ceil(texts / keys["batch_size"])
+    steps = asked.steps or max(1, round(steps_an_epoch * keys["epochs"]))
+    keys["epochs"] = steps / steps_an_epoch
+    keys["max_tokens"] = max(1024, asked.texts.max_tokens)
+    if "targets" not in keys:
+        keys["targets"] = usual_targets(model_type)
+    if asked.warmup_steps:
+        keys["warmup"] = min(asked.warmup_steps / steps, 0.99)
+    if asked.eval_steps:
+        keys["validations"] = max(1, min(1000, steps // asked.eval_steps))
+    return validate(TrainConfig, keys, "what Olive was asked for")
+
+
+def _choices(scratch: Path) -> dict[str, Any]:
+    """What was probed from the machine when this run first began: one that was killed goes on with the same."""
+    path = scratch / "choices.json"
+    if not path.is_file():
+        threads = default_threads()
+        scratch.mkdir(exist_ok=True)
+        write_whole(path, json.dumps({"number_format": probe_number_format(threads)[0], "threads": threads}))
+    return dict(read_json(path))
+
+
+def _check_room(base: Model, config: TrainConfig, examples: Sequence[Example], number_format: Any, at: Path) -> None:
+    told = read_json(base.folder / "config.json")
+    if "hidden_size" not in told:  # GPT-2 calls its sizes otherwise, and its layers have other matrices
+        return
+    shape, free = Shape.of(told), free_memory_bytes() + psutil.Process().memory_info().rss
+
+    def needs(config: TrainConfig) -> Needs:
+        return training_needs(shape, config, Lessons.of(examples, config, False), number_format)
+
+    check_room(config, needs, Needs(free, free_bytes(at)))
+
+
+def _write(model: nn.Module, asked: Finetuning, base: Model, curve: Sequence[Point]) -> Path:
+    """The adapter, whole, in place of one that was there; what Olive's other commands read of it; the curve."""
+    name = asked.model.removeprefix("hf:").partition("@")[0] if asked.model.startswith("hf:") else str(base.folder)
+    part, adapter = asked.out / _SCRATCH / "adapter", asked.out / "adapter"
+    save_adapter(model, name, part)
+    shutil.rmtree(adapter, ignore_errors=True)
+    part.rename(adapter)
+    told = {"model_path": name, "task": "text-generation", "adapter_path": str(adapter.resolve())}
+    write_whole(asked.out / "model_config.json", json.dumps({"type": "HfModel", "config": told}, indent=4) + "\n")
+    write_curve(asked.out / CURVE_FILE, curve)
+    return adapter

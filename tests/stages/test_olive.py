@@ -1,0 +1,182 @@
+"""What people have for Microsoft Olive runs as it is: the guide's three examples, and what they make."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+import transformers
+from typer.testing import CliRunner
+
+from slmops.cli import olive
+from slmops.core.errors import SlmopsError
+from slmops.models.tokenizer import Tokenizer
+from slmops.optimization.olive import read_run
+from slmops.stages.olive import run_olive
+from slmops.stages.olive_texts import read_texts
+from slmops.training.curve import read_curve
+from tests.models.architectures import ARCHITECTURES
+from tests.stages.tiny_project import write_rows
+from tests.tiny import write_model
+
+LLAMA = ARCHITECTURES[0]
+PHRASES = r"""
+olive finetune \
+  --model_name_or_path meta-llama/Llama-3.2-1B-Instruct \
+  --trust_remote_code \
+  --output_path models/llama/ft \
+  --data_name xxyyzzz/phrase_classification \
+  --text_template "<|start_header_id|>user<|end_header_id|>\n{phrase}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n{tone}" \
+  --method lora \
+  --max_steps 100 \
+  --log_level 1
+"""  # noqa: E501
+DIALOGUE = r"""
+# olive-config.yaml
+model:
+  type: PyTorchModel
+  config:
+    model_path: "microsoft/DialoGPT-medium"
+    task: "text-generation"
+
+data_configs:
+  - name: "custom_dataset"
+    type: "HuggingfaceContainer"
+    load_dataset_config:
+      data_files: "path/to/your/dataset.json"
+      split: "train"
+    pre_process_data_config:
+      text_template: "User: {input}\nAssistant: {output}"
+
+passes:
+  lora:
+    type: LoRA
+    config:
+      r: 16
+      lora_alpha: 32
+      target_modules: ["c_attn", "c_proj"]
+      modules_to_save: ["ln_f", "lm_head"]
+"""
+CODE = r"""
+olive finetune \
+  --method qlora \
+  --model_name_or_path meta-llama/Meta-Llama-3-8B \
+  --data_name nampdn-ai/tiny-codes \
+  --train_split "train[:4096]" \
+  --eval_split "train[4096:4224]" \
+  --text_template "### Language: {programming_language} \n### Question: {prompt} \n### Answer: {response}" \
+  --per_device_train_batch_size 16 \
+  --per_device_eval_batch_size 16 \
+  --max_steps 150 \
+  --logging_steps 50 \
+  --output_path adapters/tiny-codes
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write_llama(name: str) -> None:
+    LLAMA.write(Path(name))
+
+
+def write_gpt2(name: str) -> None:
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128}
+    write_model(Path(name), "gpt2", ("<|im_start|>", "<|im_end|>"), **sizes)
+
+
+def slmops(command: str, *more: str) -> str:
+    """What a command line for Olive prints when it is given to slmops."""
+    import typer
+
+    app = typer.Typer()
+    olive.register(app)
+    app.command()(lambda: None)  # so that `olive` stays a group
+    done = CliRunner().invoke(app, [*shlex.split(command.replace("\\\n", " ")), *more])
+    if done.exception:
+        raise done.exception
+    return done.output
+
+
+def adapted(model: str, adapter: str) -> torch.nn.Module:
+    base = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    loaded: torch.nn.Module = peft.PeftModel.from_pretrained(base, adapter).eval()
+    return loaded
+
+
+def loss_of(model: torch.nn.Module, folder: str, text: str) -> float:
+    tokenizer = Tokenizer(Path(folder))
+    ids = torch.tensor([tokenizer.encode_template([(text, True)])])
+    with torch.inference_mode():
+        return float(model(input_ids=ids, labels=ids).loss)
+
+
+def test_the_guides_first_example_sorts_phrases_with_lora() -> None:
+    model = "meta-llama/Llama-3.2-1B-Instruct"
+    write_llama(model)
+    tones = ("joy", "fear", "sadness")
+    Path("xxyyzzz").mkdir()
+    rows = [{"phrase": f"phrase {number}", "tone": tones[number % 3]} for number in range(60)]
+    write_rows(Path("xxyyzzz/phrase_classification/train.jsonl"), rows)
+
+    with pytest.raises(SlmopsError, match=r"slmops never runs code that comes with a model .* — remove it"):
+        slmops(PHRASES)
+    told = slmops(PHRASES.replace("  --trust_remote_code \\\n", ""), "--learning_rate", "0.01")
+
+    assert "changes nothing · olive finetune · log_severity_level" in told
+    text = "<|start_header_id|>user<|end_header_id|>\nphrase 4<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n"
+    plain = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    learned = adapted(model, "models/llama/ft/adapter")
+    assert loss_of(learned, model, f"{text}fear") < 0.5 * loss_of(plain, model, f"{text}fear")
+    settings = json.loads(Path("models/llama/ft/adapter/adapter_config.json").read_text())
+    assert (settings["r"], settings["lora_alpha"], settings["lora_dropout"]) == (64, 16, 0.05)
+    assert set(settings["target_modules"]) and all(
+        name.endswith(("q_proj", "v_proj")) for name in settings["target_modules"]
+    )
+    assert list(read_curve(Path("models/llama/ft/curve.jsonl")))[-1].step == 100
+
+
+def test_the_guides_second_example_teaches_gpt2_to_talk_with_a_head_of_its_own() -> None:
+    model = "microsoft/DialoGPT-medium"
+    write_gpt2(model)
+    Path("olive-config.yaml").write_text(DIALOGUE)
+    Path("path/to/your").mkdir(parents=True)
+    rows = [{"input": f"What is {n}?", "output": f"It is {n} and no more."} for n in range(40)]
+    Path("path/to/your/dataset.json").write_text(json.dumps(rows))
+
+    slmops("olive run --config olive-config.yaml --setup")
+
+    weights = adapted(model, "adapter").state_dict()
+    wholly = [name for name in weights if ".modules_to_save." in name]
+    assert [name.split(".modules_to_save")[0].rpartition(".")[2] for name in wholly] == ["ln_f", "ln_f", "lm_head"]
+    for name in wholly:
+        original = weights[name.replace("modules_to_save.default", "original_module")]
+        assert not torch.equal(weights[name], original)
+    assert {name.split(".lora_A")[0].rpartition(".")[2] for name in weights if ".lora_A." in name} == {
+        "c_attn",
+        "c_proj",
+    }
+    assert json.loads(Path("model_config.json").read_text())["config"]["adapter_path"] == str(Path("adapter").resolve())
+
+
+def test_the_guides_third_example_learns_slices_of_code_on_a_base_in_four_bits() -> None:
+    model = "meta-llama/Meta-Llama-3-8B"
+    write_llama(model)
+    Path("nampdn-ai").mkdir()
+    rows = [
+        {"programming_language": "Python", "prompt": f"add {n % 9}", "response": f"x + {n % 9}"} for n in range(4096)
+    ]
+    rows += [row | {"response": "held out"} for row in rows[:128]] + [{"prompt": "never read"}]
+    write_rows(Path("nampdn-ai/tiny-codes/train.jsonl"), rows)
+
+    told = slmops(CODE, "--max_steps", "2", "--max_samples", "20", "--max_seq_len", "128")
+
+    assert "training_args.logging_steps: the curve is written to curve.jsonl" in told
+    assert "learned 2,540 tokens of 20 texts in 2 steps" in told and "on eval rows" in told
+    adapted(model, "adapters/tiny-codes/adapter")
