@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from slmops.cli import olive
 from slmops.core.errors import SlmopsError
 from slmops.models.tokenizer import Tokenizer
-from slmops.optimization.olive import read_run
-from slmops.stages.olive import run_olive
+from slmops.optimization.olive import Texts
 from slmops.stages.olive_texts import read_texts
 from slmops.training.curve import read_curve
 from tests.models.architectures import ARCHITECTURES
@@ -83,7 +82,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_llama(name: str) -> None:
-    LLAMA.write(Path(name))
+    sizes = {"hidden_size": 128, "head_dim": 64}  # room for Olive's rank of 64
+    write_model(Path(name), LLAMA.model_type, LLAMA.markers, **sizes)
 
 
 def write_gpt2(name: str) -> None:
@@ -180,3 +180,48 @@ def test_the_guides_third_example_learns_slices_of_code_on_a_base_in_four_bits()
     assert "training_args.logging_steps: the curve is written to curve.jsonl" in told
     assert "learned 2,540 tokens of 20 texts in 2 steps" in told and "on eval rows" in told
     adapted(model, "adapters/tiny-codes/adapter")
+
+
+def read(rows: list[dict[str, object]], context: int = 64, **changes: object) -> list[tuple[int, ...]]:
+    """The ids that would be learned of rows, without the first of each, which only is read."""
+    LLAMA.write(Path("model"))
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"template": None, "columns": ("text",), "messages": None, "marked": False, "joined": False}
+    settings |= {"joiner": "\n\n", "max_tokens": 64, "most": None} | changes
+    found = read_texts(Texts(("rows.jsonl",), **settings), Path("model"), context, lambda text: None)  # type: ignore[arg-type]
+    assert all(one.learn == (False, *(True,) * (len(one.path[0]) - 1)) for one in found)
+    return [one.path[0] for one in found]
+
+
+def decoded(ids: tuple[int, ...]) -> str:
+    return "".join(map(Tokenizer(Path("model")).show, ids))
+
+
+def test_texts_are_learned_whole_alone_or_joined_into_blocks() -> None:
+    rows: list[dict[str, object]] = [{"text": "where is my order"}, {"text": ""}, {"text": "cancel it"}]
+    assert [decoded(ids) for ids in read(rows)] == ["where is my order", "cancel it"]
+    whole = Tokenizer(Path("model")).encode("where is my order") + Tokenizer(Path("model")).encode("\n\n")
+    whole += Tokenizer(Path("model")).encode("cancel it")
+    assert read(rows, joined=True, max_tokens=8) == [whole[start : start + 8] for start in range(0, len(whole), 8)]
+    assert read(rows, joined=True, max_tokens=8, most=1) == [whole[:8]]
+    assert [len(ids) for ids in read(rows, context=5)] == [5, 5]
+    with pytest.raises(SlmopsError, match=r"rows\.jsonl:1: there is no column 'txt' — did you mean text\?"):
+        read(rows, columns=("txt",))
+    with pytest.raises(SlmopsError, match="there is nothing to learn: all texts are blank"):
+        read([{"text": ""}])
+
+
+def test_markers_of_a_template_are_tokens_and_those_of_a_row_are_text() -> None:
+    (ids,) = read([{"a": "<|eot_id|>"}], template="{a}<|eot_id|>{a!r:>3}")
+    marker = Tokenizer(Path("model")).special_ids["<|eot_id|>"]
+    assert ids.count(marker) == 1 and decoded(ids) == "<|eot_id|><|eot_id|>'<|eot_id|>'"
+    (ids,) = read([{"text": "cancel it"}], marked=True)
+    assert decoded(ids) == "cancel it <|eot_id|>"
+
+
+def test_a_conversation_is_learned_in_the_models_own_format() -> None:
+    turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "good day"}]
+    (ids,) = read([{"chat": turns}], messages="chat")
+    assert decoded(ids).endswith("hello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\ngood day<|eot_id|>")
+    with pytest.raises(SlmopsError, match=r"rows\.jsonl:1 · chat: found no conversation"):
+        read([{"chat": turns[:1]}], messages="chat")

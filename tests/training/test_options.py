@@ -25,6 +25,7 @@ from slmops.training.own import gold_loss
 from slmops.training.schedule import learning_rate_share, make_optimizer
 from slmops.training.trainer import mean_loss, train
 from tests.models.architectures import ARCHITECTURES
+from tests.tiny import write_model
 from tests.training.rows import rows
 
 
@@ -89,6 +90,30 @@ def test_every_kind_of_adapter_learns_and_can_be_merged(tmp_path: Path, options:
         assert torch.allclose(apart, target_logits(merge(model), batch), atol=1e-4)
 
 
+@pytest.mark.parametrize("model_type", ["llama", "gpt2"])
+def test_parts_that_learn_whole_are_in_the_merged_model(tmp_path: Path, model_type: str) -> None:
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512} if model_type == "gpt2" else {}
+    write_model(tmp_path / "model", model_type, ("<|im_start|>", "<|im_end|>"), **sizes)
+    norm, targets = ("ln_f", ["c_attn", "c_proj"]) if model_type == "gpt2" else ("model.norm", ["q_proj"])
+    options = {"modules_to_save": [norm, "lm_head"], "targets": targets, "rank": 4, "upper_layers": 1}
+    model, _ = trained(tmp_path / "model", tmp_path, config(epochs=10, **options))
+    wholly = [name for name, weight in model.named_parameters() if weight.requires_grad and ".lora_" not in name]
+    assert {name.partition(".modules_to_save")[0].rpartition(".")[2] for name in wholly} == {norm.rpartition(".")[2], "lm_head"}
+    (batch,) = pack(rows(8), 1024)
+    with torch.inference_mode():
+        apart = target_logits(model, batch)
+    merge(model).save_pretrained(tmp_path / "merged")
+    with torch.inference_mode():
+        assert torch.allclose(apart, target_logits(load_causal_lm(tmp_path / "merged"), batch), atol=1e-4)
+    assert loss_of(load_causal_lm(tmp_path / "merged")) < 0.3 * loss_of(load_causal_lm(tmp_path / "model"))
+
+
+def test_four_bits_are_not_promised_where_there_is_nothing_to_put_in_them(tmp_path: Path) -> None:
+    write_model(tmp_path, "gpt2", ("<|im_start|>", "<|im_end|>"), n_embd=32, n_layer=2, n_head=2, n_positions=512)
+    with pytest.raises(ModelError, match=r"no linear layers that could lie in four bits — write method: lora"):
+        prepare(load_causal_lm(tmp_path), config(method="qlora"), 1)
+
+
 def test_adapters_are_where_the_targets_say(tiny_model: Path) -> None:
     settings = config(targets=["self_attn.q_proj", "down_proj"], upper_layers=1)
     model = prepare(load_causal_lm(tiny_model), settings, 1)
@@ -102,6 +127,7 @@ def test_adapters_are_where_the_targets_say(tiny_model: Path) -> None:
     ("options", "told"),
     [
         ({"targets": ["q_prj"]}, "no linear layer is called 'q_prj' — did you mean q_proj?"),
+        ({"modules_to_save": ["lm_haed"]}, "no part of the model is called 'lm_haed' — did you mean lm_head?"),
         ({"targets": ["c_attn"]}, "no linear layer is called 'c_attn' — known are q_proj, k_proj"),
         (
             {"rank": 1024},

@@ -22,8 +22,6 @@ from slmops.optimization.olive_keys import idle_keys
 from slmops.optimization.olive_schema import Data, LoadDataset, Pass, Run
 
 _NESTED = ("config", "params", "extra_args", "engine")  # whose keys may as well stand where they do
-_BUILDERS = ("json", "csv", "parquet", "arrow")  # names of `datasets` for files given by themselves
-_SLICE = re.compile(r"[\w.-]+(\[-?\d*%?:-?\d*%?\])?")
 
 
 @dataclass(frozen=True)
@@ -89,21 +87,21 @@ def read_document(document: Document, model_path: str = "", output_dir: str = ""
         remedy = "write train_data_config: the name of one of data_configs"
         raise _error(lifted, ("passes", key, "train_data_config"), "is missing", remedy)
     arguments = asked.training_args
-    notes = [f"{_where(lifted, steps)}: {why}" for steps, why in idle_keys(run)]
+    unused = list(idle_keys(run))
     if asked.type == "qlora" and asked.target_modules:
-        where = _where(lifted, ("passes", key, "target_modules"))
-        notes.append(f"{where}: Olive's QLoRA gives adapters to all linear layers, and so does this")
+        unused.append((("passes", key, "target_modules"), "all linear layers get adapters, as in Olive's QLoRA"))
+    unused.sort(key=lambda found: lifted.place(lifted.follow(found[0])))
     return Finetuning(
         model=_model(model_path or model.model_path, model.load_kwargs.revision, lifted),
         train=_train(asked),
         steps=arguments.max_steps if arguments.max_steps > 0 else None,
         warmup_steps=arguments.warmup_steps if arguments.lr_scheduler_type != "constant" else 0,
         eval_steps=arguments.eval_steps,
-        texts=_texts(rows, lifted),
-        validation=_texts(held_out, lifted) if held_out else None,
+        texts=_texts(rows),
+        validation=_texts(held_out) if held_out else None,
         seed=arguments.seed,
         out=Path(run.output_dir),
-        notes=tuple(notes),
+        notes=tuple(f"{_where(lifted, steps)}: {why}" for steps, why in unused),
     )
 
 
@@ -148,10 +146,10 @@ def _data_of(run: Run, asked: Pass, part: str, document: Document, key: str) -> 
     return known[given]
 
 
-def _texts(data: Data, document: Document) -> Texts:
+def _texts(data: Data) -> Texts:
     text = data.pre_process_data_config
     return Texts(
-        sources=_sources(data.load_dataset_config, document),
+        sources=_sources(data.load_dataset_config),
         template=text.text_template,
         columns=text.text_cols,
         messages=text.message_col if text.chat_template else None,
@@ -163,22 +161,12 @@ def _texts(data: Data, document: Document) -> Texts:
     )
 
 
-def _sources(load: LoadDataset, document: Document) -> tuple[str, ...]:
+def _sources(load: LoadDataset) -> tuple[str, ...]:
     """The rows as slmops names them: file, folder#split, or hf:owner/name#split, with [:4096] behind any."""
-    if not _SLICE.fullmatch(load.split):
-        remedy = "write a split, or one slice of it: train[:4096], train[10%:]"
-        raise ConfigError(f"{load.split!r} is no split", where=f"{document.path} · split", remedy=remedy)
-    name, part = load.data_name or "", load.split.partition("[")[1] + load.split.partition("[")[2]
+    _, bracket, part = load.split.partition("[")
     if load.data_files:
-        if name and name not in _BUILDERS:
-            what, remedy = f"found both data_files and the data set {name}", "name one of them"
-            raise ConfigError(what, where=f"{document.path} · data_files", remedy=remedy)
-        if part and len(load.data_files) > 1:
-            what, remedy = "found a slice of several files", "name one file, or no slice"
-            raise ConfigError(what, where=f"{document.path} · split", remedy=remedy)
-        return tuple(f"{file}#train{part}" if part else file for file in load.data_files)
-    if not name or name in _BUILDERS:
-        raise ConfigError("there are no rows", where=f"{document.path} · data_name", remedy="add data_files")
+        return tuple(f"{file}#train[{part}" if bracket else file for file in load.data_files)
+    name = load.data_name or ""
     place = name if Path(name).exists() else f"hf:{name}"
     return (f"{place}/{load.subset}#{load.split}" if load.subset else f"{place}#{load.split}",)
 

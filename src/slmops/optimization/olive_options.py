@@ -32,7 +32,7 @@ def read_options(options: Mapping[str, Any], more: Sequence[str]) -> Finetuning:
         load["data_files"] = given["data_files"].split(",")
     text = _named(given, text_field="text_cols", use_chat_template="chat_template")
     text |= _named(given, max_seq_len="max_seq_len", max_samples="max_samples")
-    text["add_special_tokens"] = bool(given.get("add_special_tokens"))
+    text["add_special_tokens"] = str(given.get("add_special_tokens", False)).lower() not in ("false", "0")
     if "text_template" in given:
         text["text_template"] = _unescaped(given["text_template"])
     finetune = _named(given, method="type", lora_r="r", lora_alpha="alpha", torch_dtype="torch_dtype")
@@ -70,7 +70,11 @@ def _training_arguments(words: Sequence[str], options: Sequence[str]) -> dict[st
             continue
         name, equals, value = word.removeprefix("--").partition("=")
         if name not in known:
-            raise ConfigError("there is no such option", where=f"--{name}", remedy=nearest(name, [*known, *options]))
+            raise ConfigError(
+                "there is no such option",
+                where=f"--{name}",
+                remedy=nearest(word, [f"--{one}" for one in (*known, *options)]),
+            )
         values[name] = [_value(value)] if equals else []
     return {name: True if not many else many[0] if len(many) == 1 else many for name, many in values.items()}
 

@@ -1,5 +1,5 @@
-"""What a Microsoft Olive run configuration can say of fine-tuning, key by key (olive-ai 0.13): what we do as Olive does,
-what changes nothing here and is told, what we refuse.
+"""What an Olive run configuration can say of fine-tuning, key by key (olive-ai 0.13): what we do as Olive does, what
+changes nothing here and is told, what we refuse.
 
 In comes a file's data in which `config`, `params`, `extra_args` and `engine` were taken apart, since Olive lets their
 keys stand one level higher, too. Defaults are Olive's. Knows nothing of what becomes of it.
@@ -7,14 +7,19 @@ keys stand one level higher, too. Defaults are Olive's. Knows nothing of what be
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from slmops.core.config import Section, one_or_many, wrong
+from slmops.core.errors import ConfigError
 from slmops.optimization.olive_keys import LOADED, MACHINE, NUMBERS, PADDED, idle, lower, only, refused
 from slmops.optimization.olive_training import TrainingArgs
+from slmops.tasks.base import named_in
 
+_BUILDERS = ("json", "csv", "parquet", "arrow")  # names of `datasets` for files given by themselves
+_SPLIT = re.compile(r"[\w.-]+(\[-?\d*%?:-?\d*%?\])?")
 _PASSES = ("lora", "qlora", "dora")
 _FILES = "models and results stand where slmops keeps them"
 _EVALUATED = "no metric of Olive's is computed; slmops eval measures"
@@ -49,7 +54,7 @@ class InputModel(Section):
     )
     model_path: str = Field(min_length=1, description="the model: a folder, or owner/name on the hub")
     task: Annotated[Literal["text-generation", "text-generation-with-past"], BeforeValidator(lower)] = Field(
-        default="text-generation", description="what the model is for"
+        default="text-generation", description="what models of text are for, and nothing else is learned"
     )
     load_kwargs: LoadKwargs = LoadKwargs()
     adapter_path: Annotated[Any, refused("the model has an adapter already", "merge it into the model first")] = None
@@ -75,6 +80,26 @@ class LoadDataset(Section):
     trust_remote_code: _RemoteCode = None
     cache_dir: Any = idle(_FILES)
 
+    @model_validator(mode="after")
+    def _names_rows(self) -> LoadDataset:
+        by_files = self.data_name in (None, *_BUILDERS)
+        if by_files != bool(self.data_files):
+            found = "no data_files" if by_files else f"both data_files and the data set {self.data_name}"
+            raise wrong(f"found {found}", "name files, or a data set")
+        if not (part := _SPLIT.fullmatch(self.split)):
+            raise wrong(f"{self.split!r} is no split", "write a split, or one slice of it: train[:4096], train[10%:]")
+        if part[1] and len(self.data_files) > 1:
+            raise wrong("found a slice of several files", "name one file, or no slice")
+        return self
+
+
+def _template(text: str) -> str:
+    try:
+        named_in(text, "")
+    except ConfigError as error:
+        raise wrong(error.what, error.remedy) from error
+    return text
+
 
 class PreProcess(Section):
     """What of a row is learned."""
@@ -82,7 +107,9 @@ class PreProcess(Section):
     type: Annotated[
         Literal["text_generation_huggingface_pre_process", "huggingface_pre_process"], BeforeValidator(lower)
     ] = Field(default="text_generation_huggingface_pre_process", description="how rows become texts")
-    text_template: str | None = Field(default=None, min_length=1, description="the text, with columns in braces")
+    text_template: Annotated[str, AfterValidator(_template)] | None = Field(
+        default=None, min_length=1, description="the text, with columns in braces"
+    )
     text_cols: Annotated[tuple[str, ...], one_or_many(str)] = Field(
         default=("text",), description="the columns that make the text, joined by a space"
     )
@@ -122,7 +149,7 @@ class Data(Section):
     )
     user_script: _Code = None
     script_dir: _Code = None
-    load_dataset_config: LoadDataset = Field(default=LoadDataset(), description="which rows")
+    load_dataset_config: LoadDataset = Field(description="which rows")
     pre_process_data_config: PreProcess = PreProcess()
     post_process_data_config: Any = idle("it is for evaluators")
     dataloader_config: Any = idle(LOADED)

@@ -18,7 +18,6 @@ from slmops.models.folder import read_json
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.optimization.olive import Texts
-from slmops.tasks.base import named_in
 from slmops.tasks.types import Message
 from slmops.training.texts import alone, joined
 
@@ -65,7 +64,6 @@ def _rows(sources: tuple[str, ...]) -> Iterator[tuple[Mapping[str, Any], str]]:
 
 
 def _filled(template: str, row: Mapping[str, Any], where: str) -> list[tuple[str, bool]]:
-    named_in(template, "text_template")
     form, pieces = Formatter(), []
     for literal, name, layout, conversion in form.parse(template):
         pieces.append((literal, True))

@@ -88,13 +88,16 @@ def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig)
 
 
 def _wholly(names: Collection[str], asked: Sequence[str]) -> list[str] | None:
-    """The parts that learn whole, as peft takes them."""
+    """The parts that learn whole, by the whole names that peft takes; a part is asked for as a target is."""
+    found: list[str] = []
     for name in asked:
-        if not any(f".{known}".endswith(f".{name}") for known in names):
-            ends = dict.fromkeys(known.rpartition(".")[2] for known in names if not known.rpartition(".")[2].isdigit())
+        same = [known for known in names if f".{known}".endswith(f".{name}")]
+        if not same:
+            ends = dict.fromkeys(end for known in names if (end := known.rpartition(".")[2]) and not end.isdigit())
             what = f"train.modules_to_save: no part of the model is called {name!r}"
-            raise ModelError(what, remedy=nearest(name, filter(None, ends)))
-    return list(asked) or None
+            raise ModelError(what, remedy=nearest(name, ends))
+        found += same
+    return found or None
 
 
 def _chosen(linear: Collection[str], targets: Sequence[str]) -> list[str]:
