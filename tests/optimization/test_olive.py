@@ -114,6 +114,18 @@ def test_what_changes_nothing_is_told_in_a_line_each(tmp_path: Path) -> None:
     assert re.search(r"olive\.json:\d+ · cache_dir: ", cache)
 
 
+def test_a_key_that_another_leaves_nothing_to_say_is_told(tmp_path: Path) -> None:
+    constant = ('"linear"', '"constant", "num_train_epochs": 2, "eval_steps": 5')
+    told = [note.partition("training_args.")[2] for note in read(tmp_path, constant).notes]
+    assert sorted(told) == [
+        "eval_steps: there are no eval rows",
+        "num_train_epochs: max_steps says how long",
+        "warmup_steps: a constant learning rate has no warm-up, as in transformers",
+    ]
+    (note,) = read(tmp_path, ('"LoRA"', '"QLoRA"')).notes
+    assert "passes.f.target_modules: all linear layers get adapters, as in Olive's QLoRA" in note
+
+
 def test_training_arguments_follow_the_options_of_finetune() -> None:
     options = {"model_name_or_path": "owner/model", "data_name": "json", "data_files": "a.jsonl,b.jsonl"}
     options |= {"method": "lora", "lora_r": 4, "text_template": r"é{a}\n", "eval_split": "train"}

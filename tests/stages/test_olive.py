@@ -204,7 +204,7 @@ def test_texts_are_learned_whole_alone_or_joined_into_blocks() -> None:
     whole += Tokenizer(Path("model")).encode("cancel it")
     assert read(rows, joined=True, max_tokens=8) == [whole[start : start + 8] for start in range(0, len(whole), 8)]
     assert read(rows, joined=True, max_tokens=8, most=1) == [whole[:8]]
-    assert [len(ids) for ids in read(rows, context=5)] == [5, 5]
+    assert [len(ids) for ids in read(rows, context=3)] == [3, 3]
     with pytest.raises(SlmopsError, match=r"rows\.jsonl:1: there is no column 'txt' — did you mean text\?"):
         read(rows, columns=("txt",))
     with pytest.raises(SlmopsError, match="there is nothing to learn: all texts are blank"):

@@ -98,7 +98,10 @@ def test_parts_that_learn_whole_are_in_the_merged_model(tmp_path: Path, model_ty
     options = {"modules_to_save": [norm, "lm_head"], "targets": targets, "rank": 4, "upper_layers": 1}
     model, _ = trained(tmp_path / "model", tmp_path, config(epochs=10, **options))
     wholly = [name for name, weight in model.named_parameters() if weight.requires_grad and ".lora_" not in name]
-    assert {name.partition(".modules_to_save")[0].rpartition(".")[2] for name in wholly} == {norm.rpartition(".")[2], "lm_head"}
+    assert {name.partition(".modules_to_save")[0].rpartition(".")[2] for name in wholly} == {
+        norm.rpartition(".")[2],
+        "lm_head",
+    }
     (batch,) = pack(rows(8), 1024)
     with torch.inference_mode():
         apart = target_logits(model, batch)

@@ -7,7 +7,7 @@ all that is wrong: file, line, key and the nearest known one. Knows no model, no
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,7 @@ def read_document(document: Document, model_path: str = "", output_dir: str = ""
         remedy = "write train_data_config: the name of one of data_configs"
         raise _error(lifted, ("passes", key, "train_data_config"), "is missing", remedy)
     arguments = asked.training_args
-    unused = list(idle_keys(run))
-    if asked.type == "qlora" and asked.target_modules:
-        unused.append((("passes", key, "target_modules"), "all linear layers get adapters, as in Olive's QLoRA"))
+    unused = [*idle_keys(run), *((("passes", key, *steps), why) for steps, why in _overruled(asked, held_out))]
     unused.sort(key=lambda found: lifted.place(lifted.follow(found[0])))
     return Finetuning(
         model=_model(model_path or model.model_path, model.load_kwargs.revision, lifted),
@@ -103,6 +101,26 @@ def read_document(document: Document, model_path: str = "", output_dir: str = ""
         out=Path(run.output_dir),
         notes=tuple(f"{_where(lifted, steps)}: {why}" for steps, why in unused),
     )
+
+
+def _overruled(asked: Pass, held_out: Data | None) -> Iterator[tuple[Steps, str]]:
+    """Keys of a pass that another of its keys leaves nothing to say."""
+    if asked.type == "qlora" and asked.target_modules:
+        yield ("target_modules",), "all linear layers get adapters, as in Olive's QLoRA"
+    arguments = asked.training_args
+    given: dict[str, str] = {}
+    if arguments.lr_scheduler_type == "constant":
+        given |= dict.fromkeys(
+            ("warmup_ratio", "warmup_steps"), "a constant learning rate has no warm-up, as in transformers"
+        )
+    elif arguments.warmup_steps:
+        given["warmup_ratio"] = "warmup_steps says how long"
+    if arguments.max_steps > 0:
+        given["num_train_epochs"] = "max_steps says how long"
+    if held_out is None:
+        given["eval_steps"] = "there are no eval rows"
+    for name in arguments.model_fields_set & given.keys():
+        yield ("training_args", name), given[name]
 
 
 def _train(asked: Pass) -> dict[str, Any]:
