@@ -26,6 +26,11 @@ _EXPORTS = {
     "convert": "slmops.stages.verbs",
     "evaluate": "slmops.stages.verbs",
     "bench": "slmops.stages.verbs",
+    "train": "slmops.stages.adapters",
+    "AdapterConfig": "slmops.stages.adapters",
+    "read_adapter": "slmops.models.adapters",
+    "merge_adapters": "slmops.stages.adapters",
+    "merge_into": "slmops.stages.adapters",
     "doctor": "slmops.stages.doctor",
     "advise": "slmops.stages.advise",
     "run_olive": "slmops.stages.olive",
@@ -37,6 +42,11 @@ __all__ = list(_EXPORTS)
 if TYPE_CHECKING:
     from slmops.core.errors import SlmopsError as SlmopsError
     from slmops.core.store import Store as Store
+    from slmops.models.adapters import read_adapter as read_adapter
+    from slmops.stages.adapters import AdapterConfig as AdapterConfig
+    from slmops.stages.adapters import merge_adapters as merge_adapters
+    from slmops.stages.adapters import merge_into as merge_into
+    from slmops.stages.adapters import train as train
     from slmops.stages.advise import advise as advise
     from slmops.stages.doctor import doctor as doctor
     from slmops.stages.olive import run_olive as run_olive

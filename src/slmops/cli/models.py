@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from slmops.cli.options import CONFIG, AsJson, Config, Threads, open_store
-
-if TYPE_CHECKING:
-    from slmops.core.store import Store
+from slmops.cli.options import CONFIG, AsJson, Config, Threads, parse_pairs, store_if_any
 
 Model = Annotated[str, typer.Argument(help="hf:, pypi:, file: or store: reference, an artifact, or a catalogue name.")]
 Rows = Annotated[Path, typer.Option("--data", help="A file of labelled rows.")]
@@ -26,6 +23,10 @@ def register(app: typer.Typer) -> None:
 def ask(
     model: Model,
     prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    adapter: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[=FOLDER]", help="Ask with this adapter; by its name, one that stands in the model."),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of a free answer.")] = 256,
     threads: Threads = 0,
     config: Config = CONFIG,
@@ -39,7 +40,16 @@ def ask(
     from slmops.stages.verbs import ask as ask_model
 
     text = sys.stdin.read() if prompt == "-" else prompt
-    reply = ask_model(model, text, store=_store(config), max_tokens=max_tokens, threads=threads)
+    name, equals, folder = (adapter or "").partition("=")
+    reply = ask_model(
+        model,
+        text,
+        adapter=name or None,
+        adapters={name: Path(folder)} if equals else {},
+        store=store_if_any(config),
+        max_tokens=max_tokens,
+        threads=threads,
+    )
     if as_json:
         print_json(
             {"text": reply.text, "probability": math.exp(reply.logprob), "tokens": reply.tokens, "finish": reply.finish}
@@ -53,6 +63,12 @@ def convert(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
     precision: Annotated[str, typer.Option("--precision", "-p", help="fp32, int8 or int4.")] = "int4",
     block_size: Annotated[int, typer.Option(help="Weights that share a scale: 16, 32, 64, 128 or 256.")] = 32,
+    adapters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter", metavar="NAME=FOLDER", help="An adapter to switch to at run time; may be given again."
+        ),
+    ] = None,
     config: Config = CONFIG,
     as_json: AsJson = False,
 ) -> None:
@@ -64,8 +80,9 @@ def convert(
 
     asked = {"precision": precision, "block_size": block_size}
     chosen = validate(OptimizationConfig, asked, "command line")
-    written = convert_model(model, out, chosen, store=_store(config))
-    size = sum(path.stat().st_size for path in written.iterdir())
+    named = {name: Path(folder) for name, folder in parse_pairs(adapters, "--adapter", "NAME=FOLDER").items()}
+    written = convert_model(model, out, chosen, adapters=named, store=store_if_any(config))
+    size = sum(path.stat().st_size for path in written.rglob("*") if path.is_file())
     if as_json:
         print_json({"folder": written, "bytes": size})
     else:
@@ -81,7 +98,7 @@ def evaluate(model: Model, data: Rows, threads: Threads = 0, config: Config = CO
         found = evaluate_model(
             model,
             data,
-            store=_store(config),
+            store=store_if_any(config),
             threads=threads,
             report=lambda done, total: progress("eval", done / total, f"{done}/{total} rows"),
         )
@@ -106,7 +123,7 @@ def bench(
         found = bench_models(
             models,
             data,
-            store=_store(config),
+            store=store_if_any(config),
             threads=threads,
             report=lambda done, total: progress("bench", done / total, f"{done}/{total} rows"),
         )
@@ -114,13 +131,6 @@ def bench(
         print_json(found)
     else:
         _print_figures(found)
-
-
-def _store(config: Path) -> Store | None:
-    """The store, where there is one to look in."""
-    import os
-
-    return open_store(config) if config.is_file() or os.environ.get("SLMOPS_STORE") else None
 
 
 def _print_figures(found: list[Any]) -> None:

@@ -43,19 +43,32 @@ def open_store(config: Path) -> Store:
     return Store(config.resolve().parent / ".slmops" / "store")
 
 
+def store_if_any(config: Path) -> Store | None:
+    """The store, where there is one to look in."""
+    import os
+
+    return open_store(config) if config.is_file() or os.environ.get("SLMOPS_STORE") else None
+
+
 def parse_fields(named: list[str] | None) -> dict[str, str]:
-    """Part → column of `PART=COLUMN`.
+    """Part → column of `PART=COLUMN`."""
+    return parse_pairs(named, "--field", "PART=COLUMN")
+
+
+def parse_pairs(named: list[str] | None, option: str, form: str) -> dict[str, str]:
+    """What stands before and after the `=` of each.
 
     Raises:
-        ConfigError: it has another form.
+        ConfigError: one has another form, or a name is given twice.
     """
     from slmops.core.errors import ConfigError
 
-    fields = {}
+    pairs: dict[str, str] = {}
     for one in named or ():
-        part, equals, column = one.partition("=")
-        if not (part and equals and column):
-            remedy = "write --field text=body: the part, then the column of the file"
-            raise ConfigError(f"found {one!r}, expected PART=COLUMN", where="--field", remedy=remedy)
-        fields[part] = column
-    return fields
+        name, equals, value = one.partition("=")
+        if not (name and equals and value):
+            raise ConfigError(f"found {one!r}, expected {form}", where=option, remedy=f"write {option} {form}")
+        if name in pairs:
+            raise ConfigError(f"{name} is given twice", where=option, remedy="rename one of the two")
+        pairs[name] = value
+    return pairs

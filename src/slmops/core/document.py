@@ -95,6 +95,11 @@ def load_yaml(path: Path) -> Document:
     return _Reader(path).read(text)
 
 
+def parse_yaml(text: str, source: str) -> Document:
+    """The same of a text from elsewhere than a file: `source` is what errors call it."""
+    return _Reader(Path(source)).read(text)
+
+
 @dataclass
 class _Reader:
     path: Path

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -64,6 +65,23 @@ def written_whole(*paths: Path) -> Iterator[Sequence[IO[str]]]:
             part.unlink(missing_ok=True)
     for folder in {path.parent for path in paths}:
         sync(folder)
+
+
+@contextmanager
+def folder_written_whole(folder: Path) -> Iterator[Path]:
+    """Where to make what shall stand in `folder` once all of it is there.
+
+    Raises:
+        SlmopsError: something stands there already.
+    """
+    if folder.exists():
+        raise SlmopsError("exists already", where=str(folder), remedy="give another folder, or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with full_disk_explained(folder.parent), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        part = Path(scratch) / "part"
+        part.mkdir()
+        yield part
+        shutil.move(part, folder)
 
 
 def reserve(path: Path, size: int) -> None:

@@ -48,9 +48,7 @@ def check_model_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise ModelError("there is no such folder", where=str(folder), remedy="check the path")
-    for path in folder.rglob("*"):
-        if not _stays_inside(folder, path):
-            raise ModelError("this link leaves the model's folder", where=str(path), remedy="replace it by the file")
+    check_links(folder)
     if is_onnx(folder):
         _check_genai_config(folder / "genai_config.json")
         return
@@ -73,13 +71,25 @@ def check_model_folder(folder: Path) -> None:
                 raise ModelError(f"names {name}, which is not there", where=str(index), remedy="fetch the whole model")
     if weights:
         return
+    check_not_pickled(folder)
+    raise ModelError("there are no weights (*.safetensors)", where=str(folder), remedy="fetch the whole model")
+
+
+def check_links(folder: Path) -> None:
+    """Raises ModelError where a link leads out of the folder."""
+    for path in folder.rglob("*"):
+        if not _stays_inside(folder, path):
+            raise ModelError("this link leaves the model's folder", where=str(path), remedy="replace it by the file")
+
+
+def check_not_pickled(folder: Path) -> None:
+    """Raises ModelError where weights are of a kind that we do not load."""
     if pickled := next((path for path in sorted(folder.iterdir()) if path.suffix in _PICKLED), None):
         raise ModelError(
             "weights are pickled: loading them could run any program",
             where=str(pickled),
             remedy="convert them to safetensors where you trust their origin",
         )
-    raise ModelError("there are no weights (*.safetensors)", where=str(folder), remedy="fetch the whole model")
 
 
 def weight_files(folder: Path) -> list[Path]:

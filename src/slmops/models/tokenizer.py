@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as RustTokenizer
 
+from slmops.core.artifact import hash_json
 from slmops.core.errors import ModelError
 
 Ids = tuple[int, ...]
@@ -50,6 +51,11 @@ class Tokenizer:
     @property
     def vocabulary_size(self) -> int:
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def vocabulary_id(self) -> str:
+        """The hash of all tokens and their ids."""
+        return hash_json(self._tokenizer.get_vocab(with_added_tokens=True))
 
     def encode(self, text: str) -> Ids:
         """Ids of plain text: special tokens in it are characters like others."""

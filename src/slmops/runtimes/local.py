@@ -5,7 +5,7 @@ In come messages, out go texts. Knows no task: what the answer may be is a gramm
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,14 +31,21 @@ class Reply:
 
 
 class LocalModel:
-    """The model of `folder`, loaded."""
+    """The model of `folder`, loaded, with `adapters`: folders by name. An ONNX model has those in it, too."""
 
-    def __init__(self, folder: Path, *, threads: int = 0, number_format: NumberFormat = "float32") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        threads: int = 0,
+        number_format: NumberFormat = "float32",
+        adapters: Mapping[str, Path] | None = None,
+    ) -> None:
         self._folder = folder
         self.tokenizer = Tokenizer(folder)
         self.family = family_of(self.tokenizer)
         self.end = end_token(self.tokenizer, self.family)
-        self.runtime = _open_runtime(folder, frozenset({self.end}), threads, number_format)
+        self.runtime = _open_runtime(folder, frozenset({self.end}), threads, number_format, adapters)
 
     def prompt(self, messages: Sequence[Message]) -> Ids:
         return encode_prompt(self.tokenizer, self.family, messages)
@@ -56,14 +63,21 @@ class LocalModel:
     def answer_ids(self, text: str) -> Ids:
         return encode_answer(self.tokenizer, self.family, text)
 
-    def stream(self, prompt: Ids, sampling: Sampling, constraint: Constraint | None) -> Iterator[Chunk]:
-        return self.runtime.generate(iter([Request("", prompt, sampling, constraint)]))
+    def stream(
+        self, prompt: Ids, sampling: Sampling, constraint: Constraint | None, adapter: str | None = None
+    ) -> Iterator[Chunk]:
+        return self.runtime.generate(iter([Request("", prompt, sampling, constraint, adapter)]))
 
     def ask(
-        self, messages: Sequence[Message], *, grammar: Grammar | None = None, sampling: Sampling | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        grammar: Grammar | None = None,
+        sampling: Sampling | None = None,
+        adapter: str | None = None,
     ) -> Reply:
         """One answer, whole."""
-        chunks = self.stream(self.prompt(messages), sampling or Sampling(), self.constraint(grammar))
+        chunks = self.stream(self.prompt(messages), sampling or Sampling(), self.constraint(grammar), adapter)
         return self._reply(gather(chunks))
 
     def ask_all(
@@ -81,11 +95,17 @@ class LocalModel:
         return Reply(text, len(written.ids), written.reused_tokens, written.logprob, written.finish)
 
 
-def _open_runtime(folder: Path, ends: frozenset[int], threads: int, number_format: NumberFormat) -> Runtime:
+def _open_runtime(
+    folder: Path,
+    ends: frozenset[int],
+    threads: int,
+    number_format: NumberFormat,
+    adapters: Mapping[str, Path] | None,
+) -> Runtime:
     if is_onnx(folder):
         from slmops.runtimes.onnx_genai import OnnxRuntime
 
-        return OnnxRuntime(folder, ends=ends, threads=threads)
+        return OnnxRuntime(folder, ends=ends, threads=threads, adapters=adapters)
     from slmops.runtimes.torch_lm import TorchRuntime
 
-    return TorchRuntime(folder, ends=ends, threads=threads, number_format=number_format)
+    return TorchRuntime(folder, ends=ends, threads=threads, number_format=number_format, adapters=adapters)

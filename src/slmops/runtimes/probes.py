@@ -15,6 +15,8 @@ from slmops.core.errors import ModelError
 from slmops.core.files import write_whole
 from slmops.runtimes.types import Ids, Runtime
 
+PROBES = "probes.jsonl"
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -36,24 +38,27 @@ class Parity:
     agreeing: float
 
 
-def record_probes(runtime: Runtime, pairs: Sequence[tuple[Ids, Ids]], path: Path) -> None:
+def record_probes(runtime: Runtime, pairs: Sequence[tuple[Ids, Ids]], path: Path, adapter: str | None = None) -> None:
     """Scores (prompt, answer) pairs and writes them as probes."""
     probes = [
         Probe(prompt, answer, tuple(round(value, 4) for value in scores.logprobs))
-        for (prompt, answer), scores in zip(pairs, runtime.score(pairs), strict=True)
+        for (prompt, answer), scores in zip(pairs, runtime.score(pairs, adapter), strict=True)
     ]
     write_whole(path, "".join(json.dumps(asdict(probe)) + "\n" for probe in probes))
 
 
 def read_probes(path: Path) -> list[Probe]:
     probes = []
-    for line in path.read_text().splitlines():
-        data = json.loads(line)
-        probes.append(Probe(tuple(data["prompt"]), tuple(data["answer"]), tuple(data["logprobs"])))
+    try:
+        for line in path.read_text().splitlines():
+            data = json.loads(line)
+            probes.append(Probe(tuple(data["prompt"]), tuple(data["answer"]), tuple(data["logprobs"])))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"holds no probes: {error!r}", where=str(path), remedy="make the model again") from error
     return probes
 
 
-def replay_probes(runtime: Runtime, path: Path) -> Parity:
+def replay_probes(runtime: Runtime, path: Path, adapter: str | None = None) -> Parity:
     """Scores the probes again.
 
     Raises:
@@ -62,7 +67,7 @@ def replay_probes(runtime: Runtime, path: Path) -> Parity:
     probes = read_probes(path)
     if not probes:
         raise ModelError("there are no probes", where=str(path), remedy="make the model again")
-    scores = runtime.score([(probe.prompt, probe.answer) for probe in probes])
+    scores = runtime.score([(probe.prompt, probe.answer) for probe in probes], adapter)
     differences, agreeing = [], 0
     for probe, score in zip(probes, scores, strict=True):
         pairs = list(zip(probe.logprobs, score.logprobs, strict=True))

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slmops.core.errors import need
+from slmops.models.adapters import check_base, read_adapter
 from slmops.models.forward import NumberFormat, load_causal_lm, target_logits
+from slmops.models.lora import attach, use
 from slmops.models.packing import Example, by_length, pack, shared_prefix
 from slmops.runtimes.decoding import check_fits, common_length, decode, room_for_answer
 from slmops.runtimes.together import write_together
 from slmops.runtimes.trie import TokenTrie
-from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores, Written
+from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores, Written, check_adapter
 
 _PACKED_TOKENS = 2048
 
 
 class TorchRuntime:
-    """A causal language model, in fp32 unless `number_format` says otherwise."""
+    """A causal language model, in fp32 unless `number_format` says otherwise; `adapters` are folders, by name."""
 
     def __init__(
-        self, folder: Path, *, ends: frozenset[int], threads: int = 0, number_format: NumberFormat = "float32"
+        self,
+        folder: Path,
+        *,
+        ends: frozenset[int],
+        threads: int = 0,
+        number_format: NumberFormat = "float32",
+        adapters: Mapping[str, Path] | None = None,
     ) -> None:
         torch = need("torch", "train")
         if threads:
             torch.set_num_threads(threads)
         self.model = load_causal_lm(folder, number_format)
         self.limits = Limits(int(getattr(self.model.config, "max_position_embeddings", 2048)))
+        self._adapters = {name: read_adapter(path) for name, path in (adapters or {}).items()}
+        for adapter in self._adapters.values():
+            check_base(adapter, folder)
+        attach(self.model, self._adapters)
+        self._adapter: str | None = None
         self._ends = ends
         self._held: Ids = ()  # what the key-value cache holds
         self._cache = None
@@ -38,15 +51,23 @@ class TorchRuntime:
         for request in requests:
             if request is None:
                 continue
+            self._use(request.adapter)
             room = room_for_answer(request, self.limits)
             reused = self._keep_common(request.prompt)
             yield from decode(request, room, request.prompt[reused:], reused, self._step, self._ends)
 
     def write(self, requests: Sequence[Request]) -> list[Written]:
         rooms = [room_for_answer(request, self.limits) for request in requests]
-        return write_together(self.model, requests, rooms, self._ends)
+        written: dict[int, Written] = {}
+        for adapter in dict.fromkeys(request.adapter for request in requests):
+            self._use(adapter)
+            rows = [row for row, request in enumerate(requests) if request.adapter == adapter]
+            together = write_together(self.model, [requests[r] for r in rows], [rooms[r] for r in rows], self._ends)
+            written |= zip(rows, together, strict=True)
+        return [written[row] for row in range(len(requests))]
 
-    def score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
+    def score(self, pairs: Sequence[tuple[Ids, Ids]], adapter: str | None = None) -> list[Scores]:
+        self._use(adapter)
         for prompt, continuation in pairs:
             check_fits(len(prompt) + len(continuation), self.limits)
         prompts = [prompt for prompt, _ in pairs]
@@ -61,7 +82,8 @@ class TorchRuntime:
                 found.setdefault(row, []).append(float(line[token]))
         return [Scores(tuple(found.get(str(row), ()))) for row in range(len(pairs))]
 
-    def choose(self, prompts: Sequence[Ids], trie: TokenTrie) -> NDArray[np.float64]:
+    def choose(self, prompts: Sequence[Ids], trie: TokenTrie, adapter: str | None = None) -> NDArray[np.float64]:
+        self._use(adapter)
         for prompt in prompts:
             check_fits(len(prompt) + trie.longest, self.limits)
         branches = trie.branches()
@@ -88,6 +110,14 @@ class TorchRuntime:
             with torch.inference_mode():
                 logits = target_logits(self.model, batch).numpy()
             yield [batch.rows[row] for row in batch.target_row.tolist()], batch.target_ids.tolist(), logits
+
+    def _use(self, adapter: str | None) -> None:
+        """Computes with `adapter` from now on; what another one computed is of no use."""
+        if adapter == self._adapter:
+            return
+        check_adapter(adapter, self._adapters)
+        use(self.model, adapter)
+        self._adapter, self._held, self._cache = adapter, (), None
 
     def _keep_common(self, prompt: Ids) -> int:
         """Shrinks the cache to what it shares with `prompt`, which keeps at least one token to compute."""

@@ -1,7 +1,7 @@
 """The one protocol of all runtimes: `generate` and `score`, over token ids.
 
 Knows no text, template, task or HTTP. A prefix that consecutive requests share is computed once (implicit: the
-longest match with what the runtime still holds).
+longest match with what the runtime still holds, and only what was computed with the same adapter).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from slmops.core.errors import ModelError
 from slmops.runtimes.trie import TokenTrie
 
 Ids = tuple[int, ...]
@@ -54,12 +55,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt to answer; `constraint` restricts the answer."""
+    """A prompt to answer; `constraint` restricts the answer, `adapter` is one of those that the runtime was opened
+    with."""
 
     id: str
     prompt: Ids
     sampling: Sampling = Sampling()
     constraint: Constraint | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Runtime(Protocol):
         """Answers requests as they are pulled; None means that nothing waits.
 
         Raises:
-            ModelError: a prompt does not fit the context.
+            ModelError: a prompt does not fit the context, or there is no such adapter.
         """
         ...
 
@@ -120,10 +123,16 @@ class Runtime(Protocol):
         """The answers to all requests, written at once where the engine can."""
         ...
 
-    def score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
+    def score(self, pairs: Sequence[tuple[Ids, Ids]], adapter: str | None = None) -> list[Scores]:
         """Log-probabilities of each pair's second part after its first."""
         ...
 
-    def choose(self, prompts: Sequence[Ids], trie: TokenTrie) -> NDArray[np.float64]:
+    def choose(self, prompts: Sequence[Ids], trie: TokenTrie, adapter: str | None = None) -> NDArray[np.float64]:
         """(prompt, answer) log-probabilities of a closed set's answers when nothing else is possible."""
         ...
+
+
+def check_adapter(name: str | None, known: Iterable[str]) -> None:
+    """Raises ModelError where a request names an adapter that the runtime was not opened with."""
+    if name is not None and name not in (names := list(known)):
+        raise ModelError(f"no adapter is called {name!r}", remedy=f"known are: {', '.join(names) or 'none'}")

@@ -97,7 +97,7 @@ def _make(project: Project, work: Work) -> None:
     work.progress(0.3, "looking for messages that train and test share")
     check_splits([*train, *unlabelled], test)
     if isinstance(data.validation, float):
-        train, validation = split(train, data.validation, project.seed, stratum=_stratum(task))
+        train, validation = split(train, data.validation, project.seed, stratum=stratum_of(task))
     else:
         validation = read(data.validation, task)
         check_splits(train, validation)
@@ -121,6 +121,6 @@ def _code_of(project: Project) -> str:
     return "" if project.task.type in TASKS else code_of(project.task.type, "task")
 
 
-def _stratum(task: Task) -> Callable[[Record], str]:
+def stratum_of(task: Task) -> Callable[[Record], str]:
     """What is to be on both sides of a split: each label; where answers are free, anything."""
     return (lambda record: str(record.gold)) if isinstance(task.grammar, Labels) else (lambda record: "")

@@ -63,12 +63,17 @@ def code_of_training(config: TrainConfig) -> list[str]:
 
 def learned(lesson: Lesson, config: TrainConfig, work: Work) -> nn.Module:
     """The trained model, adapters merged; its curve, and what a search has found, are written to the artifact."""
+    return merge(adapted(lesson, config, work))
+
+
+def adapted(lesson: Lesson, config: TrainConfig, work: Work) -> nn.Module:
+    """The same with adapters still beside the weights."""
     scratch = work.scratch
     if config.search:
         config, scratch = _best(lesson, config, work)
     model, curve = _learn(lesson, config, work, scratch, lambda curve: True, work.progress)
     write_curve(work.out / CURVE_FILE, curve)
-    return merge(model)
+    return model
 
 
 def _learn(

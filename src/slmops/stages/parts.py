@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from slmops.data.records import read_records
-from slmops.models.families import encode_answer, encode_lesson, encode_prompt, end_token, family_of
+from slmops.models.families import encode_lesson, family_of
 from slmops.models.folder import Card, write_card
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Ids, Tokenizer
-from slmops.runtimes.probes import record_probes
-from slmops.runtimes.torch_lm import TorchRuntime
+from slmops.runtimes.local import LocalModel
+from slmops.runtimes.probes import PROBES, record_probes
 from slmops.tasks import load_task
 from slmops.tasks.types import Labels, Record, Task
 from slmops.training.examples import to_examples
@@ -77,20 +77,27 @@ def answer_begins(tokenizer: Tokenizer, task: Task) -> Ids:
 
 def save_model(model: nn.Module, source: Path, out: Path, dataset: Path, prompt: Prompt, licence: str) -> None:
     """Writes weights, the tokenizer of `source`, the card and probes of the validation rows."""
+    save_weights(model, source, out)
+    write_card(out, Card(read_task_spec(dataset), prompt, licence))
+    write_probes(LocalModel(out), dataset, prompt, out / PROBES)
+
+
+def save_weights(model: nn.Module, source: Path, out: Path) -> None:
+    """Writes weights, and the tokenizer of `source`."""
     model.save_pretrained(out)
     for name in _TOKENIZER_FILES:
         if (source / name).is_file():
             (out / name).write_bytes((source / name).read_bytes())
     for path in out.iterdir():
         path.chmod(0o644)
-    write_card(out, Card(read_task_spec(dataset), prompt, licence))
-    tokenizer = Tokenizer(out)
-    family = family_of(tokenizer)
-    runtime = TorchRuntime(out, ends=frozenset({end_token(tokenizer, family)}))
+
+
+def write_probes(model: LocalModel, dataset: Path, prompt: Prompt, path: Path, adapter: str | None = None) -> None:
+    """Probes of the validation rows, as `model` answers them."""
     task = read_task(dataset)
     ask = task.short_messages if prompt == "short" else task.messages
     pairs = [
-        (encode_prompt(tokenizer, family, ask(record)), encode_answer(tokenizer, family, task.write(record.gold)))
+        (model.prompt(ask(record)), model.answer_ids(task.write(record.gold)))
         for record in read_part(dataset, "validation")[:_PROBES]
     ]
-    record_probes(runtime, pairs, out / "probes.jsonl")
+    record_probes(model.runtime, pairs, path, adapter)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from slmops.core import gates, machine, pipeline
@@ -101,14 +102,19 @@ def open_store(project: Project) -> Store:
 def choices(project: Project) -> Mapping[str, Any]:
     """What was probed from the machine when the project was first planned; frozen, so that a resumed or repeated run
     makes the same."""
-    path = project.state / "choices.json"
+    return frozen_choices(project.state)
+
+
+def frozen_choices(folder: Path) -> Mapping[str, Any]:
+    """What stands in the folder of what was probed; probed now where nothing does."""
+    path = folder / "choices.json"
     if path.is_file():
         frozen: dict[str, Any] = json.loads(path.read_text())
         return frozen
     need("torch", "train")
     threads = machine.default_threads()
     number_format, gflops = machine.probe_number_format(threads)
-    project.state.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     probed = {"number_format": number_format, "threads": threads, "gflops": gflops}
     write_whole(path, json.dumps(probed, indent=2) + "\n")
     return probed

@@ -4,15 +4,14 @@ kept but what the user asked to be written."""
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from slmops.core.errors import ModelError, SlmopsError
+from slmops.core.files import folder_written_whole
 from slmops.core.machine import default_threads
 from slmops.core.measurement import Interval
 from slmops.core.store import Store
@@ -20,12 +19,14 @@ from slmops.data.read import read_records
 from slmops.evaluation.benchmark import Benchmarked, Subject, benchmark
 from slmops.evaluation.compare import cost_figures, parse_all, quality_figures
 from slmops.evaluation.config import CostConfig
+from slmops.models.adapters import ONNX_FOLDER, AdapterCard, read_adapter_card
 from slmops.models.folder import Card, read_card
 from slmops.models.references import Model, resolve
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel, Reply
 from slmops.runtimes.types import Sampling
+from slmops.stages.converted import put_adapters
 from slmops.tasks import load_task, read_row
 from slmops.tasks.types import Message, Record, Source, Task
 
@@ -49,28 +50,46 @@ def find_model(reference: str, store: Store | None) -> Model:
     return resolve(reference, open_stored=opened)
 
 
-def ask(reference: str, prompt: str, *, store: Store | None = None, max_tokens: int = 256, threads: int = 0) -> Reply:
-    """One answer. A model that slmops made for a task is asked the task's way, inside its grammar; any other chats."""
+def ask(
+    reference: str,
+    prompt: str,
+    *,
+    adapter: str | None = None,
+    adapters: Mapping[str, Path] | None = None,
+    store: Store | None = None,
+    max_tokens: int = 256,
+    threads: int = 0,
+) -> Reply:
+    """One answer. A model that slmops made for a task is asked the task's way, inside its grammar; any other chats.
+    `adapter` is one of `adapters`, or of those that stand in an ONNX model, and is asked the way of its own task."""
     folder = find_model(reference, store).folder
-    model, card = LocalModel(folder, threads=threads), read_card(folder)
-    if card is None:
-        return model.ask([Message("user", prompt)], sampling=Sampling(max_tokens))
+    model = LocalModel(folder, threads=threads, adapters=adapters)
+    card: Card | AdapterCard | None = read_card(folder)
+    if adapter is not None:
+        own = read_adapter_card((adapters or {}).get(adapter, folder / ONNX_FOLDER / adapter))
+        card = own if own and own.task else card
+    if card is None or card.task is None:
+        return model.ask([Message("user", prompt)], sampling=Sampling(max_tokens), adapter=adapter)
     task = load_task(card.task["name"], **card.task["options"])
     record = Record("", read_row(task, _parts(prompt))[0], None, Source("prompt"))
     messages = task.short_messages(record) if card.prompt == "short" else task.messages(record)
-    return model.ask(messages, grammar=task.grammar, sampling=Sampling(max_tokens))
+    return model.ask(messages, grammar=task.grammar, sampling=Sampling(max_tokens), adapter=adapter)
 
 
-def convert(reference: str, out: Path, config: OptimizationConfig, *, store: Store | None = None) -> Path:
-    """Writes the model as ONNX into the new folder `out`, whole or not at all."""
-    if out.exists():
-        raise SlmopsError("exists already", where=str(out), remedy="give another folder, or remove it")
+def convert(
+    reference: str,
+    out: Path,
+    config: OptimizationConfig,
+    *,
+    adapters: Mapping[str, Path] | None = None,
+    store: Store | None = None,
+) -> Path:
+    """Writes the model as ONNX into the new folder `out`, whole or not at all, with `adapters` to switch between."""
     source = find_model(reference, store).folder
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        written = Path(scratch) / "model"
+    with folder_written_whole(out) as written:
         write_onnx(source, written, config)
-        shutil.move(written, out)
+        if adapters:
+            put_adapters(source, written, adapters, config.precision)
     return out
 
 

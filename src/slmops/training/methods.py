@@ -17,6 +17,8 @@ from slmops.training.config import TrainConfig
 if TYPE_CHECKING:
     from torch import nn
 
+ADAPTER = "default"  # what the adapter that learns is called
+
 
 def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
     """The model with only what `config.method` trains in its upper layers set to learn. Lower layers that stay as they
@@ -83,7 +85,7 @@ def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig)
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5 by a name that is going away
         warnings.simplefilter("ignore", FutureWarning)
         warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")  # `merge` sees to it
-        wrapped: nn.Module = peft.get_peft_model(model, adapter)
+        wrapped: nn.Module = peft.get_peft_model(model, adapter, ADAPTER)
     return wrapped.get_base_model()
 
 
@@ -128,14 +130,14 @@ def merge(model: nn.Module) -> nn.Module:
             setattr(model.get_submodule(parent), child, layer.get_base_layer())
         elif isinstance(layer, peft_utils.ModulesToSaveWrapper):
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, layer.modules_to_save["default"])
+            setattr(model.get_submodule(parent), child, layer.modules_to_save[ADAPTER])
     return model
 
 
 def save_adapter(model: nn.Module, base: str, folder: Path) -> None:
     """Writes what learned, in peft's format, before it is merged; `base` is what loaders will look for."""
     peft, safetensors = need("peft", "train"), need("safetensors.torch", "train")
-    settings = copy.copy(model.peft_config["default"])
+    settings = copy.copy(model.peft_config[ADAPTER])
     settings.base_model_name_or_path, settings.inference_mode = base, True
     settings.save_pretrained(folder)
     found = peft.get_peft_model_state_dict(model, save_embedding_layers=False)

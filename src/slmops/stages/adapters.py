@@ -1,0 +1,203 @@
+"""Adapters by themselves: trained and kept, merged with one another, merged into their base.
+
+In come references, files and options; out go folders in peft's own format, written whole. Nothing here is a stage.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import model_validator
+
+from slmops.core.artifact import hash_json
+from slmops.core.config import Section, nearest, wrong
+from slmops.core.errors import ConfigError, ModelError, SlmopsError, need
+from slmops.core.files import folder_written_whole, lock, write_whole
+from slmops.core.pipeline import Work
+from slmops.core.store import Store
+from slmops.data.read import read_records
+from slmops.data.records import write_records
+from slmops.data.sources import find_rows
+from slmops.data.split import split
+from slmops.models.adapters import Adapter, AdapterCard, base_id, check_base, check_same_base, read_adapter
+from slmops.models.folder import Card, read_card, write_card
+from slmops.models.forward import load_causal_lm
+from slmops.models.lora import attach, layers_of, use, write_adapter
+from slmops.runtimes.local import LocalModel
+from slmops.runtimes.probes import PROBES
+from slmops.stages.dataset import stratum_of
+from slmops.stages.learning import Lesson, adapted
+from slmops.stages.parts import read_answered, read_task, read_task_spec, save_weights, write_probes
+from slmops.stages.run import frozen_choices
+from slmops.stages.verbs import find_model
+from slmops.tasks import load_task, read_row
+from slmops.tasks.config import TaskConfig
+from slmops.training.config import TrainConfig
+from slmops.training.methods import ADAPTER, merge
+
+Method = Literal["linear", "cat", "ties", "dare_linear", "dare_ties"]
+METHODS: tuple[Method, ...] = get_args(Method)
+_THINNED = ("ties", "dare_linear", "dare_ties")
+_VALIDATION = 0.15
+
+
+class AdapterConfig(Section):
+    """What an adapter learns, and how: the sections of slmops.yaml."""
+
+    task: TaskConfig = TaskConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _makes_an_adapter(self) -> AdapterConfig:
+        if self.train.method == "full":
+            raise wrong("train.method: full makes no adapter", "choose lora, dora or qlora")
+        if self.train.quantization_aware:
+            raise wrong("train.quantization_aware: an adapter is not rounded", "remove it")
+        return self
+
+
+def train(
+    reference: str,
+    data: Path,
+    out: Path,
+    config: AdapterConfig | None = None,
+    *,
+    fields: Mapping[str, str] | None = None,
+    store: Store | None = None,
+    seed: int = 7,
+    force: bool = False,
+    report: Callable[[float, str], None] = lambda share, note: None,
+) -> Adapter:
+    """Trains an adapter for the model on the rows of `data`, a share of which is held out, into the new folder `out`.
+    Killed, the same call goes on where it was.
+
+    Raises:
+        SlmopsError: `out` is there already, a row cannot be used, or memory does not suffice (unless `force`).
+    """
+    if out.exists():
+        raise SlmopsError("exists already", where=str(out), remedy="give another folder, or remove it")
+    model, config = find_model(reference, store), config or AdapterConfig()
+    decides = [model.identity, find_rows(data).digest(), config.model_dump(mode="json"), dict(fields or {}), seed]
+    place = out.with_name(f".{out.name}-{hash_json(decides)[:12]}")
+    with lock(place / "lock"):
+        choices = frozen_choices(place)
+        need("torch", "train").set_num_threads(choices["threads"])
+        dataset, made, scratch = place / "dataset", place / "adapter", place / "scratch"
+        shutil.rmtree(made, ignore_errors=True)
+        for folder in (dataset, made, scratch):
+            folder.mkdir(exist_ok=True)
+        _write_dataset(data, dataset, config.task, fields, seed)
+        work = Work({"dataset": dataset}, {}, made, scratch, seed, choices, report, force)
+        rows = read_answered(dataset, "train", read_task(dataset))
+        network = adapted(Lesson(model.folder, rows, "full", {"cross_entropy": 1.0}), config.train, work)
+        card = AdapterCard(base_id(model.folder), read_task_spec(dataset), "full", model.licence)
+        write_adapter(network, ADAPTER, made, card, reference)
+        del network
+        asked = LocalModel(model.folder, adapters={ADAPTER: made})
+        write_probes(asked, dataset, "full", made / PROBES, ADAPTER)
+        made.rename(out)
+    shutil.rmtree(place)
+    return read_adapter(out)
+
+
+def _write_dataset(data: Path, out: Path, config: TaskConfig, fields: Mapping[str, str] | None, seed: int) -> None:
+    given = config.given()
+    draft = load_task(config.type, **given)
+    rows = read_records(
+        data, read=lambda parts: read_row(draft, parts), check=draft.check, answered=True, fields=fields
+    )
+    options = given | dict(draft.learned([record.gold for record in rows]))
+    learned, held_out = split(rows, _VALIDATION, seed, stratum_of(load_task(config.type, **options)))
+    write_records(out / "train.jsonl", learned)
+    write_records(out / "validation.jsonl", held_out)
+    write_whole(out / "task.json", json.dumps({"name": config.type, "options": options}, ensure_ascii=False))
+
+
+def merge_adapters(
+    folders: Sequence[Path],
+    out: Path,
+    method: Method,
+    weights: Sequence[float] | None = None,
+    density: float | None = None,
+    seed: int = 7,
+) -> Adapter:
+    """One adapter of several of the same base, through peft, in the new folder `out`; weighed alike unless `weights`
+    say otherwise. `density` is the share of each that TIES and DARE keep; what DARE drops is drawn by the seed.
+
+    Raises:
+        ModelError: they are of different bases, or cannot be merged by this method.
+    """
+    torch, adapters = need("torch", "train"), [read_adapter(folder) for folder in folders]
+    weights = weights or [1 / len(adapters)] * len(adapters)
+    if len(adapters) < 2 or len(weights) != len(adapters):
+        found = f"found {len(adapters)} adapters and {len(weights)} weights"
+        raise SlmopsError(found, remedy="give two adapters or more, and a weight for each")
+    if (density is None) == (method in _THINNED) or not 0 < (density or 1) <= 1:
+        what = f"{method} keeps a share of each" if method in _THINNED else f"{method} keeps all"
+        raise SlmopsError(
+            what, where="--density", remedy="give one above 0, to 1" if method in _THINNED else "remove it"
+        )
+    _check_alike(adapters, method)
+    names = [str(index) for index in range(len(adapters))]
+    wrapped = attach(layers_of(adapters), dict(zip(names, adapters, strict=True)))
+    torch.manual_seed(seed)
+    wrapped.add_weighted_adapter(names, list(weights), "merged", combination_type=method, density=density)
+    card = adapters[0].card
+    if card and any(adapter.card and adapter.card.task != card.task for adapter in adapters):
+        card = AdapterCard(card.base, None, card.prompt, card.licence)
+    with folder_written_whole(out) as made:
+        write_adapter(wrapped.get_base_model(), "merged", made, card, adapters[0].base_name)
+    return read_adapter(out)
+
+
+def to_method(name: str) -> Method:
+    """Raises ConfigError where no way of merging is called so."""
+    for method in METHODS:
+        if method == name:
+            return method
+    raise ConfigError(f"there is no method {name!r}", where="--method", remedy=nearest(name, METHODS))
+
+
+def _check_alike(adapters: Sequence[Adapter], method: Method) -> None:
+    first, *others = adapters
+    for adapter in others:
+        if first.card and adapter.card:
+            check_same_base(
+                adapter.card.base, first.card.base, str(adapter.folder), f"{adapter.base_name}; {first.base_name}"
+            )
+        elif first.card or adapter.card or first.base_name != adapter.base_name:
+            raise ModelError(
+                f"{first.folder} and {adapter.folder} are not known to be of one base "
+                f"({first.base_name}; {adapter.base_name})",
+                remedy="merge adapters of one base",
+            )
+        if adapter.rank != first.rank and method != "cat":
+            found = f"ranks {first.rank} and {adapter.rank}, {method} needs the same"
+            raise ModelError(found, where=str(adapter.folder), remedy="--method cat takes any")
+    if dora := next((adapter for adapter in adapters if adapter.dora), None):
+        raise ModelError(
+            "sizes of outputs (DoRA) cannot be added", where=str(dora.folder), remedy="merge it --into MODEL"
+        )
+
+
+def merge_into(reference: str, folder: Path, out: Path, *, store: Store | None = None) -> Path:
+    """The model with the adapter folded into its weights: one plain model, in the new folder `out`."""
+    base, adapter = find_model(reference, store), read_adapter(folder)
+    check_base(adapter, base.folder)
+    model = load_causal_lm(base.folder)
+    attach(model, {ADAPTER: adapter})
+    use(model, ADAPTER)
+    with folder_written_whole(out) as made:
+        save_weights(merge(model), base.folder, made)
+        card = adapter.card
+        if card and card.task:
+            write_card(made, Card(card.task, card.prompt, card.licence))
+        elif own := read_card(base.folder):
+            write_card(made, own)
+        if (folder / PROBES).is_file():
+            shutil.copyfile(folder / PROBES, made / PROBES)
+    return out
