@@ -1,4 +1,4 @@
-"""Commands on adapters: train, and the group adapter: list, merge."""
+"""Commands on adapters: the group adapter: train, list, merge."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(train)
-    group = typer.Typer(help="Adapters of one base: list them, merge them.", no_args_is_help=True)
+    group = typer.Typer(help="Adapters of one base: train, list and merge them.", no_args_is_help=True)
+    group.command()(train)
     group.command("list")(list_adapters)
     group.command()(merge)
     app.add_typer(group, name="adapter")
@@ -141,6 +141,6 @@ def _print(adapters: list[Adapter]) -> None:
     for told in map(_told, adapters):
         base, layers = told["base"], f"{told['layers']} ({' '.join(told['targets'])})"
         id = (base["id"] or "unknown")[:12]
-        size = f"{told['bytes'] / 1e6:.1f} MB"
+        size = f"{told['bytes'] / 1e6:.2f} MB"
         rows.append((told["folder"], told["method"], told["rank"], layers, told["task"] or "", base["name"], id, size))
     print_table(("adapter", "method", "rank", "layers", "task", "base", "base's id", "size"), rows)

@@ -53,8 +53,10 @@ class AdapterConfig(Section):
 
     @model_validator(mode="after")
     def _makes_an_adapter(self) -> AdapterConfig:
-        if self.train.method == "full":
-            raise wrong("train.method: full makes no adapter", "choose lora, dora or qlora")
+        if self.train.method not in ("lora", "dora", "qlora"):
+            raise wrong(f"train.method: {self.train.method} makes no adapter", "choose lora, dora or qlora")
+        if self.train.modules_to_save:
+            raise wrong("train.modules_to_save: a part that learned whole is no adapter", "remove it")
         if self.train.quantization_aware:
             raise wrong("train.quantization_aware: an adapter is not rounded", "remove it")
         return self

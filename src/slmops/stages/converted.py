@@ -57,7 +57,7 @@ def put_adapters(source: Path, converted: Path, adapters: Mapping[str, Path], pr
     Raises:
         ModelError: an adapter is none for this model, or says something else.
     """
-    base, names = base_id(source), validate(_Names, {"names": list(adapters)}, "--adapter").names
+    base, names = base_id(source), validate(_Names, {"names": tuple(adapters)}, "--adapter").names
     checked = {name: read_adapter(adapters[name]) for name in names}
     for adapter in checked.values():
         check_base(adapter, source)
