@@ -79,7 +79,8 @@ def _add_places(graph: Path, wanted: set[tuple[int, str]]) -> dict[tuple[int, st
     onnx = need("onnx", "onnx")
     float32 = onnx.TensorProto.FLOAT
     proto = onnx.load(str(graph), load_external_data=False)
-    widths = {value.name: value.type.tensor_type.shape.dim[-1].dim_value for value in proto.graph.value_info}
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in proto.graph.value_info}
+    widths = {name: shape[-1].dim_value for name, shape in shapes.items() if shape}
     places, nodes = {}, []
     for node in proto.graph.node:
         nodes.append(node)
