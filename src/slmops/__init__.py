@@ -22,6 +22,7 @@ _EXPORTS = {
     "open_store": "slmops.stages.run",
     "summarize": "slmops.stages.report",
     "write_report": "slmops.stages.report",
+    "prove": "slmops.stages.prove",
     "ask": "slmops.stages.verbs",
     "convert": "slmops.stages.verbs",
     "evaluate": "slmops.stages.verbs",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from slmops.stages.olive import run_olive as run_olive
     from slmops.stages.project import Project as Project
     from slmops.stages.project import json_schema as json_schema
+    from slmops.stages.prove import prove as prove
     from slmops.stages.report import summarize as summarize
     from slmops.stages.report import write_report as write_report
     from slmops.stages.run import open_store as open_store

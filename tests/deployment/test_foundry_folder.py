@@ -54,9 +54,17 @@ def family_folder(
     return family, out
 
 
+def ids_of_transformers(tokenizer: Any, messages: list[Message]) -> tuple[int, ...]:
+    asked = [{"role": message.role, "content": message.content} for message in messages]
+    return tuple(tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False))
+
+
 def test_every_family_is_fed_what_our_own_runtime_feeds(family_folder: tuple[Family, Path]) -> None:
+    from transformers import AutoTokenizer
+
     family, folder = family_folder
     foundry, ours = tokenizer_of_foundry(folder), Tokenizer(folder)
+    reference = AutoTokenizer.from_pretrained(folder)
 
     @settings(max_examples=60, deadline=None)
     @given(_TEXTS, st.booleans())
@@ -66,6 +74,7 @@ def test_every_family_is_fed_what_our_own_runtime_feeds(family_folder: tuple[Fam
             messages.insert(0, Message("system", "Answer with a label."))
         if not any(token in message.content for message in messages for token in ours.special_ids):
             assert ids_of_foundry(foundry, messages) == encode_prompt(ours, family, messages)
+            assert ids_of_transformers(reference, messages) == encode_prompt(ours, family, messages)
 
     check()
 

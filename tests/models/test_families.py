@@ -17,7 +17,7 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.onnx import write_onnx
 from slmops.optimization.prune import keep_layers
 from slmops.runtimes.local import LocalModel
-from slmops.runtimes.probes import Parity, record_probes, replay_probes
+from slmops.runtimes.probes import Parity, Probe, record_probes, replay_probes
 from slmops.tasks.types import Labels, Message
 from tests.models.architectures import ARCHITECTURES, Architecture
 from tests.models.test_packing import packed_gradient, padded_gradient, relative_difference
@@ -43,9 +43,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def with_probes(folder: Path) -> Path:
     model = LocalModel(folder)
     prompt = model.prompt(MESSAGES)
-    record_probes(
-        model.runtime, [(prompt, model.answer_ids(label)) for label in LABELS.values], folder / "probes.jsonl"
-    )
+    asked = [Probe(prompt, model.answer_ids(label)) for label in LABELS.values]
+    record_probes(model.runtime, asked, folder / "probes.jsonl")
     return folder
 
 

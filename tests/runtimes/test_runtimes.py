@@ -10,7 +10,7 @@ import pytest
 
 from slmops.core.errors import ModelError
 from slmops.runtimes.local import LocalModel
-from slmops.runtimes.probes import record_probes, replay_probes
+from slmops.runtimes.probes import Probe, record_probes, replay_probes
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Chunk, Ids, Request, Sampling
 from slmops.tasks.types import Labels, Message
@@ -192,7 +192,7 @@ def test_requests_are_pulled_one_by_one(open_model: Open) -> None:
 def test_probes_of_torch_hold_on_onnx_and_not_on_a_model_that_lost_a_layer(folders: dict[str, Path]) -> None:
     torch = LocalModel(folders["torch"])
     probes = folders["torch"] / "probes.jsonl"
-    record_probes(torch.runtime, [(prompt, torch.answer_ids("refund")) for prompt in prompts(torch)], probes)
+    record_probes(torch.runtime, [Probe(prompt, torch.answer_ids("refund")) for prompt in prompts(torch)], probes)
     same = replay_probes(LocalModel(folders["onnx"]).runtime, probes)
     assert (same.probes, same.agreeing) == (len(TEXTS), 1)
     assert same.max_probability_difference < 1e-3

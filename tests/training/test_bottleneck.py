@@ -18,7 +18,7 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel
-from slmops.runtimes.probes import record_probes, replay_probes
+from slmops.runtimes.probes import Probe, record_probes, replay_probes
 from slmops.runtimes.torch_lm import TorchRuntime
 from slmops.training.bottleneck import Bottleneck, add_units
 from slmops.training.config import TrainConfig
@@ -77,8 +77,8 @@ def test_it_learns_above_layers_that_stay_and_holds_its_probes_as_int4(tmp_path:
     merge(model).save_pretrained(learned)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (learned / file).write_bytes((folder / file).read_bytes())
-    pairs = [((*row.path[0], *row.path[1][:3]), row.path[1][3:]) for row in rows(20)]
-    record_probes(TorchRuntime(learned, ends=frozenset({2})), pairs, learned / "probes.jsonl")
+    asked = [Probe((*row.path[0], *row.path[1][:3]), row.path[1][3:]) for row in rows(20)]
+    record_probes(TorchRuntime(learned, ends=frozenset({2})), asked, learned / "probes.jsonl")
     for precision, allowed in (("fp32", 0.001), ("int4", 0.25)):
         converted = tmp_path / precision
         write_onnx(learned, converted, OptimizationConfig.model_validate(precision))

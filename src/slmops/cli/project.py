@@ -1,4 +1,4 @@
-"""Commands on a project: init, new, advise, run, plan, status, report, train, distill, schema, doctor."""
+"""Commands on a project: init, new, advise, run, plan, status, report, prove, train, distill, schema, doctor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run n
 
 
 def register(app: typer.Typer) -> None:
-    for command in (init, new, advise, run, plan, status, report, train, distill, schema, doctor):
+    for command in (init, new, advise, run, plan, status, report, prove, train, distill, schema, doctor):
         app.command()(command)
 
 
@@ -136,6 +136,26 @@ def report(
         return
     _print_headline(summary.to_json())
     console.print(f"report: {path}", soft_wrap=True)
+
+
+def prove(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
+    """Hold every stage of the export against the one before it, on the same probes, and name what breaks."""
+    from slmops.core.console import console, print_json, print_table
+    from slmops.stages.prove import prove as prove_project
+
+    links = prove_project(load(config, variant))
+    broken = [link for link in links if not link.holds]
+    if as_json:
+        print_json({"holds": not broken, "links": links})
+    else:
+        rows = [(link.stage, link.compared, "holds" if link.holds else "BROKEN") for link in links]
+        print_table(("stage", "what was compared", ""), rows)
+        for link in broken:
+            console.print(
+                f"{link.stage} · {link.compared}: {link.broken} — {link.remedy}", markup=False, soft_wrap=True
+            )
+    if broken:
+        raise typer.Exit(1)
 
 
 def train(config: Config = CONFIG, variant: Variant = None, force: Force = False, as_json: AsJson = False) -> None:

@@ -7,6 +7,7 @@
     ├── StoreError              the store is damaged, too new, or lacks what was asked for
     │   └── DamagedError        a stored file is not what its digest says
     ├── BusyError               another run works in this project
+    ├── ProofError                  a step of the export changed the model
     ├── MissingExtraError       a part of slmops is not installed
     ├── InvalidAnswer           a model's text is no answer to the task
     └── GateError               exit code 3: a figure fell short of its gate
@@ -56,6 +57,10 @@ class DamagedError(StoreError):
 
 class BusyError(SlmopsError):
     """Another run works in this project."""
+
+
+class ProofError(SlmopsError):
+    """A step of the export changed the model; nothing is published."""
 
 
 class MissingExtraError(SlmopsError):

@@ -29,9 +29,11 @@ _SAID_CHARACTERS = 2_000  # of a failed worker's last words
 
 @dataclass(frozen=True)
 class FoundryAnswer:
-    """What Foundry Local answered, and how long it took from the text to the whole answer."""
+    """What Foundry Local answered, of how many tokens it says the prompt was, and how long it took from the text to the
+    whole answer."""
 
     text: str
+    prompt_tokens: int
     latency_ms: float
 
 

@@ -73,8 +73,10 @@ def _ask(model: Any, messages: list[dict[str, str]], max_tokens: int, labels: li
     with sdk.ChatSession(model) as session, sdk.Request() as asked:
         asked.add_item(sdk.TextItem(body, sdk.TextItemType.OPENAI_JSON))
         with session.process_request(asked) as response:
-            answered = json.loads(response.get_item(0).text)["choices"][0]["message"]["content"]
-    return {"text": answered, "latency_ms": (time.perf_counter() - started) * 1e3}
+            answered = json.loads(response.get_item(0).text)
+    latency_ms = (time.perf_counter() - started) * 1e3
+    text, prompt_tokens = answered["choices"][0]["message"]["content"], answered["usage"]["prompt_tokens"]
+    return {"text": text, "prompt_tokens": prompt_tokens, "latency_ms": latency_ms}
 
 
 if __name__ == "__main__":

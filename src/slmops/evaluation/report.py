@@ -29,6 +29,7 @@ from slmops.evaluation.side_by_side import (
     show_comparisons,
     show_foundry_local,
     show_plots,
+    show_proof,
     show_published,
     show_subjects,
     tick,
@@ -57,6 +58,7 @@ def render(summary: Summary) -> str:
     parts = {
         "compared": ("Side by side", show_subjects(summary)),
         "gates": ("Gates", _list_gates(summary.gates)),
+        "proof": ("Is what ships what was trained?", show_proof(summary.proof)),
         "chance": ("Could it be chance?", show_comparisons(summary.comparisons)),
         "confusion": ("What it confuses", show_confusion(summary.confusion, summary.labels)),
         "mistakes": ("What it gets wrong", list_mistakes(summary)),

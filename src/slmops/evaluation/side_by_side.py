@@ -5,7 +5,7 @@ In comes a summary, out go tables and plots as elements. What was not measured i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from slmops.core.measurement import Interval
 from slmops.core.page import Html, element, join, table
@@ -21,7 +21,7 @@ from slmops.evaluation.figures import (
     write_range,
 )
 from slmops.evaluation.plots import Plot, plot_latency, plot_memory, plot_model_bytes, plot_quality
-from slmops.evaluation.summary import Comparison, Gain, Subject, Summary
+from slmops.evaluation.summary import Comparison, Gain, Link, Subject, Summary
 
 _TEACHER_INT4 = "teacher_int4"
 
@@ -90,6 +90,22 @@ def show_foundry_local(summary: Summary) -> Html:
     ]
     caption = "Registered, loaded and asked through the Foundry Local SDK, which decodes freely, without the label trie"
     return table(["", "as Foundry Local returns it", f"{summary.shipped} itself"], rows, caption=caption)
+
+
+def show_proof(links: Sequence[Link]) -> Html:
+    """The chain from the model in training to what ships, link by link."""
+    if not links:
+        return element("p", f"{MISSING} Nothing was compared on the way.")
+    rows = [
+        [link.stage, link.compared, tick(not link.broken, "holds", "broken"), link.broken or _say_figures(link.figures)]
+        for link in links
+    ]
+    caption = "The same probes at every stage; a link that breaks ends the run, and nothing is published"
+    return table(["stage", "what was compared", "", "figures"], rows, caption=caption)
+
+
+def _say_figures(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in figures.items())
 
 
 def figure_cell(interval: Interval | None, unit: Unit, best: float | None = None) -> Html:

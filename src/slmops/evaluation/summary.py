@@ -96,6 +96,16 @@ class Gate(_Part):
     passed: bool
 
 
+class Link(_Part):
+    """What was compared with the stage before on the way to what ships; `broken` says what broke, and where."""
+
+    stage: str
+    compared: str
+    figures: dict[str, float] = {}
+    broken: str = ""
+    remedy: str = ""
+
+
 class Published(_Part):
     """A figure the field quotes, word for word, and ours in `unit`."""
 
@@ -174,6 +184,7 @@ class Summary(Gain):
     against_teacher_int4: Gain | None = None
     comparisons: tuple[Comparison, ...] = ()
     gates: tuple[Gate, ...] = ()
+    proof: tuple[Link, ...] = ()
     published: tuple[Published, ...] = ()
     curves: dict[str, tuple[Point, ...]] = {}
     searches: dict[str, Search] = {}

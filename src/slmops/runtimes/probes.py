@@ -1,4 +1,5 @@
-"""Probes: prompts with the answers and log-probabilities a model gave, carried along and replayed after every step.
+"""Probes: rows with the ids that were learned of them and the log-probabilities a model gave to their answers, carried
+along and replayed after every step.
 
 One parity check for all: after a conversion, a deployment, a swap and, later, on the device. Knows no task.
 """
@@ -8,54 +9,80 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from slmops.core.errors import ModelError
 from slmops.core.files import write_whole
-from slmops.runtimes.types import Ids, Runtime
+from slmops.runtimes.types import Ids, Runtime, Scores
+from slmops.tasks.types import Json, Message
 
 PROBES = "probes.jsonl"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A prompt, an answer (ids, end token included) and the log-probability of each of its tokens."""
+    """A prompt, an answer (ids, end token included) and the log-probability of each of its tokens; and what they were
+    made of: a row, how it is asked, and its gold answer, which is written as `text`."""
 
     prompt: Ids
     answer: Ids
-    logprobs: tuple[float, ...]
+    logprobs: tuple[float, ...] = ()
+    row: str = ""
+    messages: tuple[Message, ...] = ()
+    text: str = ""
+    gold: Json = None
+
+    @property
+    def place(self) -> str:
+        """The row as people find it: its id and how it begins."""
+        said = self.messages[-1].content if self.messages else ""
+        return f"row {self.row[:12]} ({said[:60]!r})"
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a model is from its probes: largest and mean difference of a token's probability, and the share of
-    probes whose answer it finds as likely as before (within a factor of two)."""
+    """How far a model is from its probes: largest and mean difference of a token's probability, the share of probes
+    whose answer it finds as likely as before (within a factor of two), the largest difference of a token's
+    log-probability, and where that was."""
 
     probes: int
     max_probability_difference: float
     mean_probability_difference: float
     agreeing: float
+    max_logprob_difference: float
+    worst: str
 
 
-def record_probes(runtime: Runtime, pairs: Sequence[tuple[Ids, Ids]], path: Path, adapter: str | None = None) -> None:
-    """Scores (prompt, answer) pairs and writes them as probes."""
+def record_probes(runtime: Runtime, asked: Sequence[Probe], path: Path, adapter: str | None = None) -> list[Probe]:
+    """Scores what is asked, and writes it as probes."""
+    scores = runtime.score(pairs_of(asked), adapter)
     probes = [
-        Probe(prompt, answer, tuple(round(value, 4) for value in scores.logprobs))
-        for (prompt, answer), scores in zip(pairs, runtime.score(pairs, adapter), strict=True)
+        replace(probe, logprobs=tuple(round(value, 6) for value in score.logprobs))
+        for probe, score in zip(asked, scores, strict=True)
     ]
-    write_whole(path, "".join(json.dumps(asdict(probe)) + "\n" for probe in probes))
+    write_whole(path, "".join(json.dumps(asdict(probe), ensure_ascii=False) + "\n" for probe in probes))
+    return probes
 
 
 def read_probes(path: Path) -> list[Probe]:
+    """Raises ModelError where there are none."""
     probes = []
     try:
-        for line in path.read_text().splitlines():
+        for line in filter(None, path.read_text().split("\n")):
             data = json.loads(line)
-            probes.append(Probe(tuple(data["prompt"]), tuple(data["answer"]), tuple(data["logprobs"])))
+            told = {name: tuple(data[name]) for name in ("prompt", "answer", "logprobs")}
+            probes.append(Probe(**data | told | {"messages": tuple(Message(**one) for one in data["messages"])}))
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"holds no probes: {error!r}", where=str(path), remedy="make the model again") from error
+    if not probes:
+        raise ModelError("there are no probes", where=str(path), remedy="make the model again")
     return probes
+
+
+def pairs_of(probes: Sequence[Probe]) -> list[tuple[Ids, Ids]]:
+    """What a runtime scores."""
+    return [(probe.prompt, probe.answer) for probe in probes]
 
 
 def replay_probes(runtime: Runtime, path: Path, adapter: str | None = None) -> Parity:
@@ -65,12 +92,18 @@ def replay_probes(runtime: Runtime, path: Path, adapter: str | None = None) -> P
         ModelError: there are no probes.
     """
     probes = read_probes(path)
-    if not probes:
-        raise ModelError("there are no probes", where=str(path), remedy="make the model again")
-    scores = runtime.score([(probe.prompt, probe.answer) for probe in probes], adapter)
-    differences, agreeing = [], 0
+    return compare(probes, runtime.score(pairs_of(probes), adapter))
+
+
+def compare(probes: Sequence[Probe], scores: Sequence[Scores]) -> Parity:
+    """How far `scores` are from what the probes say."""
+    differences, agreeing, largest, worst = [], 0, 0.0, ""
     for probe, score in zip(probes, scores, strict=True):
         pairs = list(zip(probe.logprobs, score.logprobs, strict=True))
         differences += [abs(math.exp(before) - math.exp(after)) for before, after in pairs]
         agreeing += abs(sum(after - before for before, after in pairs)) <= math.log(2)
-    return Parity(len(probes), max(differences), sum(differences) / len(differences), agreeing / len(probes))
+        moved = max(abs(after - before) for before, after in pairs)
+        if not moved <= largest:  # nor one that is no number
+            largest, worst = moved, probe.place
+    mean = sum(differences) / len(differences)
+    return Parity(len(probes), max(differences), mean, agreeing / len(probes), largest, worst)

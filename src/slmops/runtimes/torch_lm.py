@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from slmops.runtimes.decoding import check_fits, common_length, decode, room_for
 from slmops.runtimes.together import write_together
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores, Written, check_adapter
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _PACKED_TOKENS = 2048
 
@@ -70,17 +74,7 @@ class TorchRuntime:
         self._use(adapter)
         for prompt, continuation in pairs:
             check_fits(len(prompt) + len(continuation), self.limits)
-        prompts = [prompt for prompt, _ in pairs]
-        examples = [
-            Example(str(row), (*path, continuation), (True,) * len(continuation))
-            for row, (path, (_, continuation)) in enumerate(zip(_paths(prompts), pairs, strict=True))
-        ]
-        found: dict[str, list[float]] = {}
-        for rows, ids, logits in self._logits(examples):
-            logprobs = logits - np.logaddexp.reduce(logits.astype(np.float64), axis=1, keepdims=True)
-            for row, token, line in zip(rows, ids, logprobs, strict=True):
-                found.setdefault(row, []).append(float(line[token]))
-        return [Scores(tuple(found.get(str(row), ()))) for row in range(len(pairs))]
+        return score(self.model, pairs)
 
     def choose(self, prompts: Sequence[Ids], trie: TokenTrie, adapter: str | None = None) -> NDArray[np.float64]:
         self._use(adapter)
@@ -94,7 +88,7 @@ class TorchRuntime:
         ]
         logprobs = np.zeros((len(prompts), len(trie.answers)))
         waiting: dict[int, dict[Ids, NDArray[np.float32]]] = {}
-        for rows, _, logits in self._logits(examples):
+        for rows, _, logits in _logits(self.model, examples):
             for name, line in zip(rows, logits, strict=True):
                 row, index = map(int, name.split("/"))
                 at_branches = waiting.setdefault(row, {})
@@ -102,14 +96,6 @@ class TorchRuntime:
                 if len(at_branches) == len(branches):
                     logprobs[row] = trie.answer_logprobs(waiting.pop(row))
         return logprobs
-
-    def _logits(self, examples: list[Example]) -> Iterator[tuple[list[str], list[int], NDArray[np.float32]]]:
-        """(rows, target ids, (target, vocab) logits), batch by batch."""
-        torch = need("torch", "train")
-        for batch in pack(by_length(examples), _PACKED_TOKENS):
-            with torch.inference_mode():
-                logits = target_logits(self.model, batch).numpy()
-            yield [batch.rows[row] for row in batch.target_row.tolist()], batch.target_ids.tolist(), logits
 
     def _use(self, adapter: str | None) -> None:
         """Computes with `adapter` from now on; what another one computed is of no use."""
@@ -139,6 +125,31 @@ class TorchRuntime:
         self._held += ids
         logits: NDArray[np.float32] = output.logits[0, -1].float().numpy()
         return logits
+
+
+def score(model: nn.Module, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
+    """Log-probabilities of each pair's second part after its first, by a model in memory, adapters inside or not."""
+    examples = [
+        Example(str(row), (*path, continuation), (True,) * len(continuation))
+        for row, (path, (_, continuation)) in enumerate(
+            zip(_paths([prompt for prompt, _ in pairs]), pairs, strict=True)
+        )
+    ]
+    found: dict[str, list[float]] = {}
+    for rows, ids, logits in _logits(model, examples):
+        logprobs = logits - np.logaddexp.reduce(logits.astype(np.float64), axis=1, keepdims=True)
+        for row, token, line in zip(rows, ids, logprobs, strict=True):
+            found.setdefault(row, []).append(float(line[token]))
+    return [Scores(tuple(found.get(str(row), ()))) for row in range(len(pairs))]
+
+
+def _logits(model: nn.Module, examples: list[Example]) -> Iterator[tuple[list[str], list[int], NDArray[np.float32]]]:
+    """(rows, target ids, (target, vocab) logits), batch by batch."""
+    torch = need("torch", "train")
+    for batch in pack(by_length(examples), _PACKED_TOKENS):
+        with torch.inference_mode():
+            logits = target_logits(model, batch).numpy()
+        yield [batch.rows[row] for row in batch.target_row.tolist()], batch.target_ids.tolist(), logits
 
 
 def _paths(prompts: Sequence[Ids]) -> list[tuple[Ids, ...]]:

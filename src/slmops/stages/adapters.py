@@ -28,11 +28,12 @@ from slmops.models.folder import Card, read_card, write_card
 from slmops.models.forward import load_causal_lm
 from slmops.models.lora import attach, layers_of, use, write_adapter
 from slmops.runtimes.local import LocalModel
-from slmops.runtimes.probes import PROBES
+from slmops.runtimes.probes import PROBES, record_probes
 from slmops.stages.dataset import stratum_of
-from slmops.stages.learning import Lesson, adapted
-from slmops.stages.parts import read_answered, read_task, read_task_spec, save_weights, write_probes
+from slmops.stages.learning import Lesson, learned
+from slmops.stages.parts import read_answered, read_task, read_task_spec
 from slmops.stages.run import frozen_choices
+from slmops.stages.saved import save_weights, to_ask
 from slmops.stages.verbs import find_model
 from slmops.tasks import load_task, read_row
 from slmops.tasks.config import TaskConfig
@@ -95,12 +96,12 @@ def train(
         _write_dataset(data, dataset, config.task, fields, seed)
         work = Work({"dataset": dataset}, {}, made, scratch, seed, choices, report, force)
         rows = read_answered(dataset, "train", read_task(dataset))
-        network = adapted(Lesson(model.folder, rows, "full", {"cross_entropy": 1.0}), config.train, work)
+        network = learned(Lesson(model.folder, rows, "full", {"cross_entropy": 1.0}), config.train, work)
         card = AdapterCard(base_id(model.folder), read_task_spec(dataset), "full", model.licence)
         write_adapter(network, ADAPTER, made, card, reference)
         del network
         asked = LocalModel(model.folder, adapters={ADAPTER: made})
-        write_probes(asked, dataset, "full", made / PROBES, ADAPTER)
+        record_probes(asked.runtime, to_ask(model.folder, dataset, "full"), made / PROBES, ADAPTER)
         made.rename(out)
     shutil.rmtree(place)
     return read_adapter(out)
@@ -113,8 +114,8 @@ def _write_dataset(data: Path, out: Path, config: TaskConfig, fields: Mapping[st
         data, read=lambda parts: read_row(draft, parts), check=draft.check, answered=True, fields=fields
     )
     options = given | dict(draft.learned([record.gold for record in rows]))
-    learned, held_out = split(rows, _VALIDATION, seed, stratum_of(load_task(config.type, **options)))
-    write_records(out / "train.jsonl", learned)
+    kept, held_out = split(rows, _VALIDATION, seed, stratum_of(load_task(config.type, **options)))
+    write_records(out / "train.jsonl", kept)
     write_records(out / "validation.jsonl", held_out)
     write_whole(out / "task.json", json.dumps({"name": config.type, "options": options}, ensure_ascii=False))
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import filecmp
+from collections.abc import Sequence
+from pathlib import Path
+
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.core.statistics import bootstrap, percentile_interval
 from slmops.deployment.foundry_folder import write_folder
-from slmops.deployment.foundry_local import ask
+from slmops.deployment.foundry_local import FoundryAnswer, ask
 from slmops.evaluation.compare import parse_all, quality_figures
+from slmops.models.folder import weight_files
 from slmops.runtimes.local import LocalModel
+from slmops.runtimes.probes import Probe, read_probes
+from slmops.runtimes.proof import Link, no_worse, read_chain, require, write_chain
+from slmops.runtimes.rendering import check_asking, plain_probes
 from slmops.runtimes.types import Sampling
+from slmops.stages.converted import answer_scores
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
+from slmops.tasks.types import Task
 
 
 def bundle_stage(project: Project) -> Stage:
     shipped, deployment = project.shipped(), project.deployment[0]
     return Stage(
         "bundle",
-        2,
+        3,
         {"dataset": "dataset", "model": shipped, "evidence": "evidence"},
         {"deployment": deployment.model_dump(), "name": project.name},
         lambda work: _make(project, work),
@@ -27,18 +37,23 @@ def bundle_stage(project: Project) -> Stage:
 
 
 def _make(project: Project, work: Work) -> None:
-    deployment = project.deployment[0]
+    deployment, before = project.deployment[0], work.inputs["model"]
     work.licence = work.parent_licences["model"]
-    write_folder(work.inputs["model"], work.out, name=deployment.name or project.name, version=deployment.version)
+    write_folder(before, work.out, name=deployment.name or project.name, version=deployment.version)
     task, test = read_task(work.inputs["dataset"]), read_part(work.inputs["dataset"], "test")
+    probes = read_probes(before / "probes.jsonl")
     asked = [task.short_messages(record) for record in test]
     if project.student.prompt == "full":
         asked = [task.messages(record) for record in test]
     work.progress(0.1, f"asking Foundry Local {len(asked)} messages")
-    run = ask(work.out, asked, max_tokens=task.max_tokens)
+    run = ask(work.out, [*asked, *(probe.messages for probe in probes)], max_tokens=task.max_tokens)
+    answered, of_probes = run.answers[: len(asked)], run.answers[len(asked) :]
+    links = check_bundle("bundle", work.out, before, task, of_probes, work.choices["threads"])
+    write_chain(work.out, [*read_chain(before), *links])
+    require(links)
     own = LocalModel(work.out, threads=work.choices["threads"])
     free = [own.ask(messages, sampling=Sampling(task.max_tokens)).text for messages in asked]
-    said = [answer.text for answer in run.answers]
+    said = [answer.text for answer in answered]
     answers = parse_all(task, said)
     for figure, value in quality_figures(task, answers, [record.gold for record in test], work.seed).items():
         work.measure(figure, "share", value, subject="foundry-local")
@@ -49,6 +64,41 @@ def _make(project: Project, work: Work) -> None:
         bootstrap(same, lambda sums: sums[..., 0] / len(same), seed=work.seed),
         "foundry-local",
     )
-    latency = percentile_interval([answer.latency_ms for answer in run.answers], 50, seed=work.seed)
+    latency = percentile_interval([answer.latency_ms for answer in answered], 50, seed=work.seed)
     work.measure("latency_ms", "ms", latency, subject="foundry-local")
     work.measure("load_ms", "ms", run.load_ms, subject="foundry-local")
+
+
+def check_bundle(
+    name: str, folder: Path, before: Path, task: Task, answers: Sequence[FoundryAnswer], threads: int
+) -> list[Link]:
+    """Whether the bundle has the weights that were proven, asks as was learned, and whether Foundry Local's `answers`
+    to the probes are to prompts of that length, and as good as our own runtime's."""
+    probes, own = read_probes(before / "probes.jsonl"), LocalModel(folder, threads=threads)
+    free = own.ask_all([probe.messages for probe in probes], Sampling(task.max_tokens), None)
+    was = answer_scores(task, probes, [reply.text for reply in free])
+    now = answer_scores(task, probes, [answer.text for answer in answers])
+    return [
+        _same_weights(name, folder, before),
+        *check_asking(name, folder, probes),
+        _same_lengths(name, probes, plain_probes(own.tokenizer, probes), answers),
+        no_worse(name, f"{task.metrics[0].name} in Foundry Local", probes, was, now, "report what it answers"),
+    ]
+
+
+def _same_weights(name: str, folder: Path, before: Path) -> Link:
+    files = [path.name for path in weight_files(before)]
+    _, other, lacking = filecmp.cmpfiles(before, folder, files, shallow=False)
+    changed = ", ".join(other + lacking)
+    broken = f"{changed}: not the bytes that were proven" if changed else ""
+    return Link(name, "weights", {"files": len(files)}, broken, "deploy it again" if broken else "")
+
+
+def _same_lengths(name: str, probes: Sequence[Probe], plain: Sequence[Probe], answers: Sequence[FoundryAnswer]) -> Link:
+    """Foundry Local tells no ids, but how many a prompt had."""
+    compared, figures = "prompts in Foundry Local", {"probes": len(plain)}
+    for probe, answer in zip(probes, answers, strict=True):
+        if probe in plain and answer.prompt_tokens != len(probe.prompt):
+            broken = f"{probe.place}: the prompt has {answer.prompt_tokens} tokens, {len(probe.prompt)} were learned"
+            return Link(name, compared, figures, broken, "put the family's template into tokenizer_config.json")
+    return Link(name, compared, figures)

@@ -1,97 +1,86 @@
-"""`int4` and its like: the student (or the teacher, to compare with) as ONNX, checked against torch on its probes. And
-the same for adapters of a model that `convert` converts."""
+"""`int4` and its like: the student (or the teacher, to compare with) as ONNX, held against torch on its probes."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from slmops.core.config import Name, Section, validate
-from slmops.core.errors import ModelError
 from slmops.core.pipeline import Estimate, Stage, Work
-from slmops.models.adapters import ONNX_FOLDER, base_id, check_base, read_adapter
-from slmops.optimization.config import OptimizationConfig, Precision
+from slmops.evaluation.compare import parse_all, scores
+from slmops.models.folder import read_card
+from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.onnx import write_onnx
-from slmops.optimization.onnx_adapters import add_adapters
 from slmops.runtimes.local import LocalModel
-from slmops.runtimes.probes import PROBES, Parity, record_probes, replay_probes
-from slmops.runtimes.types import Request, Sampling
-from slmops.tasks.types import Message
+from slmops.runtimes.probes import Probe, pairs_of, read_probes
+from slmops.runtimes.proof import Link, no_worse, read_chain, require, same_logprobs, write_chain
+from slmops.runtimes.rendering import check_asking
+from slmops.runtimes.types import Sampling
+from slmops.tasks import load_task
+from slmops.tasks.types import Task
 
-# How far a probed token's probability may move on average. fp32 must be the same model; a quantized one may differ, but
-# not be another. (What it costs in accuracy is for the evidence to say.)
-_LIMITS = {"fp32": 0.001, "int8": 0.05, "int4": 0.25}
-_QUESTIONS = ("What is the capital of France?", "Where is my order? It should have come a week ago.", "Hello!")
+_REMEDY = "choose a higher precision or a smaller block_size"
 
 
 def converted_stage(source: str, config: OptimizationConfig, name: str = "") -> Stage:
     """Converts the artifact of stage `source`."""
+    name = name or config.name
     return Stage(
-        name or config.name,
-        2,
+        name,
+        3,
         {source: source},
         config.model_dump(exclude={"name"}),
-        lambda work: _make(source, config, work),
+        lambda work: _make(name, source, config, work),
         Estimate(0.2, 100),
         ("threads",),
     )
 
 
-def _make(source: str, config: OptimizationConfig, work: Work) -> None:
+def _make(name: str, source: str, config: OptimizationConfig, work: Work) -> None:
     work.licence = work.parent_licences[source]
-    write_onnx(work.inputs[source], work.out, config)
+    before = work.inputs[source]
+    write_onnx(before, work.out, config)
     work.progress(0.8, "comparing with torch on the probes")
-    converted = LocalModel(work.out, threads=work.choices["threads"])
-    parity = replay_probes(converted.runtime, work.out / "probes.jsonl")
-    for figure, value in asdict(parity).items():
-        work.measure(f"parity_{figure}", "", float(value), precision=config.precision)
-    check_parity(parity, config.precision, f"optimization.{config.name}")
+    links = check_converted(name, work.out, before, config, work.choices["threads"])
+    if source == "student":  # what the teacher's int4 loses is only compared with
+        links.append(check_answers(name, work.out, before, work.choices["threads"]))
+    write_chain(work.out, [*read_chain(before), *links])
+    require(links)
 
 
-def put_adapters(source: Path, converted: Path, adapters: Mapping[str, Path], precision: Precision) -> None:
-    """Gives the ONNX model that was made of `source` places for adapters, puts `adapters` beside it, and checks that
-    it says with each what torch does.
-
-    Raises:
-        ModelError: an adapter is none for this model, or says something else.
-    """
-    base, names = base_id(source), validate(_Names, {"names": tuple(adapters)}, "--adapter").names
-    checked = {name: read_adapter(adapters[name]) for name in names}
-    for adapter in checked.values():
-        check_base(adapter, source)
-    add_adapters(converted, checked, base)
-    for name, adapter in checked.items():
-        probes, known = converted / ONNX_FOLDER / name / PROBES, adapter.folder / PROBES
-        if known.is_file():
-            shutil.copyfile(known, probes)
-        else:
-            _record(LocalModel(source, adapters={name: adapter.folder}), name, probes)
-    model = LocalModel(converted)
-    for name in checked:
-        parity = replay_probes(model.runtime, converted / ONNX_FOLDER / name / PROBES, name)
-        check_parity(parity, precision, f"--adapter {name}")
+def check_converted(name: str, folder: Path, before: Path, config: OptimizationConfig, threads: int) -> list[Link]:
+    """Whether the converted model asks as was learned and, in fp32, finds the answers as likely. A quantized one may
+    find them less likely: what counts is how it answers."""
+    probes, model = read_probes(before / "probes.jsonl"), LocalModel(folder, threads=threads)
+    return [
+        *check_asking(name, folder, probes),
+        same_logprobs(
+            name,
+            f"log-probabilities in {config.precision}",
+            probes,
+            model.runtime.score(pairs_of(probes)),
+            "choose another base model, and report this one",
+            exact=config.precision == "fp32",
+        ),
+    ]
 
 
-class _Names(Section):
-    names: tuple[Name, ...]
+def check_answers(name: str, folder: Path, before: Path, threads: int) -> Link:
+    """Whether the converted model answers the probes as well as it did in torch, by the task's first figure."""
+    probes = read_probes(before / "probes.jsonl")
+    card = read_card(folder)
+    assert card is not None
+    task = load_task(card.task["name"], **card.task["options"])
+    was, now = (answer_scores(task, probes, _answers(task, probes, of, threads)) for of in (before, folder))
+    return no_worse(name, f"{task.metrics[0].name} on the probes", probes, was, now, _REMEDY)
 
 
-def _record(model: LocalModel, adapter: str, probes: Path) -> None:
-    """Probes of an adapter that came without any: what it answers to plain questions."""
-    prompts = [model.prompt([Message("user", text)]) for text in _QUESTIONS]
-    written = model.runtime.write([Request("", prompt, Sampling(16), adapter=adapter) for prompt in prompts])
-    pairs = [(prompt, answer.ids) for prompt, answer in zip(prompts, written, strict=True) if answer.ids]
-    record_probes(model.runtime, pairs, probes, adapter)
+def answer_scores(task: Task, probes: Sequence[Probe], texts: Sequence[str]) -> list[float]:
+    """How good each probe's answer is, alone."""
+    metric = task.metrics[0]
+    return scores(metric, metric.rows(parse_all(task, texts), [probe.gold for probe in probes]))
 
 
-def check_parity(parity: Parity, precision: Precision, where: str) -> None:
-    """Raises ModelError where a converted model is another than that of the probes."""
-    if parity.mean_probability_difference > _LIMITS[precision]:
-        raise ModelError(
-            f"{precision} is no longer the same model: over {parity.probes} probes a token's probability moved "
-            f"by {parity.mean_probability_difference:.3f} on average, {_LIMITS[precision]} is allowed",
-            where=where,
-            remedy="choose a higher precision or a smaller block_size",
-        )
+def _answers(task: Task, probes: Sequence[Probe], folder: Path, threads: int) -> list[str]:
+    model = LocalModel(folder, threads=threads)
+    asked = [probe.messages for probe in probes]
+    return [reply.text for reply in model.ask_all(asked, Sampling(task.max_tokens), model.constraint(task.grammar))]

@@ -32,7 +32,7 @@ from slmops.training.curve import Point, write_curve
 from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
 from slmops.training.examples import within
 from slmops.training.losses import mix
-from slmops.training.methods import merge, prepare
+from slmops.training.methods import prepare
 from slmops.training.own import gold_loss
 from slmops.training.trainer import GoesOn, train
 
@@ -62,12 +62,7 @@ def code_of_training(config: TrainConfig) -> list[str]:
 
 
 def learned(lesson: Lesson, config: TrainConfig, work: Work) -> nn.Module:
-    """The trained model, adapters merged; its curve, and what a search has found, are written to the artifact."""
-    return merge(adapted(lesson, config, work))
-
-
-def adapted(lesson: Lesson, config: TrainConfig, work: Work) -> nn.Module:
-    """The same with adapters still beside the weights."""
+    """The trained model, adapters beside its weights; its curve and what a search found go into the artifact."""
     scratch = work.scratch
     if config.search:
         config, scratch = _best(lesson, config, work)

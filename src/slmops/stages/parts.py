@@ -1,35 +1,21 @@
-"""What several stages need: records and task of the dataset, rows as examples, a model folder written whole."""
+"""What several stages need: records and task of the dataset, rows as examples."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from slmops.data.records import read_records
 from slmops.models.families import encode_lesson, family_of
-from slmops.models.folder import Card, write_card
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Ids, Tokenizer
-from slmops.runtimes.local import LocalModel
-from slmops.runtimes.probes import PROBES, record_probes
 from slmops.tasks import load_task
 from slmops.tasks.types import Labels, Record, Task
 from slmops.training.examples import to_examples
 
-if TYPE_CHECKING:
-    from torch import nn
-
 Prompt = Literal["full", "short"]
-_PROBES = 24
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "generation_config.json",
-)
 
 
 def read_part(dataset: Path, part: str) -> list[Record]:
@@ -73,31 +59,3 @@ def answer_begins(tokenizer: Tokenizer, task: Task) -> Ids:
     if not isinstance(task.grammar, Labels):
         return ()
     return tuple(sorted({tokenizer.encode(value)[0] for value in task.grammar.values}))
-
-
-def save_model(model: nn.Module, source: Path, out: Path, dataset: Path, prompt: Prompt, licence: str) -> None:
-    """Writes weights, the tokenizer of `source`, the card and probes of the validation rows."""
-    save_weights(model, source, out)
-    write_card(out, Card(read_task_spec(dataset), prompt, licence))
-    write_probes(LocalModel(out), dataset, prompt, out / PROBES)
-
-
-def save_weights(model: nn.Module, source: Path, out: Path) -> None:
-    """Writes weights, and the tokenizer of `source`."""
-    model.save_pretrained(out)
-    for name in _TOKENIZER_FILES:
-        if (source / name).is_file():
-            (out / name).write_bytes((source / name).read_bytes())
-    for path in out.iterdir():
-        path.chmod(0o644)
-
-
-def write_probes(model: LocalModel, dataset: Path, prompt: Prompt, path: Path, adapter: str | None = None) -> None:
-    """Probes of the validation rows, as `model` answers them."""
-    task = read_task(dataset)
-    ask = task.short_messages if prompt == "short" else task.messages
-    pairs = [
-        (model.prompt(ask(record)), model.answer_ids(task.write(record.gold)))
-        for record in read_part(dataset, "validation")[:_PROBES]
-    ]
-    record_probes(model.runtime, pairs, path, adapter)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.models.forward import load_causal_lm
 from slmops.optimization.prune import keep_layers, lower_layers, spread_layers
-from slmops.stages.parts import save_model
 from slmops.stages.project import Project
+from slmops.stages.saved import save_model
 from slmops.stages.teacher import base_model
 
 
@@ -16,7 +16,7 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
     student = project.student
     section = {"model": identity, "layers": student.layers, "keep": student.keep, "prompt": student.prompt}
     inputs = {"dataset": "dataset"} | ({"teacher": "teacher"} if from_teacher else {})
-    return Stage("pruned", 2, inputs, section, lambda work: _make(project, work), Estimate(0.1, 210), ("threads",))
+    return Stage("pruned", 3, inputs, section, lambda work: _make(project, work), Estimate(0.1, 210), ("threads",))
 
 
 def _make(project: Project, work: Work) -> None:
@@ -36,4 +36,4 @@ def _make(project: Project, work: Work) -> None:
             )
         choose = lower_layers if student.keep == "lower" else spread_layers
         model = keep_layers(model, choose(count, student.layers))
-    save_model(model, source, work.out, work.inputs["dataset"], student.prompt, licence)
+    save_model("pruned", model, source, work.out, work.inputs["dataset"], student.prompt, licence)

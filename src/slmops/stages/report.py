@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from slmops.evaluation.compare import scores
 from slmops.evaluation.summary import Summary
 from slmops.models.families import family_of, render_prompt
 from slmops.models.tokenizer import Tokenizer
+from slmops.runtimes.proof import Link
 from slmops.stages.evidence import CLASSICAL, SOURCES, has_answers, read_answers
 from slmops.stages.learning import CURVE_FILE, SEARCH_FILE
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
+from slmops.stages.prove import recorded_chain
 from slmops.stages.run import check_gates, figures_of, open_store, plan
 from slmops.tasks.types import Labels, Record, Source, Task
 from slmops.training.curve import read_curve
@@ -78,6 +81,7 @@ def summarize(project: Project) -> Summary:
             parts.Gate(name=verdict.gate.name, sentence=verdict.sentence, passed=verdict.passed)
             for verdict in check_gates(project, evidence)
         ),
+        proof=tuple(parts.Link(**asdict(link)) for link in _chain(project, planned, store)),
         published=_published(figures, shipped),
         curves=_curves(store, planned),
         searches=_searches(store, planned),
@@ -96,6 +100,11 @@ def write_report(project: Project, out: Path | None = None) -> tuple[Summary, Pa
     path = out or project.state / "report.html"
     write_whole(path, render(summary))
     return summary, path
+
+
+def _chain(project: Project, planned: dict[str, Planned], store: Store) -> list[Link]:
+    made = {name: item.made for name, item in planned.items() if item.made}
+    return recorded_chain(project, made, store)
 
 
 def _describe_data(planned: dict[str, Planned]) -> parts.Data:

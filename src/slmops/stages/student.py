@@ -12,8 +12,9 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.stages.estimates import training_minutes
 from slmops.stages.learning import Lesson, code_of_training, learned
-from slmops.stages.parts import read_answered, read_task, save_model
+from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
+from slmops.stages.saved import save_model
 from slmops.stages.targets import accepted, read_answers
 
 
@@ -34,7 +35,7 @@ def student_stage(project: Project) -> Stage:
         inputs["labels"] = "labels"
     return Stage(
         "student",
-        4,
+        5,
         inputs,
         section,
         lambda work: _make(project, work),
@@ -67,4 +68,4 @@ def _make(project: Project, work: Work) -> None:
     rounding = partial(round_to_int4, block_size=shipped.block_size) if shipped else None
     lesson = Lesson(pruned, rows, project.student.prompt, weights, work.inputs.get("targets"), rounding)
     model = learned(lesson, project.student.train, work)
-    save_model(model, pruned, work.out, dataset, project.student.prompt, work.licence)
+    save_model("student", model, pruned, work.out, dataset, project.student.prompt, work.licence)

@@ -8,8 +8,9 @@ from slmops.models.forward import load_causal_lm
 from slmops.models.references import Model, find_cached, resolve
 from slmops.stages.estimates import training_minutes
 from slmops.stages.learning import Lesson, code_of_training, learned
-from slmops.stages.parts import read_answered, read_task, save_model
+from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
+from slmops.stages.saved import save_model
 
 
 def teacher_stage(project: Project, identity: str | None) -> Stage:
@@ -26,7 +27,7 @@ def teacher_stage(project: Project, identity: str | None) -> Stage:
     estimate = Estimate(minutes + (0.0 if find_cached(project.teacher.model) else 1.0), 545)
     return Stage(
         "teacher",
-        4,
+        5,
         {"dataset": "dataset"},
         section,
         lambda work: _make(project, work),
@@ -50,4 +51,4 @@ def _make(project: Project, work: Work) -> None:
         model = learned(Lesson(base.folder, rows, "full", {"cross_entropy": 1.0}), config, work)
     else:
         model = load_causal_lm(base.folder)
-    save_model(model, base.folder, work.out, dataset, "full", base.licence)
+    save_model("teacher", model, base.folder, work.out, dataset, "full", base.licence)

@@ -26,7 +26,7 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel, Reply
 from slmops.runtimes.types import Sampling
-from slmops.stages.converted import put_adapters
+from slmops.stages.placed import put_adapters
 from slmops.tasks import load_task, read_row
 from slmops.tasks.types import Message, Record, Source, Task
 

@@ -1,0 +1,69 @@
+"""Adapters put beside a model that was converted, each held against torch on its probes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from slmops.core.config import Name, Section, validate
+from slmops.core.errors import ModelError
+from slmops.models.adapters import ONNX_FOLDER, base_id, check_base, read_adapter
+from slmops.optimization.config import Precision
+from slmops.optimization.onnx_adapters import add_adapters
+from slmops.runtimes.local import LocalModel
+from slmops.runtimes.probes import PROBES, Parity, Probe, record_probes, replay_probes
+from slmops.runtimes.types import Request, Sampling
+from slmops.tasks.types import Message
+
+# How far a probed token's probability may move on average. fp32 must be the same model; a quantized base may differ,
+# but not be another.
+_LIMITS = {"fp32": 0.001, "int8": 0.05, "int4": 0.25}
+_QUESTIONS = ("What is the capital of France?", "Where is my order? It should have come a week ago.", "Hello!")
+
+
+def put_adapters(source: Path, converted: Path, adapters: Mapping[str, Path], precision: Precision) -> None:
+    """Gives the ONNX model that was made of `source` places for adapters, puts `adapters` beside it, and checks that
+    it says with each what torch does.
+
+    Raises:
+        ModelError: an adapter is none for this model, or says something else.
+    """
+    base, names = base_id(source), validate(_Names, {"names": tuple(adapters)}, "--adapter").names
+    checked = {name: read_adapter(adapters[name]) for name in names}
+    for adapter in checked.values():
+        check_base(adapter, source)
+    add_adapters(converted, checked, base)
+    for name, adapter in checked.items():
+        probes, known = converted / ONNX_FOLDER / name / PROBES, adapter.folder / PROBES
+        if known.is_file():
+            shutil.copyfile(known, probes)
+        else:
+            _record(LocalModel(source, adapters={name: adapter.folder}), name, probes)
+    model = LocalModel(converted)
+    for name in checked:
+        parity = replay_probes(model.runtime, converted / ONNX_FOLDER / name / PROBES, name)
+        _check_parity(parity, precision, f"--adapter {name}")
+
+
+class _Names(Section):
+    names: tuple[Name, ...]
+
+
+def _record(model: LocalModel, adapter: str, probes: Path) -> None:
+    """Probes of an adapter that came without any: what it answers to plain questions."""
+    prompts = [model.prompt([Message("user", text)]) for text in _QUESTIONS]
+    written = model.runtime.write([Request("", prompt, Sampling(16), adapter=adapter) for prompt in prompts])
+    asked = [Probe(prompt, answer.ids) for prompt, answer in zip(prompts, written, strict=True) if answer.ids]
+    record_probes(model.runtime, asked, probes, adapter)
+
+
+def _check_parity(parity: Parity, precision: Precision, where: str) -> None:
+    """Raises ModelError where a converted model is another than that of the probes."""
+    if parity.mean_probability_difference > _LIMITS[precision]:
+        raise ModelError(
+            f"{precision} is no longer the same model: over {parity.probes} probes a token's probability moved "
+            f"by {parity.mean_probability_difference:.3f} on average, {_LIMITS[precision]} is allowed",
+            where=where,
+            remedy="choose a higher precision or a smaller block_size",
+        )
