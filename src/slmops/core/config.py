@@ -98,7 +98,8 @@ def _check_overrides(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class Section(BaseModel):
-    """A part of the config. A scalar in its place sets the field that `main` names; a null is as if not written."""
+    """A part of the config. A scalar in its place sets the field that `main` names, and so does a list where that field
+    takes one; a null is as if not written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     main: ClassVar[str] = ""
@@ -214,9 +215,12 @@ class Config(Section):
 
 
 def _spell_out(section: type[BaseModel] | None, value: Any) -> Any:
-    """A scalar as the section whose main field it sets."""
+    """A scalar, or a list, as the section whose main field it sets."""
     main = getattr(section, "main", "")
-    return {main: value} if main and isinstance(value, str | int | float) and not isinstance(value, bool) else value
+    field = field_of(section, main)
+    alone = isinstance(value, str | int | float) and not isinstance(value, bool)
+    listed = isinstance(value, list | tuple) and field is not None and get_origin(field.annotation) is tuple
+    return {main: value} if main and (alone or listed) else value
 
 
 def _section_at(section: type[BaseModel] | None, key: str) -> type[BaseModel] | None:

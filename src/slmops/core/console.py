@@ -16,6 +16,8 @@ from rich.table import Table
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
+_WARNING = "warning: "  # a note with it gets a line of its own: the next note would cover it
+
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
@@ -63,6 +65,9 @@ def show_progress() -> Iterator[Any]:
         tasks: dict[str, Any] = {}
 
         def show(stage: str, share: float, note: str) -> None:
+            if _WARNING in note:
+                progress.console.print(f"{stage}: {note}", markup=False)
+                return
             if stage not in tasks:
                 for other in tasks.values():
                     progress.update(other, completed=1.0, note="")
@@ -76,12 +81,15 @@ def show_progress() -> Iterator[Any]:
 
 
 class _Lines:
-    """Says a line when a stage begins and every fifth of it."""
+    """Says a line when a stage begins, every fifth of it, and for a warning."""
 
     def __init__(self) -> None:
         self._said: dict[str, int] = {}
 
     def __call__(self, stage: str, share: float, note: str) -> None:
+        if _WARNING in note:
+            errors.print(f"{stage:12} {note}", markup=False)
+            return
         fifth = int(share * 5)
         if self._said.get(stage) != fifth:
             self._said[stage] = fifth

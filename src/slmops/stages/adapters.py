@@ -39,6 +39,8 @@ from slmops.tasks import load_task, read_row
 from slmops.tasks.config import TaskConfig
 from slmops.training.config import TrainConfig
 from slmops.training.methods import ADAPTER, merge
+from slmops.training.trackers import Run
+from slmops.training.tracking_config import TrackingConfig
 
 Method = Literal["linear", "cat", "ties", "dare_linear", "dare_ties"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -96,7 +98,8 @@ def train(
         _write_dataset(data, dataset, config.task, fields, seed)
         work = Work({"dataset": dataset}, {}, made, scratch, seed, choices, report, force)
         rows = read_answered(dataset, "train", read_task(dataset))
-        network = learned(Lesson(model.folder, rows, "full", {"cross_entropy": 1.0}), config.train, work)
+        run = Run(TrackingConfig(), place / "tracking", out.name, "adapter")
+        network = learned(Lesson(model.folder, rows, "full", {"cross_entropy": 1.0}), config.train, work, run)
         card = AdapterCard(base_id(model.folder), read_task_spec(dataset), "full", model.licence)
         write_adapter(network, ADAPTER, made, card, reference)
         del network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.parts import Prompt, answer_begins, answered_examples, read_answered, read_task, text_of
+from slmops.stages.project import Project
 from slmops.stages.targets import open_targets
 from slmops.tasks.types import Record
 from slmops.training.computing import Rounding
@@ -34,6 +35,8 @@ from slmops.training.examples import within
 from slmops.training.losses import mix
 from slmops.training.methods import prepare
 from slmops.training.own import gold_loss
+from slmops.training.trackers import Run, check_trackers
+from slmops.training.tracking import flat, followed, name_of_run, read_journal, resources
 from slmops.training.trainer import GoesOn, train
 
 if TYPE_CHECKING:
@@ -61,18 +64,30 @@ def code_of_training(config: TrainConfig) -> list[str]:
     return [code_of(name, "train") for name in config.own_code()]
 
 
-def learned(lesson: Lesson, config: TrainConfig, work: Work) -> nn.Module:
-    """The trained model, adapters beside its weights; its curve and what a search found go into the artifact."""
-    scratch = work.scratch
+def run_of(project: Project, stage: str, work: Work) -> Run:
+    """As what a stage's training is followed.
+
+    Raises:
+        SlmopsError: a tracker is not installed, or lacks its key.
+    """
+    check_trackers(project.tracking)
+    return Run(project.tracking, project.state / "tracking", project.name, name_of_run(work.scratch, stage))
+
+
+def learned(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> nn.Module:
+    """The trained model, adapters beside its weights; its curve and what a search found go into the artifact. What the
+    machine did meanwhile stands beside it."""
     if config.search:
-        config, scratch = _best(lesson, config, work)
-    model, curve = _learn(lesson, config, work, scratch, lambda curve: True, work.progress)
+        config, run = _best(lesson, config, work, run)
+    model, curve = _learn(lesson, config, work, run, lambda curve: True, work.progress)
     write_curve(work.out / CURVE_FILE, curve)
+    for figure, unit, value in resources(read_journal(run)):
+        work.measure(figure, unit, value)
     return model
 
 
 def _learn(
-    lesson: Lesson, config: TrainConfig, work: Work, scratch: Path, goes_on: GoesOn, report: Progress
+    lesson: Lesson, config: TrainConfig, work: Work, run: Run, goes_on: GoesOn, report: Progress
 ) -> tuple[nn.Module, list[Point]]:
     dataset = work.inputs["dataset"]
     tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
@@ -92,23 +107,27 @@ def _learn(
     if not work.force:
         _check_room(lesson, config, work, [*examples, *validation], bool(begins))
     model = prepare(model, config, work.seed)
-    curve = train(
-        model,
-        examples,
-        config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
-        mix(lesson.weights, gold_loss(config)),
-        teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
-        begins=begins,
-        rounding=lesson.rounding,
-        validation=validation,
-        seed=work.seed,
-        number_format=work.choices["number_format"],
-        scratch=scratch,
-        frozen=work.scratch / "frozen",
-        goes_on=goes_on,
-        show=show,
-        report=report,
-    )
+    asked = {"seed": work.seed, "number_format": work.choices["number_format"], "rows": len(lesson.rows)}
+    run = replace(run, parameters=flat(config.model_dump(exclude={"search"}) | asked))
+    with followed(run, lambda text: report(0.0, text)) as watch:
+        curve = train(
+            model,
+            examples,
+            config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
+            mix(lesson.weights, gold_loss(config)),
+            teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
+            begins=begins,
+            rounding=lesson.rounding,
+            validation=validation,
+            seed=work.seed,
+            number_format=work.choices["number_format"],
+            scratch=_scratch_of(work, run),
+            frozen=work.scratch / "frozen",
+            goes_on=goes_on,
+            show=show,
+            report=report,
+            watch=watch,
+        )
     return model, curve
 
 
@@ -123,8 +142,8 @@ def _check_room(lesson: Lesson, config: TrainConfig, work: Work, examples: Seque
     check_room(config, needs, Needs(free, free_bytes(work.scratch)))
 
 
-def _best(lesson: Lesson, config: TrainConfig, work: Work) -> tuple[TrainConfig, Path]:
-    """The config of the best trial, and the folder from which its training goes on to its end."""
+def _best(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> tuple[TrainConfig, Run]:
+    """The config of the best trial, and its run, which goes on to its end."""
     asked = config.search
     assert asked is not None
     base = config.model_copy(update={"validations": max(config.validations, _LOOKS)})
@@ -142,7 +161,7 @@ def _best(lesson: Lesson, config: TrainConfig, work: Work) -> tuple[TrainConfig,
             chosen = base.tried(values)
         except ValidationError as error:
             raise SlmopsError(f"{say_values(values)} do not fit together: {error.errors()[0]['msg']}") from error
-        _, curve = _learn(lesson, chosen, work, _scratch_of(work, number), goes_on, report)
+        _, curve = _learn(lesson, chosen, work, replace(run, trial=number), goes_on, report)
         losses = _losses(curve)
         if not losses:
             raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")
@@ -150,18 +169,18 @@ def _best(lesson: Lesson, config: TrainConfig, work: Work) -> tuple[TrainConfig,
 
     def after(trial: Trial, best: Trial | None) -> None:
         for folder in work.scratch.glob("trial-*"):
-            if best is None or folder != _scratch_of(work, best.number):
+            if best is None or folder != _scratch_of(work, replace(run, trial=best.number)):
                 shutil.rmtree(folder)
 
     begin = base.begin_of_search()
     found = search(asked, judge, default=begin, seed=work.seed, folder=work.scratch / "search", after=after)
     told = {"trials": [asdict(trial) for trial in found.trials], "importance": found.importance}
     write_whole(work.out / SEARCH_FILE, json.dumps(told | {"best": found.best.number}, indent=1))
-    return base.tried(found.best.values), _scratch_of(work, found.best.number)
+    return base.tried(found.best.values), replace(run, trial=found.best.number)
 
 
-def _scratch_of(work: Work, number: int) -> Path:
-    return work.scratch / f"trial-{number}"
+def _scratch_of(work: Work, run: Run) -> Path:
+    return work.scratch if run.trial is None else work.scratch / f"trial-{run.trial}"
 
 
 def _losses(curve: Sequence[Point]) -> list[float]:

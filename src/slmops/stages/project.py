@@ -23,6 +23,7 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.synthesis.config import SynthesisConfig
 from slmops.tasks.config import TaskConfig
 from slmops.training.config import DistillationConfig, StudentConfig, TeacherConfig
+from slmops.training.tracking_config import TrackingConfig
 
 _STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "student", "evidence", "bundle")
 _SUBJECTS = ("untrained", "teacher_int4", "classical")
@@ -45,6 +46,7 @@ class Project(Config):
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
+    tracking: TrackingConfig = TrackingConfig()
     deployment: Annotated[tuple[DeploymentConfig, ...], one_or_many(DeploymentConfig)] = Field(
         default=(), max_length=1, description="where the shipped model goes"
     )

@@ -11,7 +11,7 @@ from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.stages.estimates import training_minutes
-from slmops.stages.learning import Lesson, code_of_training, learned
+from slmops.stages.learning import Lesson, code_of_training, learned, run_of
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
@@ -67,5 +67,5 @@ def _make(project: Project, work: Work) -> None:
     shipped = _shipped_int4(project)
     rounding = partial(round_to_int4, block_size=shipped.block_size) if shipped else None
     lesson = Lesson(pruned, rows, project.student.prompt, weights, work.inputs.get("targets"), rounding)
-    model = learned(lesson, project.student.train, work)
+    model = learned(lesson, project.student.train, work, run_of(project, "student", work))
     save_model("student", model, pruned, work.out, dataset, project.student.prompt, work.licence)

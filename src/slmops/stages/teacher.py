@@ -7,7 +7,7 @@ from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.models.forward import load_causal_lm
 from slmops.models.references import Model, find_cached, resolve
 from slmops.stages.estimates import training_minutes
-from slmops.stages.learning import Lesson, code_of_training, learned
+from slmops.stages.learning import Lesson, code_of_training, learned, run_of
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
@@ -48,7 +48,8 @@ def _make(project: Project, work: Work) -> None:
     dataset, config = work.inputs["dataset"], project.teacher.train
     if config:
         rows = read_answered(dataset, "train", read_task(dataset))
-        model = learned(Lesson(base.folder, rows, "full", {"cross_entropy": 1.0}), config, work)
+        lesson = Lesson(base.folder, rows, "full", {"cross_entropy": 1.0})
+        model = learned(lesson, config, work, run_of(project, "teacher", work))
     else:
         model = load_causal_lm(base.folder)
     save_model("teacher", model, base.folder, work.out, dataset, "full", base.licence)

@@ -21,6 +21,19 @@ class Point:
     rows: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A point as it is reached, for whoever listens: with how it was reached, of which no time may stand in a curve.
+    `gradient_norm` is that of the step, before clipping; `examples` were learned in `seconds` since the moment
+    before, looks at validation rows not counted."""
+
+    point: Point
+    learning_rate: float
+    gradient_norm: float
+    examples: int
+    seconds: float
+
+
 def looks_since_best(curve: Sequence[Point], first_step: int) -> int | None:
     """How many looks at validation rows, from `first_step` on, came after the best; 0 if that is the last."""
     losses = [point.validation_loss for point in curve if point.step >= first_step]

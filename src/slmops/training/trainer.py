@@ -25,13 +25,13 @@ from slmops.training.chunked_head import chunked_losses
 from slmops.training.computing import Computing, Rounding
 from slmops.training.config import TrainConfig
 from slmops.training.contrastive import check_alike, contrastive_loss
-from slmops.training.curve import Point, looks_since_best
+from slmops.training.curve import Moment, Point, looks_since_best
 from slmops.training.frozen import Reader
 from slmops.training.losses import Taught, TokenLoss, cross_entropy
 from slmops.training.own import told
 from slmops.training.replication import replicated_loss
 from slmops.training.sampled_head import sampled_logits
-from slmops.training.schedule import make_optimizer, set_learning_rate
+from slmops.training.schedule import learning_rate_share, make_optimizer, set_learning_rate
 from slmops.training.self_check import PlainReader, why_not_packed
 
 if TYPE_CHECKING:
@@ -61,13 +61,14 @@ def train(
     checkpoint_every_s: float = 20.0,
     show: Callable[[str], str] = str,
     report: Callable[[float, str], None] = lambda share, text: None,
+    watch: Callable[[Moment], None] = lambda moment: None,
 ) -> list[Point]:
     """Trains in place; returns the curve. Started again over the same scratch folder, it goes on where it was.
 
     `begins` are the tokens that can begin an answer, where they are few: then the target is replicated. `rounding` is
     what the shipped format will do to a weight: it is done during the last steps, so that the model learns to bear it.
     `frozen` is a folder for what lower layers say, which trainings with the same ones share. `show` writes a row for
-    people, from its name.
+    people, from its name. `watch` hears of each point of the curve as it is reached.
 
     Raises:
         SlmopsError: the loss is not a number; names the step and its rows. Or the best weights are to be kept, and
@@ -105,8 +106,9 @@ def train(
     computing.give_weights(rounded=state.step >= unrounded)
     looks = {round(steps * share / config.validations) for share in range(1, config.validations + 1)}
     saved_at = time.monotonic()
+    learned, seconds = 0, 0.0  # since the point before
     while state.step < steps:
-        step = state.step
+        step, began = state.step, time.perf_counter()
         chosen = [examples[row] for row in _rows_of_step(len(examples), config.batch_size, seed, step)]
         set_learning_rate(optimizer, step, steps, config)
         value, losses = _step(computing, reader, chosen, config, loss, teach, begins, (seed, step))
@@ -119,6 +121,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         computing.give_weights(rounded=step + 1 >= unrounded)
         state.step, state.total, state.count = step + 1, state.total + value, state.count + 1
+        learned, seconds = learned + len(chosen), seconds + time.perf_counter() - began
         blamed = worst_rows(losses) if state.usual.is_leap(value) else ()
         look = state.step in looks
         if look or blamed or state.count == max(1, steps // 40):
@@ -127,6 +130,9 @@ def train(
                 held_out = mean_loss(computing.model, validation, config, cross_entropy, reader.last_states)
             state.curve.append(Point(state.step, state.total / state.count, held_out, blamed))
             state.total, state.count = 0.0, 0
+            rate = config.learning_rate * learning_rate_share(step, steps, config)
+            watch(Moment(state.curve[-1], rate, norm, learned, seconds))
+            learned, seconds = 0, 0.0
         leapt = f", it leapt by {_named(blamed, show)}" if blamed else ""
         report(state.step / steps, f"step {state.step}/{steps}, loss {value:.3f}{leapt}")
         if look:
