@@ -204,6 +204,7 @@ def _run(
 ) -> None:
     from slmops.core.console import console, print_json, show_progress
     from slmops.stages.run import run as run_project
+    from slmops.training.tracking import say_resources
 
     project = load(config, variant)
     with show_progress() as progress:
@@ -217,6 +218,9 @@ def _run(
         if ran
         else "nothing to do: everything is made as configured"
     )
+    for made in ran:
+        if words := say_resources(made.manifest.measurements):
+            console.print(f"{made.stage.name} {words}")
     for verdict in outcome.verdicts:
         console.print(f"gate passed · {verdict.sentence}")
     if until is None and only is None:

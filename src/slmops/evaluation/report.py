@@ -185,7 +185,8 @@ def _show_curves(summary: Summary) -> Html:
     searches = [
         plot(name, found) for name, found in summary.searches.items() for plot in (plot_trials, plot_importance)
     ]
-    return show_plots([*curves, *searches])
+    took = [element("p", f"{stage} {words}.") for stage, words in summary.trainings.items()]
+    return join(show_plots([*curves, *searches]), *took)
 
 
 def _draw_lineage(steps: Sequence[Step]) -> Html:

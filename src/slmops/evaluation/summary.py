@@ -170,7 +170,7 @@ class FoundryLocal(_Part):
 
 class Summary(Gain):
     """A run's evidence. `shipped` names the subject that ships; its gain against the teacher is the summary's own.
-    `quality` is the figure that decides: the name of the task's first metric."""
+    `quality` is the figure that decides: the name of the task's first metric. `trainings` says what each took."""
 
     name: str
     task: str
@@ -188,6 +188,7 @@ class Summary(Gain):
     published: tuple[Published, ...] = ()
     curves: dict[str, tuple[Point, ...]] = {}
     searches: dict[str, Search] = {}
+    trainings: dict[str, str] = {}
     confusion: Confusion | None = None
     mistakes: tuple[Mistake, ...] = ()
     lineage: tuple[Step, ...] = ()

@@ -27,6 +27,7 @@ from slmops.stages.prove import recorded_chain
 from slmops.stages.run import check_gates, figures_of, open_store, plan
 from slmops.tasks.types import Labels, Record, Source, Task
 from slmops.training.curve import read_curve
+from slmops.training.tracking import say_resources
 
 _GAINS = ("accuracy_kept", "quality_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction")
 
@@ -85,6 +86,7 @@ def summarize(project: Project) -> Summary:
         published=_published(figures, shipped),
         curves=_curves(store, planned),
         searches=_searches(store, planned),
+        trainings=_trainings(planned),
         confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)) if labels else None,
         mistakes=_mistakes(answers, shipped, task),
         lineage=_lineage(planned),
@@ -242,6 +244,12 @@ def _searches(store: Store, planned: dict[str, Planned]) -> dict[str, parts.Sear
         stage: parts.Search.model_validate_json(path.read_text())
         for stage, path in _trained(store, planned, SEARCH_FILE)
     }
+
+
+def _trainings(planned: dict[str, Planned]) -> dict[str, str]:
+    made = {stage: item.made for stage, item in planned.items() if item.made}
+    told = {stage: say_resources(manifest.measurements) for stage, manifest in made.items()}
+    return {stage: words for stage, words in told.items() if words}
 
 
 def _trained(store: Store, planned: dict[str, Planned], file: str) -> Iterator[tuple[str, Path]]:

@@ -20,6 +20,7 @@ from uuid import uuid4
 import psutil
 
 from slmops.core.files import write_whole
+from slmops.core.measurement import Measurement
 from slmops.training.curve import Moment
 from slmops.training.trackers import Parameter, Row, Run, Tracker, failures, open_tracker
 
@@ -82,6 +83,15 @@ def resources(rows: Sequence[Row]) -> list[tuple[str, str, float]]:
         ("training_cpu_percent", "%", median(told["cpu_percent"])),
         ("training_memory_mb", "MB", max(told["memory_mb"])),
     ]
+
+
+def say_resources(measured: Iterable[Measurement]) -> str:
+    """What a training took, in words; nothing where nothing was told."""
+    told = {one.name: one.value.value for one in measured}
+    if "training_memory_mb" not in told:
+        return ""
+    speed, cores = told["training_examples_per_s"], told["training_cpu_percent"] / 100
+    return f"learned {speed:,.3g} examples/s on {cores:.1f} cores, {told['training_memory_mb']:,.0f} MB at most"
 
 
 class _Journal:
