@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GraniteMoeConfig
+from transformers import GPT2Config, GPT2LMHeadModel, GraniteMoeConfig
 from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
 from transformers.models.granitemoe.modeling_granitemoe import GraniteMoeMoE
 
@@ -20,7 +20,7 @@ from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.probes import Probe, record_probes, replay_probes
 from slmops.runtimes.torch_lm import TorchRuntime
-from slmops.training.bottleneck import Bottleneck, add_units
+from slmops.training.bottleneck import add_units
 from slmops.training.config import TrainConfig
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import merge, prepare
@@ -97,21 +97,17 @@ def test_units_are_whole_blocks_of_int4_so_that_merging_moves_no_rounded_weight(
 
 
 def test_an_mlp_without_a_gate_and_with_transposed_weights_can_be_wider() -> None:
-    layer = torch.nn.Module()
-    layer.mlp = GPT2MLP(64, GPT2Config(n_embd=16)).eval()
-    states = torch.randn(3, 16)
-    before = layer.mlp(states)
-    model = torch.nn.Module()
-    model.base_model_prefix, model.decoder, model.config = "decoder", torch.nn.Module(), GPT2Config(n_embd=16)
-    model.decoder.layers = torch.nn.ModuleList([layer])
-    add_units([layer], 32)
-    assert isinstance(layer.mlp, Bottleneck)
-    assert torch.equal(layer.mlp(states), before)
-    trained = stirred(layer.mlp)(states)
+    model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=50)).eval()
+    ids = torch.arange(20)[None]
+    before = model(ids).logits
+    prepare(model, config(upper_layers=0.5), 1)
+    assert torch.equal(model(ids).logits, before)
+    trained = stirred(model)(ids).logits
     assert (trained - before).abs().max() > 0.1
     merged = merge(model)
-    assert torch.allclose(layer.mlp(states), trained, atol=1e-5)
+    assert torch.allclose(merged(ids).logits, trained, atol=1e-5)
     assert merged.config.n_inner == 64 + 32
+    assert type(merged.transformer.h[0].mlp) is type(merged.transformer.h[1].mlp) is GPT2MLP
 
 
 class _Halved(torch.nn.Module):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from slmops.models.forward import load_causal_lm
+from slmops.optimization.int4 import round_to_int4
 from slmops.training.computing import Computing
+from slmops.training.config import TrainConfig
+from slmops.training.methods import merge, prepare
 
 
 def halve(weight: torch.Tensor) -> torch.Tensor:
@@ -68,3 +72,24 @@ def test_gradients_of_the_copy_add_up_in_fp32(model: torch.nn.Module) -> None:
     computing.take_gradients()
     assert last.grad is not None and last.grad.dtype == torch.float32
     assert (last.grad == 1 + 2**-8).all()  # bf16 would have lost it
+
+
+def test_adapters_learn_under_the_rounding_of_what_they_are_merged_into(tiny_model: Path) -> None:
+    rounding = partial(round_to_int4, block_size=16)
+    model = prepare(load_causal_lm(tiny_model), TrainConfig(method="lora", rank=3, upper_layers=1), 1)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    computing = Computing(model, "float32", rounding)
+    computing.give_weights(rounded=True)
+    ids = torch.arange(20, 60)[None]
+    learned = computing.model(ids).logits
+    learned.sum().backward()
+    computing.take_gradients()
+    assert all(weight.grad is not None and weight.grad.any() for weight in computing.learning)
+
+    ships = merge(model)
+    for part in ships.modules():
+        if isinstance(part, torch.nn.Linear | torch.nn.Embedding):
+            part.weight.data = rounding(part.weight.data)
+    torch.testing.assert_close(learned, ships(ids).logits, atol=1e-4, rtol=1e-4)

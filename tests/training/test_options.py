@@ -54,6 +54,10 @@ def loss_of(model: torch.nn.Module) -> float:
         ({"method": "full", "dropout": 0.1}, "dropout says how adapters learn"),
         ({"method": "bottleneck", "alpha": 16}, "alpha says how adapters learn, but the method is bottleneck"),
         ({"method": "qlora", "quantization_aware": 0.5}, "qlora's base is rounded already"),
+        (
+            {"method": "dora", "quantization_aware": 0.5},
+            "dora's sum is scaled: int4 cannot be learned under it",
+        ),
         ({"decay": 0.1}, "decay is for the schedule wsd, not for cosine"),
         ({"neftune_alpha": 5.0}, "neftune_alpha changes what lower layers read, but they stay — write upper_layers: 1"),
         ({"targets": []}, "at least 1 item"),

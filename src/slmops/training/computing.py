@@ -7,8 +7,8 @@ what bf16 or int4 can tell apart; the copy's gradients are taken for theirs. Kno
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from slmops.core.errors import need
 from slmops.models.forward import NumberFormat, computing_copy
@@ -23,7 +23,8 @@ class Computing:
     """`model` computes; `learning` are the fp32 weights that learn.
 
     Rounded weights pass their gradient straight through to those they were rounded from (Bengio et al. 2013, arXiv
-    1308.3432): so a model learns to be right after it was quantized.
+    1308.3432): so a model learns to be right after it was quantized. What ships of a matrix with a low-rank adapter is
+    their sum, rounded: so that is what it computes with, and the adapter's own two matrices are not rounded.
     """
 
     def __init__(self, model: nn.Module, number_format: NumberFormat, rounding: Rounding | None = None) -> None:
@@ -33,6 +34,9 @@ class Computing:
         self._rounding = rounding
         of_matrices = (torch.nn.Linear, torch.nn.Embedding)
         matrices = {part._parameters.get("weight") for part in model.modules() if isinstance(part, of_matrices)}
+        self._adapted = list(zip(_adapted(model), _adapted(self.model), strict=True)) if rounding else []
+        for layer, _ in self._adapted:
+            matrices -= set(layer.parameters())
         self._weights = [
             (master, copied, master in matrices)
             for master, copied in zip(model.parameters(), self.model.parameters(), strict=True)
@@ -50,6 +54,10 @@ class Computing:
             if master.requires_grad:
                 rounds = rounded and is_matrix and self._rounding
                 copied.data.copy_(self._rounding(master.data) if rounds else master.data)  # type: ignore[misc]
+        for own, copied in self._adapted:
+            base, added = own.get_base_layer().weight.data, own.get_delta_weight(own.active_adapters[0]).data
+            into = copied.get_base_layer().weight.data
+            into.copy_(self._rounding(base + added) - added if rounded else base)  # type: ignore[misc]
 
     def take_gradients(self) -> None:
         """Adds what the computing model's weights collected to the gradients of those that learn."""
@@ -58,3 +66,11 @@ class Computing:
                 gradient = copied.grad.float()
                 master.grad = gradient if master.grad is None else master.grad.add_(gradient)
                 copied.grad = None
+
+
+def _adapted(model: nn.Module) -> Iterator[Any]:
+    """Linear layers with a low-rank adapter."""
+    torch, kind = need("torch", "train"), need("peft.tuners.lora", "train").LoraLayer
+    for part in model.modules():
+        if isinstance(part, kind) and isinstance(part.get_base_layer(), torch.nn.Linear):
+            yield part

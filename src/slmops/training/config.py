@@ -130,8 +130,9 @@ class TrainConfig(Section):
                 f"{idle} says how adapters learn, but the method is {self.method}",
                 f"write method: lora, or remove {idle}",
             )
-        if self.method == "qlora" and self.quantization_aware:
-            raise wrong("qlora's base is rounded already, to other weights than ship", "remove quantization_aware")
+        if self.method in ("qlora", "dora") and self.quantization_aware:
+            what = "base is rounded already, to other weights than ship" if self.method == "qlora" else "sum is scaled"
+            raise wrong(f"{self.method}'s {what}: int4 cannot be learned under it", "write quantization_aware: 0")
         if "decay" in given and self.schedule != "wsd":
             raise wrong(
                 f"decay is for the schedule wsd, not for {self.schedule}", "write schedule: wsd, or remove decay"
