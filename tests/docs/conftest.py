@@ -1,4 +1,5 @@
-"""The places where the pages' examples run: an empty folder, one with data, and a project on a tiny model, all made."""
+"""The places where the pages' examples run: an empty folder, one with data, a tiny model with two adapters, and a
+project on such a model, all made."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from slmops.stages.adapters import AdapterConfig, train
 from tests.stages.tiny_project import write_project, write_rows
 
 Place = Callable[[str], Path]
@@ -34,11 +36,22 @@ def made(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) 
 
 
 @pytest.fixture(scope="session")
-def place(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """The folder that a page's mark names: `empty`, `data` or `made`."""
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adapted")
+    write_project(folder)
+    for name, rank in {"fr": 4, "de": 2}.items():
+        config = AdapterConfig.model_validate({"train": {"rank": rank}})
+        train(f"file:{folder / 'model'}", folder / "data" / "labelled.jsonl", folder / "adapters" / name, config)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The folder that a page's mark names: `empty`, `data`, `adapted` or `made`."""
 
     def find(name: str) -> Path:
-        if name == "made":
+        if name in ("made", "adapted"):
+            made: Path = request.getfixturevalue(name)
             return made
         folder = tmp_path_factory.mktemp(name)
         if name == "data":
