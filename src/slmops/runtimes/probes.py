@@ -18,12 +18,13 @@ from slmops.runtimes.types import Ids, Runtime, Scores
 from slmops.tasks.types import Json, Message
 
 PROBES = "probes.jsonl"
+_ASKED = 16  # tokens of a prompt's end that are scored, too
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A prompt, an answer (ids, end token included) and the log-probability of each of its tokens; and what they were
-    made of: a row, how it is asked, and its gold answer, which is written as `text`."""
+    """A prompt, an answer (ids, end token included) and the log-probabilities of the prompt's last tokens and the
+    answer's; and what they were made of: a row, how it is asked, and its gold answer, which is written as `text`."""
 
     prompt: Ids
     answer: Ids
@@ -81,8 +82,10 @@ def read_probes(path: Path) -> list[Probe]:
 
 
 def pairs_of(probes: Sequence[Probe]) -> list[tuple[Ids, Ids]]:
-    """What a runtime scores."""
-    return [(probe.prompt, probe.answer) for probe in probes]
+    """What a runtime scores: the answer, and what was asked last, which nobody teaches a model. An answer that it is
+    sure of hardly moves, whatever happens to its weights."""
+    begins = [max(1, len(probe.prompt) - _ASKED) for probe in probes]
+    return [(probe.prompt[:at], probe.prompt[at:] + probe.answer) for at, probe in zip(begins, probes, strict=True)]
 
 
 def replay_probes(runtime: Runtime, path: Path, adapter: str | None = None) -> Parity:

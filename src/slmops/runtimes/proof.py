@@ -74,8 +74,8 @@ def same_end(stage: str, compared: str, found: Any, end: int, remedy: str) -> Li
 def same_logprobs(
     stage: str, compared: str, probes: Sequence[Probe], scores: Sequence[Scores], remedy: str, *, exact: bool = True
 ) -> Link:
-    """How far the probed answers' log-probabilities moved; where the weights are meant to be the same (`exact`), it may
-    be rounding alone."""
+    """How far the probed log-probabilities moved; where the weights are meant to be the same (`exact`), it may be by
+    rounding alone."""
     parity = compare(probes, scores)
     figures = {
         "probes": parity.probes,
@@ -84,7 +84,7 @@ def same_logprobs(
     }
     if not exact or parity.max_logprob_difference <= SAME_LOGPROB:
         return Link(stage, compared, figures)
-    moved = f"{parity.worst}: the log-probability of its answer moved by {parity.max_logprob_difference:.2g} a token"
+    moved = f"{parity.worst}: a log-probability moved by {parity.max_logprob_difference:.2g}"
     return Link(stage, compared, figures, f"{moved}, {SAME_LOGPROB:g} is rounding", remedy)
 
 
