@@ -104,14 +104,14 @@ def _times(models: Models, rounds: int) -> Iterator[tuple[str, Measured]]:
         _first_token_ms(runtime, next(prompts), name)
     later, switched, opened = [], [], []
     for _ in range(rounds):
-        same = _first_token_ms(runtime, next(prompts), NAMES[1])
-        switched.append(_first_token_ms(runtime, next(prompts), NAMES[0]))
-        later.append(switched[-1] - same)
-        _first_token_ms(runtime, next(prompts), NAMES[1])
         started = time.perf_counter()
         merged = LocalModel(models.merged, threads=threads).runtime
         _first_token_ms(merged, next(prompts), None)
         opened.append(1000 * (time.perf_counter() - started))
+        _first_token_ms(runtime, next(prompts), NAMES[1])  # what is compared begins with the same caches
+        same = _first_token_ms(runtime, next(prompts), NAMES[1])
+        switched.append(_first_token_ms(runtime, next(prompts), NAMES[0]))
+        later.append(switched[-1] - same)
     yield SWITCH.id, Measured(float(np.median(later)), percentile_interval(later, 50, seed=SEED))
     ratios = [ours / theirs for ours, theirs in zip(switched, opened, strict=True)]
     interval = percentile_interval(ratios, 50, seed=SEED)
