@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from slmops.training.curve import Moment, Point, looks_since_best
 from slmops.training.frozen import Reader
 from slmops.training.losses import Taught, TokenLoss, cross_entropy
 from slmops.training.own import told
+from slmops.training.parallel import Workers
 from slmops.training.replication import replicated_loss
 from slmops.training.sampled_head import sampled_logits
 from slmops.training.schedule import learning_rate_share, make_optimizer, set_learning_rate
@@ -68,7 +69,8 @@ def train(
     `begins` are the tokens that can begin an answer, where they are few: then the target is replicated. `rounding` is
     what the shipped format will do to a weight: it is done during the last steps, so that the model learns to bear it.
     `frozen` is a folder for what lower layers say, which trainings with the same ones share. `show` writes a row for
-    people, from its name. `watch` hears of each point of the curve as it is reached.
+    people, from its name. `watch` hears of each point of the curve as it is reached. Workers that were joined share the
+    work: all call this alike, the first alone writes, and is asked whether to go on.
 
     Raises:
         SlmopsError: the loss is not a number; names the step and its rows. Or the best weights are to be kept, and
@@ -85,11 +87,11 @@ def train(
     if config.contrastive:
         check_alike(examples)
     goes_on = told(config.callbacks, goes_on)
-    computing = Computing(model, number_format, rounding)
+    workers, computing = Workers.joined(), Computing(model, number_format, rounding)
     reader: Reader | PlainReader = Reader(
         computing.model,
         [*examples, *validation],
-        frozen or scratch / "frozen",
+        workers.own(frozen or scratch / "frozen"),
         lambda share: report(0.0, f"reading with the layers that stay, {share:.0%}"),
         config.neftune_alpha,
     )
@@ -102,6 +104,7 @@ def train(
     steps = max(1, round(math.ceil(len(examples) / config.batch_size) * config.epochs))
     checkpoint = Checkpoint(scratch / "checkpoint", model, optimizer)
     state = checkpoint.load()
+    workers.check_alike(state.step)
     unrounded = round(steps * (1 - config.quantization_aware)) if rounding else 0
     computing.give_weights(rounded=state.step >= unrounded)
     looks = {round(steps * share / config.validations) for share in range(1, config.validations + 1)}
@@ -111,7 +114,7 @@ def train(
         step, began = state.step, time.perf_counter()
         chosen = [examples[row] for row in _rows_of_step(len(examples), config.batch_size, seed, step)]
         set_learning_rate(optimizer, step, steps, config)
-        value, losses = _step(computing, reader, chosen, config, loss, teach, begins, (seed, step))
+        value, losses = _step(computing, reader, chosen, config, loss, teach, begins, (seed, step), workers)
         norm = float(torch.nn.utils.clip_grad_norm_(computing.learning, config.max_grad_norm))
         if not math.isfinite(value + norm):
             what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient is {norm}"
@@ -127,7 +130,9 @@ def train(
         if look or blamed or state.count == max(1, steps // 40):
             held_out = None
             if look and validation:
-                held_out = mean_loss(computing.model, validation, config, cross_entropy, reader.last_states)
+                held_out = workers.agree(
+                    lambda: mean_loss(computing.model, validation, config, cross_entropy, reader.last_states)
+                )
             state.curve.append(Point(state.step, state.total / state.count, held_out, blamed))
             state.total, state.count = 0.0, 0
             rate = config.learning_rate * learning_rate_share(step, steps, config)
@@ -137,11 +142,12 @@ def train(
         report(state.step / steps, f"step {state.step}/{steps}, loss {value:.3f}{leapt}")
         if look:
             since = looks_since_best(state.curve, unrounded)
-            if since == 0 and config.keeps_best:
+            if since == 0 and config.keeps_best and workers.first:
                 checkpoint.save_best()
-            if not goes_on(state.curve) or (config.patience and since and since >= config.patience):
+            wanted = workers.agree(lambda: goes_on(state.curve))
+            if not wanted or (config.patience and since and since >= config.patience):
                 break
-        if time.monotonic() - saved_at >= checkpoint_every_s:
+        if workers.first and time.monotonic() - saved_at >= checkpoint_every_s:
             checkpoint.save(state)
             saved_at = time.monotonic()
     if config.keeps_best:
@@ -175,11 +181,13 @@ def _step(
     teach: Teach | None,
     begins: Ids,
     seed: tuple[int, int],
-) -> tuple[float, dict[str, float]]:
+    workers: Workers,
+) -> tuple[float, Mapping[str, float]]:
     """Accumulates the gradient of the mean loss a target token over all examples of the step, in fp32; returns that
     mean, and every row's own."""
     torch = need("torch", "train")
-    torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))  # what is dropped, and noise
+    own = seed if workers.first else (*seed, workers.rank)
+    torch.manual_seed(int(np.random.SeedSequence(own).generate_state(1)[0]))  # what is dropped, and noise
     targets = sum(sum(example.learn) for example in examples)
     model, total = computing.model, 0.0
     by_row: dict[str, float] = {}
@@ -187,7 +195,7 @@ def _step(
     of_few = config.loss == "cross_entropy" and not config.label_smoothing  # others speak of the whole vocabulary
     sampled = begins and config.vocabulary_sample and of_few
     model.train()
-    for batch in pack(by_length(examples), config.max_tokens):
+    for batch in pack(workers.share(by_length(examples)), config.max_tokens):
         states, taught = reader.last_states(batch), teach(batch) if teach else None
         if config.gradient_checkpointing:  # whoever asks for it has little memory, and takes it slower
             release_freed_memory()
@@ -215,7 +223,7 @@ def _step(
             release_freed_memory()
         by_row |= row_losses(batch.rows, batch.target_row, losses.detach())
     model.eval()
-    return total, by_row
+    return workers.add_up(computing.learning, total, by_row, [example.row for example in examples])
 
 
 def _rows_of_step(count: int, batch_size: int, seed: int, step: int) -> list[int]:
