@@ -40,12 +40,12 @@ def init(
 
 
 def new(
-    kind: Annotated[Literal["loss", "metric", "callback", "task"], typer.Argument(help="What it is to be.")],
+    kind: Annotated[Literal["loss", "metric", "callback", "task", "azureml"], typer.Argument(help="What it is to be.")],
     name: Annotated[str, typer.Argument(help="Its name in Python; the file is called so, too.")],
     config: Config = CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Write a file to begin code of your own from, beside slmops.yaml."""
+    """Write a file to begin code of your own from, or a job for Azure ML, beside slmops.yaml."""
     from slmops.core.console import console, print_json
     from slmops.stages.templates import new_file
 
@@ -53,7 +53,8 @@ def new(
     if as_json:
         print_json({"file": path, "config": line})
     else:
-        console.print(f"wrote {path}; in slmops.yaml: {line}", markup=False, soft_wrap=True)
+        then = "then" if kind == "azureml" else "in slmops.yaml"
+        console.print(f"wrote {path}; {then}: {line}", markup=False, soft_wrap=True)
 
 
 def advise(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
@@ -209,6 +210,8 @@ def _run(
     project = load(config, variant)
     with show_progress() as progress:
         outcome = run_project(project, first=first, only=only, until=until, force=force, progress=progress)
+    if not outcome.made:  # this process computed for another, which tells
+        return
     if as_json:
         print_json(_outcome_json(outcome))
         return

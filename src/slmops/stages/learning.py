@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 from pydantic import ValidationError
 
-from slmops.core.errors import SlmopsError
+from slmops.core.errors import SlmopsError, need
 from slmops.core.files import free_bytes, write_whole
 from slmops.core.machine import free_memory_bytes
-from slmops.core.named import code_of
+from slmops.core.named import allow, code_of
 from slmops.core.pipeline import Progress, Work
 from slmops.core.search import Tell, Trial, Values, say_values, search
 from slmops.data.augment import noisy_copies
@@ -23,13 +24,22 @@ from slmops.models.folder import read_json
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
-from slmops.stages.parts import Prompt, answer_begins, answered_examples, read_answered, read_task, text_of
+from slmops.stages.engine import EngineConfig, together
+from slmops.stages.parts import (
+    Prompt,
+    answer_begins,
+    answered_examples,
+    read_answered,
+    read_task,
+    read_task_spec,
+    text_of,
+)
 from slmops.stages.project import Project
 from slmops.stages.targets import open_targets
 from slmops.tasks.types import Record
 from slmops.training.computing import Rounding
 from slmops.training.config import TrainConfig
-from slmops.training.curve import Point, write_curve
+from slmops.training.curve import Moment, Point, write_curve
 from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
 from slmops.training.examples import within
 from slmops.training.losses import mix
@@ -49,7 +59,7 @@ _LOOKS = 9  # at validation rows in a trial at least: successive halving decides
 @dataclass(frozen=True)
 class Lesson:
     """What a model learns: rows with their answers, asked for with `prompt`; the losses' weights; a teacher's targets,
-    and what the shipped format does to a weight, where there are such."""
+    and what the shipped format does to a weight, where there are such; and where it is computed."""
 
     model: Path
     rows: Sequence[tuple[Record, str]]
@@ -57,6 +67,7 @@ class Lesson:
     weights: Mapping[str, float]
     targets: Path | None = None
     rounding: Rounding | None = None
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
 
 def code_of_training(config: TrainConfig) -> list[str]:
@@ -89,6 +100,40 @@ def learned(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> nn.Mod
 def _learn(
     lesson: Lesson, config: TrainConfig, work: Work, run: Run, goes_on: GoesOn, report: Progress
 ) -> tuple[nn.Module, list[Point]]:
+    """All workers that the lesson's engine has, each its share; the first is asked, tells and is followed."""
+    scratch = _scratch_of(work, run)
+    asked = {"seed": work.seed, "number_format": work.choices["number_format"], "rows": len(lesson.rows)}
+    run = replace(run, parameters=flat(config.model_dump(exclude={"search"}) | asked))
+
+    def learn() -> tuple[nn.Module, list[Point]]:
+        with followed(run, lambda text: report(0.0, text)) as watch:
+            return _learn_share(lesson, config, work, scratch, goes_on, report, watch)
+
+    follow = partial(_follow, lesson, config, replace(work, progress=_tell_nobody), scratch)
+    return together(lesson.engine, learn, follow, work.choices["threads"], lambda text: report(0.0, text))
+
+
+def _follow(lesson: Lesson, config: TrainConfig, work: Work, scratch: Path) -> None:
+    """The same in another worker's process, which is not asked and does not tell."""
+    for name in (read_task_spec(work.inputs["dataset"])["name"], *config.own_code()):
+        allow(name)
+    need("torch", "train").set_num_threads(work.choices["threads"])
+    _learn_share(lesson, config, work, scratch, lambda curve: True, _tell_nobody, lambda moment: None)
+
+
+def _tell_nobody(share: float, text: str) -> None:
+    """The first worker tells."""
+
+
+def _learn_share(
+    lesson: Lesson,
+    config: TrainConfig,
+    work: Work,
+    scratch: Path,
+    goes_on: GoesOn,
+    report: Progress,
+    watch: Callable[[Moment], None],
+) -> tuple[nn.Module, list[Point]]:
     dataset = work.inputs["dataset"]
     tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
     rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, task.varied)
@@ -107,27 +152,24 @@ def _learn(
     if not work.force:
         _check_room(lesson, config, work, [*examples, *validation], bool(begins))
     model = prepare(model, config, work.seed)
-    asked = {"seed": work.seed, "number_format": work.choices["number_format"], "rows": len(lesson.rows)}
-    run = replace(run, parameters=flat(config.model_dump(exclude={"search"}) | asked))
-    with followed(run, lambda text: report(0.0, text)) as watch:
-        curve = train(
-            model,
-            examples,
-            config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
-            mix(lesson.weights, gold_loss(config)),
-            teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
-            begins=begins,
-            rounding=lesson.rounding,
-            validation=validation,
-            seed=work.seed,
-            number_format=work.choices["number_format"],
-            scratch=_scratch_of(work, run),
-            frozen=work.scratch / "frozen",
-            goes_on=goes_on,
-            show=show,
-            report=report,
-            watch=watch,
-        )
+    curve = train(
+        model,
+        examples,
+        config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
+        mix(lesson.weights, gold_loss(config)),
+        teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
+        begins=begins,
+        rounding=lesson.rounding,
+        validation=validation,
+        seed=work.seed,
+        number_format=work.choices["number_format"],
+        scratch=scratch,
+        frozen=work.scratch / "frozen",
+        goes_on=goes_on,
+        show=show,
+        report=report,
+        watch=watch,
+    )
     return model, curve
 
 

@@ -20,6 +20,7 @@ from slmops.deployment.config import DeploymentConfig
 from slmops.evaluation.config import EvaluationConfig
 from slmops.evaluation.gates_config import GatesConfig
 from slmops.optimization.config import OptimizationConfig
+from slmops.stages.engine import EngineConfig
 from slmops.synthesis.config import SynthesisConfig
 from slmops.tasks.config import TaskConfig
 from slmops.training.config import DistillationConfig, StudentConfig, TeacherConfig
@@ -34,7 +35,7 @@ class Project(Config):
 
     name: Name = Field(description="the project's name, which its artifacts carry")
     seed: int = Field(default=7, ge=0, lt=2**32, description="what decides everything random")
-    engine: Literal["local"] = Field(default="local", description="where work runs")
+    engine: EngineConfig = EngineConfig()
     task: TaskConfig = TaskConfig()
     data: DataConfig = Field(description="files of rows: {train: file, test: file, unlabelled: file}")
     teacher: TeacherConfig | None = Field(default=None, description="the big model; may be absent")

@@ -17,6 +17,7 @@ from slmops.core.pipeline import Made, Planned
 from slmops.core.store import Store
 from slmops.models.references import resolve
 from slmops.stages.assemble import assemble, identity_of
+from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
 from slmops.stages.project import Project
 
@@ -25,7 +26,7 @@ Progress = Callable[[str, float, str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run made, and the gates' verdicts."""
+    """What a run made, and the gates' verdicts; nothing of both in a process that follows another that runs."""
 
     made: tuple[Made, ...]
     verdicts: tuple[gates.Verdict, ...]
@@ -56,6 +57,10 @@ def run(
         GateError: a figure fell short; whatever comes after evidence is not made.
         BusyError: another run works in this project.
     """
+    if follows():
+        follow()
+        return Outcome((), ())
+    lead()
     _fetch_models(project, progress)
     planned = plan(project, first=first, only=only, until=until)
     made: list[Made] = []
@@ -78,6 +83,7 @@ def run(
             made.append(step)
             if step.stage.name == "evidence":
                 verdicts = _pass_gates(project, step.manifest)
+    dismiss()
     return Outcome(tuple(made), tuple(verdicts))
 
 

@@ -21,7 +21,7 @@ from slmops.stages.targets import accepted, read_answers
 def student_stage(project: Project) -> Stage:
     shipped = _shipped_int4(project)
     inputs = {"dataset": "dataset", "pruned": "pruned"}
-    section: dict[str, Any] = {
+    section: dict[str, Any] = project.engine.content() | {
         "train": project.student.train.model_dump(),
         "code": code_of_training(project.student.train),
         "prompt": project.student.prompt,
@@ -66,6 +66,6 @@ def _make(project: Project, work: Work) -> None:
         weights = {"cross_entropy": 1.0}
     shipped = _shipped_int4(project)
     rounding = partial(round_to_int4, block_size=shipped.block_size) if shipped else None
-    lesson = Lesson(pruned, rows, project.student.prompt, weights, work.inputs.get("targets"), rounding)
+    lesson = Lesson(pruned, rows, project.student.prompt, weights, work.inputs.get("targets"), rounding, project.engine)
     model = learned(lesson, project.student.train, work, run_of(project, "student", work))
     save_model("student", model, pruned, work.out, dataset, project.student.prompt, work.licence)

@@ -17,7 +17,7 @@ def teacher_stage(project: Project, identity: str | None) -> Stage:
     """`identity` decides the base model's content; None while it was never fetched."""
     assert project.teacher is not None
     config = project.teacher.train
-    section = {
+    section = project.engine.content() | {
         "model": identity,
         "train": config.model_dump() if config else None,
         "code": code_of_training(config) if config else [],
@@ -48,7 +48,7 @@ def _make(project: Project, work: Work) -> None:
     dataset, config = work.inputs["dataset"], project.teacher.train
     if config:
         rows = read_answered(dataset, "train", read_task(dataset))
-        lesson = Lesson(base.folder, rows, "full", {"cross_entropy": 1.0})
+        lesson = Lesson(base.folder, rows, "full", {"cross_entropy": 1.0}, engine=project.engine)
         model = learned(lesson, config, work, run_of(project, "teacher", work))
     else:
         model = load_causal_lm(base.folder)
