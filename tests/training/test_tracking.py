@@ -66,8 +66,8 @@ def in_mlflow(run: Run) -> dict[str, list[tuple[int, float]]]:
     client = MlflowClient(f"sqlite:///{run.folder / 'mlflow.db'}")
     (found,) = client.search_runs([client.get_experiment_by_name(run.project).experiment_id])
     assert found.data.params == {"rank": "4"}
-    names = found.data.metrics
-    return {name: [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, name)] for name in names}
+    told = {name: client.get_metric_history(found.info.run_id, name) for name in found.data.metrics}
+    return {name: sorted((one.step, one.value) for one in metrics) for name, metrics in told.items()}
 
 
 def in_wandb(run: Run) -> dict[str, list[tuple[int, float]]]:

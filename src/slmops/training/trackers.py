@@ -160,7 +160,7 @@ class _WandB:
     def __init__(self, run: Run) -> None:
         library, identity = _library("wandb"), run.name.replace("/", "-")
         for cut in (run.folder / "wandb").glob(f"offline-run-*-{identity}"):
-            shutil.rmtree(cut)
+            shutil.rmtree(cut, ignore_errors=True)
         self._run = library.init(
             project=run.config.project or run.project,
             group=run.group,
