@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slmops.stages import learning
+from slmops.stages import learning, saved
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, plan, run
 from slmops.training.curve import read_curve
@@ -65,7 +65,7 @@ def test_a_training_that_was_killed_goes_on_as_the_same_run(tmp_path: Path, monk
     project = Project.load(write_project(tmp_path, teacher=_TEACHER, tracking="tensorboard"))
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(learning, "merge", _interrupted)
+        patch.setattr(saved, "merge", _interrupted)
         run(project, until="teacher")
     run(project, until="teacher")
     run(project, first="teacher", until="teacher")  # asked for again, it is another run
