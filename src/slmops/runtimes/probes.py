@@ -105,8 +105,13 @@ def compare(probes: Sequence[Probe], scores: Sequence[Scores]) -> Parity:
         pairs = list(zip(probe.logprobs, score.logprobs, strict=True))
         differences += [abs(math.exp(before) - math.exp(after)) for before, after in pairs]
         agreeing += abs(sum(after - before for before, after in pairs)) <= math.log(2)
-        moved = max(abs(after - before) for before, after in pairs)
-        if not moved <= largest:  # nor one that is no number
-            largest, worst = moved, probe.place
+        moved = max((abs(after - before) for before, after in pairs), key=_or_infinite)
+        if _or_infinite(moved) > largest:
+            largest, worst = _or_infinite(moved), probe.place
     mean = sum(differences) / len(differences)
     return Parity(len(probes), max(differences), mean, agreeing / len(probes), largest, worst)
+
+
+def _or_infinite(value: float) -> float:
+    """What is no number is as far off as can be."""
+    return math.inf if math.isnan(value) else value

@@ -8,6 +8,7 @@ no engine and no task.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,6 +78,8 @@ def same_logprobs(
     """How far the probed log-probabilities moved; where the weights are meant to be the same (`exact`), it may be by
     rounding alone."""
     parity = compare(probes, scores)
+    if not math.isfinite(parity.max_logprob_difference):
+        return Link(stage, compared, {}, f"{parity.worst}: a log-probability is no number", remedy)
     figures = {
         "probes": parity.probes,
         "max_logprob_difference": round(parity.max_logprob_difference, 4),
