@@ -138,7 +138,7 @@ def _measure_flat(settings: Settings) -> Iterator[tuple[str, Measured]]:
             _write(raw, size_bytes=int(share * settings.gigabytes * 1e9), length=LONG)
             used = _run_all(raw)
             peaks.append(max(one.peak_mb for one in used.values()))
-    parts = ", ".join(f"{name} {one.peak_mb:.0f} MB in {one.seconds:.0f} s" for name, one in used.items())
+    parts = ", ".join(f"{name} {one.peak_mb:.0f} MB" for name, one in used.items())
     yield "flat-memory", of_one(peaks[1], note=parts)
     yield "flat-growth", of_one(peaks[1] / peaks[0])
 
