@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from slmops.models.forward import load_causal_lm
 from slmops.training.config import TrainConfig
@@ -48,7 +49,9 @@ def learn(model_folder: Path, scratch: Path, out: Path, until: int = STEPS, **ch
         goes_on=goes_on,
         checkpoint_every_s=0.0,
     )
-    merge(model).save_pretrained(out)
+    out.mkdir()
+    weights = {name: weight.detach().contiguous() for name, weight in merge(model).named_parameters()}
+    save_file(weights, out / "model.safetensors")  # transformers' own way writes in the first process only
     told = {"curve": [asdict(point) for point in curve], "asked": asked}
     (out / "told.json").write_text(json.dumps(told))
 
