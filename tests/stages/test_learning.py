@@ -13,7 +13,7 @@ from slmops.core.errors import ConfigError
 from slmops.stages import learning
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, plan, run
-from slmops.training.curve import Point
+from slmops.training.curve import Point, read_curve
 from slmops.training.trainer import GoesOn, train
 from tests.stages.tiny_project import write_config, write_project
 
@@ -66,6 +66,19 @@ def test_a_search_that_was_killed_makes_the_same_teacher(tmp_path: Path, monkeyp
     stored = [open_store(project).manifest(f"{project.name}/teacher@latest").id for project in (alone, killed)]
     assert stored[0] == stored[1]
     assert [item.why for item in plan(alone)][:2] == ["unchanged", "unchanged"]
+
+
+def test_half_an_epoch_sees_half_of_the_rows_and_one_and_a_half_see_half_of_them_twice(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    steps = {}
+    for epochs in (0.5, 1.0, 1.5):
+        teacher = f"{{model: 'file:model', train: {{epochs: {epochs}, batch_size: 2, rank: 2}}}}"
+        project = Project.load(write_config(tmp_path, teacher=teacher))
+        run(project, until="teacher")
+        curve = read_curve(open_store(project).open("tiny/teacher@latest") / learning.CURVE_FILE)
+        steps[epochs] = [point.step for point in curve][-1]
+    assert steps[0.5] == pytest.approx(steps[1.0] / 2, abs=1)
+    assert steps[1.5] == pytest.approx(steps[1.0] * 1.5, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def _learn_share(
     curve = train(
         model,
         examples,
-        config.model_copy(update={"epochs": 1.0}),  # the copies are the epochs
+        config.model_copy(update={"epochs": min(1.0, config.epochs)}),  # the copies are the others
         mix(lesson.weights, gold_loss(config)),
         teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
         begins=begins,
