@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +41,6 @@ GRID: Mapping[str, Mapping[str, Any]] = {
 _WIDE, _TRL_BATCH = 32, 8  # rows a step: intents that fill a sequence; TRL's default
 _ROUNDS, _STEPS = 2, 2
 _LEARNED, _HELD_OUT, _SEEDS = 64, 128, 3
-_PEER_SEED = {"seed": 0, "data_seed": 0}
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,15 @@ class Work:
     batch_size: int
     words: str
 
-    def job(self, number_format: NumberFormat, **more: Any) -> Job:
+    def job(self, number_format: NumberFormat) -> Job:
         options = {"method": self.method, "upper_layers": 1.0, "batch_size": self.batch_size, "schedule": "constant"}
-        return Job(self.rows, (_STEPS + 1) * self.batch_size, options, number_format, **more)
+        return Job(self.rows, (_STEPS + 1) * self.batch_size, options, number_format)
 
-    def peer(self, number_format: NumberFormat, options: Mapping[str, Any], steps: int = _STEPS) -> PeerJob:
+    def peer(self, number_format: NumberFormat, options: Mapping[str, Any]) -> PeerJob:
         size = options.get("per_device_train_batch_size", _TRL_BATCH)
         folder = resolve(MODEL).folder
-        rows = read_rows(self.rows, folder, 10 * size if "packing" in options else (steps + 1) * size)
-        return PeerJob(str(folder), rows.conversations, self.method, number_format, steps, options)
+        rows = read_rows(self.rows, folder, 10 * size if "packing" in options else (_STEPS + 1) * size)
+        return PeerJob(str(folder), rows.conversations, self.method, number_format, _STEPS, options)
 
 
 INTENTS = Work("intents", "intents", "lora", _WIDE, "LoRA, intents with a shared instruction")
@@ -114,32 +113,24 @@ def number_format() -> NumberFormat:
 
 def _speed(work: Work, wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
     """Ours and TRL at its defaults, one round after another."""
-    seconds = []
-    for _ in range(_ROUNDS):
-        found = run_trl(work.peer(number_format(), {}))
-        seconds.append((_ours(work), 1 / found.examples_per_s))
-    yield f"speed-{work.name}", _compared(np.array(seconds), number_format())
+    yield f"speed-{work.name}", _compared(work, {}, number_format())
 
 
 def _best(work: Work, wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
     """Each setting of the grid once, then the best and ours, one round after another."""
     tried = {name: run_trl(work.peer(number_format(), options)).examples_per_s for name, options in GRID.items()}
     best = max(tried, key=lambda name: tried[name])
-    seconds = []
-    for _ in range(_ROUNDS):
-        found = run_trl(work.peer(number_format(), GRID[best]))
-        seconds.append((_ours(work), 1 / found.examples_per_s))
     told = ", ".join(f"{name} {speed:.2f}" for name, speed in tried.items())
-    yield f"best-{work.name}", _compared(np.array(seconds), f"{number_format()}; best: {best} (of {told})")
+    yield f"best-{work.name}", _compared(work, GRID[best], f"{number_format()}; best: {best} (of {told})")
 
 
-def _ours(work: Work) -> float:
-    """Seconds an example."""
-    return float(np.mean(learn(work.job(number_format())).steps_s)) / work.batch_size
-
-
-def _compared(seconds: Any, note: str) -> Measured:
-    """(round, side) seconds an example."""
+def _compared(work: Work, options: Mapping[str, Any], note: str) -> Measured:
+    """Examples/s of ours, and of TRL with its `options`, one round after another."""
+    rounds = []
+    for _ in range(_ROUNDS):
+        peer = 1 / run_trl(work.peer(number_format(), options)).examples_per_s
+        rounds.append((float(np.mean(learn(work.job(number_format())).steps_s)) / work.batch_size, peer))
+    seconds = np.array(rounds)  # (round, side), of an example
     ours, peer = 1 / seconds.mean(axis=0)
     ratio = bootstrap(seconds, lambda sums: sums[..., 1] / sums[..., 0], seed=0)
     return Measured(float(ours), ratio, float(peer), note)
@@ -155,7 +146,7 @@ def _losses(wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
     for seed in range(_SEEDS):
         with tempfile.TemporaryDirectory() as out:
             learn(Job("intents", _LEARNED, options, number_format(), seed, out=f"{out}/ours"))
-            seeds = dict.fromkeys(_PEER_SEED, seed)
+            seeds = {"seed": seed, "data_seed": seed}
             steps = _LEARNED // _TRL_BATCH - 1
             run_trl(PeerJob(str(folder), rows, "lora", number_format(), steps, theirs | seeds, f"{out}/trl"))
             losses.append([held_out_loss(Path(out, side), "intents", _LEARNED, _HELD_OUT) for side in ("ours", "trl")])
@@ -169,8 +160,7 @@ def _losses(wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
 
 def _memory(wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
     for name, twice in (("memory-gsm8k", True), ("memory-gsm8k-plain", False)):
-        job = PROBLEMS.job(number_format())
-        options = {**job.options, "gradient_checkpointing": twice}
-        ours = learn(Job(job.rows, job.count, options, job.number_format))
-        peer = run_trl(PROBLEMS.peer(number_format(), {"gradient_checkpointing": twice}))
+        job, checkpointing = PROBLEMS.job(number_format()), {"gradient_checkpointing": twice}
+        ours = learn(replace(job, options={**job.options, **checkpointing}))
+        peer = run_trl(PROBLEMS.peer(number_format(), checkpointing))
         yield name, of_one(ours.peak_mb, peer.peak_mb)

@@ -7,18 +7,17 @@ and peak memory. The model lies in the job's folder, where it names one. Knows n
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from benchmarks.child import run_module
 from benchmarks.lessons import RowsName, read_rows
-from benchmarks.results import ROOT
 from slmops.core.machine import default_threads, peak_memory_mb, probe_number_format
 from slmops.models.folder import read_json
 from slmops.models.forward import NumberFormat, last_states, load_causal_lm
@@ -56,19 +55,10 @@ class Found:
     peak_mb: float = 0.0
     estimated_mb: float = 0.0
     estimated_s: float = 0.0
-    amount: Sequence[float] = field(default=())
 
 
 def learn(job: Job) -> Found:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.learn"],
-        input=json.dumps(asdict(job)),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    return Found(**json.loads(done.stdout.splitlines()[-1]))
+    return Found(**run_module("benchmarks.learn", job))
 
 
 def held_out_loss(model: Path, rows: RowsName, learned: int, count: int) -> float:
@@ -116,7 +106,7 @@ def _learn(job: Job) -> Found:
     if job.out:
         merge(model).save_pretrained(job.out)
     steps = [after - before for before, after in pairwise(ends)]
-    return Found(steps, whole, peak_memory_mb() * 1.048576, needs.memory / 1e6, seconds, astuple(amount))
+    return Found(steps, whole, peak_memory_mb() * 1.048576, needs.memory / 1e6, seconds)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ fast at it: TRL's own default would make it a hundred times slower elsewhere. Kn
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from benchmarks.child import run_module
 from benchmarks.lessons import Conversation
-from benchmarks.results import ROOT
 from slmops.core.machine import default_threads, peak_memory_mb
 from slmops.models.forward import NumberFormat
 
@@ -43,15 +42,7 @@ class Found:
 
 
 def run_trl(job: Job) -> Found:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.peer_trl"],
-        input=json.dumps(asdict(job)),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    return Found(**json.loads(done.stdout.splitlines()[-1]))
+    return Found(**run_module("benchmarks.peer_trl", job))
 
 
 def _train(job: Job) -> Found:

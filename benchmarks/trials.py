@@ -85,9 +85,8 @@ def _kept(options: dict[str, object], again: int) -> Measured:
 def _search(wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
     with tempfile.TemporaryDirectory() as folder:
         runner = Runner((SLMOPS, "run"), dict(os.environ))
-        alone, without, killed = (
-            _project(Path(folder, name), name != "without") for name in ("alone", "without", "killed")
-        )
+        alone, killed = (_project(Path(folder, name), halving=True) for name in ("alone", "killed"))
+        without = _project(Path(folder, "without"), halving=False)
         runner.run(alone)
         seconds = _seconds(alone)
         moments = [Moment("student", seconds * share) for share in (0.2, 0.3, 0.4)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slmops.cli.models import Model
-from slmops.cli.options import CONFIG, AsJson, Config, Fields, parse_fields, store_if_any
+from slmops.cli.options import CONFIG, AsJson, Config, Fields, Force, parse_fields, store_if_any
 
 if TYPE_CHECKING:
     from slmops.models.adapters import Adapter
@@ -36,7 +36,7 @@ def train(
         str, typer.Option("--train", help="As in slmops.yaml: dora, or '{method: lora, rank: 8, epochs: 3}'.")
     ] = "lora",
     fields: Fields = None,
-    force: Annotated[bool, typer.Option(help="Train where an estimate says that there is no room.")] = False,
+    force: Force = False,
     config: Config = CONFIG,
     as_json: AsJson = False,
 ) -> None:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from slmops.cli.options import AsJson
+from slmops.cli.options import AsJson, Force
 
 if TYPE_CHECKING:
     from slmops.optimization.olive import Finetuning
 
-Force = Annotated[bool, typer.Option("--force", help="Try even what an estimate says there is no room for.")]
 _MORE = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from slmops.cli.options import CONFIG, AsJson, Config, Variant, load
+from slmops.cli.options import CONFIG, AsJson, Config, Force, Variant, load
 
 if TYPE_CHECKING:
     from slmops.core.pipeline import Planned
     from slmops.stages.run import Outcome
 
 From = Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it again.")]
-Force = Annotated[bool, typer.Option("--force", help="Try even what an estimate says there is no room for.")]
 Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run nothing but this stage.")]
 
 

@@ -171,8 +171,11 @@ def run(
 
 def stage_key(stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[str, Any]) -> str:
     """The hash of everything that decides what the stage makes."""
-    used = {choice: choices.get(choice) for choice in stage.choices}
-    return hash_json([stage.name, stage.version, dict(parents), stage.section, used])
+    return hash_json([stage.name, stage.version, dict(parents), stage.section, _used(stage, choices)])
+
+
+def _used(stage: Stage, choices: Mapping[str, Any]) -> dict[str, Any]:
+    return {choice: choices.get(choice) for choice in stage.choices}
 
 
 def _why(
@@ -189,9 +192,8 @@ def _why(
 
 def _asked(stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[str, Any]) -> str:
     section = stage.section if isinstance(stage.section, Mapping) else {"config": stage.section}
-    used = {choice: choices.get(choice) for choice in stage.choices}
     sources = {role: parent[:12] for role, parent in parents.items()}
-    return json.dumps({"code": stage.version, **sources, **section, **used}, indent=1, default=str)
+    return json.dumps({"code": stage.version, **sources, **section, **_used(stage, choices)}, indent=1, default=str)
 
 
 def _file_of_asked(folder: Path, stage: Stage) -> Path:

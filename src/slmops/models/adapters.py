@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -167,19 +167,23 @@ def base_id(folder: Path) -> BaseId:
     return BaseId(weights, Tokenizer(folder).vocabulary_id)
 
 
-def check_base(adapter: Adapter, folder: Path) -> None:
-    """Refuses an adapter that was not made for the model in `folder`.
+def check_base(adapters: Iterable[Adapter], folder: Path) -> BaseId:
+    """Refuses adapters that were not made for the model in `folder`; returns its id.
 
     Raises:
-        ModelError: its base has other weights or another vocabulary, or it is larger than its base.
+        ModelError: one's base has other weights or another vocabulary, or one is larger than its base.
     """
-    base, where = base_id(folder), str(adapter.folder)
-    if adapter.card:
-        check_same_base(adapter.card.base, base, where, f"{adapter.base_name}; this is {folder}")
-    elif (adapter.folder / "tokenizer.json").is_file():
-        check_same_base(BaseId(base.weights, Tokenizer(adapter.folder).vocabulary_id), base, where, adapter.base_name)
-    if adapter.size_bytes > sum(path.stat().st_size for path in weight_files(folder)):
-        raise ModelError("is larger than the model it is for", where=where, remedy="check its origin")
+    base, size = base_id(folder), sum(path.stat().st_size for path in weight_files(folder))
+    for adapter in adapters:
+        where = str(adapter.folder)
+        if adapter.card:
+            check_same_base(adapter.card.base, base, where, f"{adapter.base_name}; this is {folder}")
+        elif (adapter.folder / "tokenizer.json").is_file():
+            own = BaseId(base.weights, Tokenizer(adapter.folder).vocabulary_id)
+            check_same_base(own, base, where, adapter.base_name)
+        if adapter.size_bytes > size:
+            raise ModelError("is larger than the model it is for", where=where, remedy="check its origin")
+    return base
 
 
 def check_same_base(made_for: BaseId, base: BaseId, where: str, names: str) -> None:

@@ -17,8 +17,9 @@ from typing import Any
 from slmops.core.errors import ModelError, need
 from slmops.models.folder import check_model_folder
 from slmops.optimization.config import OptimizationConfig
+from slmops.runtimes.probes import PROBES
 
-_CARRIED = ("slmops.json", "probes.jsonl")
+_CARRIED = ("slmops.json", PROBES)
 
 
 def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:

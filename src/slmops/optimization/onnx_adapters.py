@@ -32,6 +32,7 @@ from slmops.models.adapters import (
     BaseId,
     write_adapter_card,
 )
+from slmops.models.lora import PREFIX
 
 _MODULE = re.compile(r".*layers\.(\d+)\.\w+\.(\w+)")
 _NODE = re.compile(r"/model/layers\.(\d+)/\w+/(\w+)/MatMul(_Q\d)?")
@@ -124,7 +125,7 @@ def _write_weights(path: Path, adapter: Adapter, places: Mapping[tuple[int, str]
     for module, (_, outputs) in sorted(adapter.modules.items()):
         layer, product = _layer_of(module)
         place = places.get((layer, product)) or places[layer, _PACKED]
-        a, b = (tensors[f"base_model.model.{module}.lora_{part}.weight"].astype(np.float32).T for part in "AB")
+        a, b = (tensors[f"{PREFIX}{module}.lora_{part}.weight"].astype(np.float32).T for part in "AB")
         wide = np.zeros((adapter.rank, place.outputs), np.float32)
         begin = {"k_proj": place.outputs - 2 * outputs, "v_proj": place.outputs - outputs}.get(product, 0)
         wide[:, begin : begin + outputs] = adapter.scale * b

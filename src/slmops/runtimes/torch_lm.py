@@ -43,8 +43,8 @@ class TorchRuntime:
         self.model = load_causal_lm(folder, number_format)
         self.limits = Limits(int(getattr(self.model.config, "max_position_embeddings", 2048)))
         self._adapters = {name: read_adapter(path) for name, path in (adapters or {}).items()}
-        for adapter in self._adapters.values():
-            check_base(adapter, folder)
+        if self._adapters:  # else nothing needs the hash of all weights
+            check_base(self._adapters.values(), folder)
         attach(self.model, self._adapters)
         self._adapter: str | None = None
         self._ends = ends

@@ -193,7 +193,7 @@ def _check_alike(adapters: Sequence[Adapter], method: Method) -> None:
 def merge_into(reference: str, folder: Path, out: Path, *, store: Store | None = None) -> Path:
     """The model with the adapter folded into its weights: one plain model, in the new folder `out`."""
     base, adapter = find_model(reference, store), read_adapter(folder)
-    check_base(adapter, base.folder)
+    check_base([adapter], base.folder)
     model = load_causal_lm(base.folder)
     attach(model, {ADAPTER: adapter})
     use(model, ADAPTER)

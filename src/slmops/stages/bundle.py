@@ -13,7 +13,7 @@ from slmops.deployment.foundry_local import FoundryAnswer, ask
 from slmops.evaluation.compare import parse_all, quality_figures
 from slmops.models.folder import weight_files
 from slmops.runtimes.local import LocalModel
-from slmops.runtimes.probes import Probe, read_probes
+from slmops.runtimes.probes import PROBES, Probe, read_probes
 from slmops.runtimes.proof import Link, no_worse, read_chain, require, write_chain
 from slmops.runtimes.rendering import check_asking, plain_probes
 from slmops.runtimes.types import Sampling
@@ -41,17 +41,17 @@ def _make(project: Project, work: Work) -> None:
     work.licence = work.parent_licences["model"]
     write_folder(before, work.out, name=deployment.name or project.name, version=deployment.version)
     task, test = read_task(work.inputs["dataset"]), read_part(work.inputs["dataset"], "test")
-    probes = read_probes(before / "probes.jsonl")
+    probes = read_probes(before / PROBES)
     asked = [task.short_messages(record) for record in test]
     if project.student.prompt == "full":
         asked = [task.messages(record) for record in test]
     work.progress(0.1, f"asking Foundry Local {len(asked)} messages")
     run = ask(work.out, [*asked, *(probe.messages for probe in probes)], max_tokens=task.max_tokens)
     answered, of_probes = run.answers[: len(asked)], run.answers[len(asked) :]
-    links = check_bundle("bundle", work.out, before, task, of_probes, work.choices["threads"])
+    own = LocalModel(work.out, threads=work.choices["threads"])
+    links = check_bundle("bundle", work.out, own, before, task, probes, of_probes)
     write_chain(work.out, [*read_chain(before), *links])
     require(links)
-    own = LocalModel(work.out, threads=work.choices["threads"])
     free = [own.ask(messages, sampling=Sampling(task.max_tokens)).text for messages in asked]
     said = [answer.text for answer in answered]
     answers = parse_all(task, said)
@@ -70,11 +70,16 @@ def _make(project: Project, work: Work) -> None:
 
 
 def check_bundle(
-    name: str, folder: Path, before: Path, task: Task, answers: Sequence[FoundryAnswer], threads: int
+    name: str,
+    folder: Path,
+    own: LocalModel,
+    before: Path,
+    task: Task,
+    probes: Sequence[Probe],
+    answers: Sequence[FoundryAnswer],
 ) -> list[Link]:
     """Whether the bundle has the weights that were proven, asks as was learned, and whether Foundry Local's `answers`
-    to the probes are to prompts of that length, and as good as our own runtime's."""
-    probes, own = read_probes(before / "probes.jsonl"), LocalModel(folder, threads=threads)
+    to the probes are to prompts of that length, and as good as those of our own runtime with the same folder."""
     free = own.ask_all([probe.messages for probe in probes], Sampling(task.max_tokens), None)
     was = answer_scores(task, probes, [reply.text for reply in free])
     now = answer_scores(task, probes, [answer.text for answer in answers])

@@ -11,7 +11,7 @@ from slmops.models.folder import read_card
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel
-from slmops.runtimes.probes import Probe, pairs_of, read_probes
+from slmops.runtimes.probes import PROBES, Probe, pairs_of, read_probes
 from slmops.runtimes.proof import Link, no_worse, read_chain, require, same_logprobs, write_chain
 from slmops.runtimes.rendering import check_asking
 from slmops.runtimes.types import Sampling
@@ -37,20 +37,21 @@ def converted_stage(source: str, config: OptimizationConfig, name: str = "") -> 
 
 def _make(name: str, source: str, config: OptimizationConfig, work: Work) -> None:
     work.licence = work.parent_licences[source]
-    before = work.inputs[source]
+    before, threads = work.inputs[source], work.choices["threads"]
     write_onnx(before, work.out, config)
     work.progress(0.8, "comparing with torch on the probes")
-    links = check_converted(name, work.out, before, config, work.choices["threads"])
+    model = LocalModel(work.out, threads=threads)
+    links = check_converted(name, work.out, model, before, config)
     if source == "student":  # what the teacher's int4 loses is only compared with
-        links.append(check_answers(name, work.out, before, work.choices["threads"]))
+        links.append(check_answers(name, model, before, threads))
     write_chain(work.out, [*read_chain(before), *links])
     require(links)
 
 
-def check_converted(name: str, folder: Path, before: Path, config: OptimizationConfig, threads: int) -> list[Link]:
-    """Whether the converted model asks as was learned and, in fp32, finds the answers as likely. A quantized one may
-    find them less likely: what counts is how it answers."""
-    probes, model = read_probes(before / "probes.jsonl"), LocalModel(folder, threads=threads)
+def check_converted(name: str, folder: Path, model: LocalModel, before: Path, config: OptimizationConfig) -> list[Link]:
+    """Whether the converted model of `folder` asks as was learned and, in fp32, finds the answers as likely. If it is
+    quantized, it may find them less likely: what counts is how it answers."""
+    probes = read_probes(before / PROBES)
     return [
         *check_asking(name, folder, probes),
         same_logprobs(
@@ -64,13 +65,13 @@ def check_converted(name: str, folder: Path, before: Path, config: OptimizationC
     ]
 
 
-def check_answers(name: str, folder: Path, before: Path, threads: int) -> Link:
+def check_answers(name: str, model: LocalModel, before: Path, threads: int) -> Link:
     """Whether the converted model answers the probes as well as it did in torch, by the task's first figure."""
-    probes = read_probes(before / "probes.jsonl")
-    card = read_card(folder)
+    probes, card = read_probes(before / PROBES), read_card(before)
     assert card is not None
     task = load_task(card.task["name"], **card.task["options"])
-    was, now = (answer_scores(task, probes, _answers(task, probes, of, threads)) for of in (before, folder))
+    was = answer_scores(task, probes, _answers(task, probes, LocalModel(before, threads=threads)))
+    now = answer_scores(task, probes, _answers(task, probes, model))
     return no_worse(name, f"{task.metrics[0].name} on the probes", probes, was, now, _REMEDY)
 
 
@@ -80,7 +81,6 @@ def answer_scores(task: Task, probes: Sequence[Probe], texts: Sequence[str]) -> 
     return scores(metric, metric.rows(parse_all(task, texts), [probe.gold for probe in probes]))
 
 
-def _answers(task: Task, probes: Sequence[Probe], folder: Path, threads: int) -> list[str]:
-    model = LocalModel(folder, threads=threads)
+def _answers(task: Task, probes: Sequence[Probe], model: LocalModel) -> list[str]:
     asked = [probe.messages for probe in probes]
     return [reply.text for reply in model.ask_all(asked, Sampling(task.max_tokens), model.constraint(task.grammar))]

@@ -21,7 +21,7 @@ from slmops.core.pipeline import Progress, Work
 from slmops.core.search import Tell, Trial, Values, say_values, search
 from slmops.data.augment import noisy_copies
 from slmops.models.folder import read_json
-from slmops.models.forward import load_causal_lm
+from slmops.models.forward import NumberFormat, load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.engine import EngineConfig, together
@@ -150,7 +150,9 @@ def _learn_share(
     examples, validation = fit(rows, "train"), fit(held_out, "validation")
     begins = answer_begins(tokenizer, task)
     if not work.force:
-        _check_room(lesson, config, work, [*examples, *validation], bool(begins))
+        rounded, number_format = bool(lesson.rounding), work.choices["number_format"]
+        lessons = [*examples, *validation]
+        has_room(lesson.model, lessons, config, number_format, scratch, closed=bool(begins), rounded=rounded)
     model = prepare(model, config, work.seed)
     curve = train(
         model,
@@ -173,15 +175,28 @@ def _learn_share(
     return model, curve
 
 
-def _check_room(lesson: Lesson, config: TrainConfig, work: Work, examples: Sequence[Example], closed: bool) -> None:
-    shape, rounded = Shape.of(read_json(lesson.model / "config.json")), bool(lesson.rounding)
+def has_room(
+    model: Path,
+    examples: Sequence[Example],
+    config: TrainConfig,
+    number_format: NumberFormat,
+    scratch: Path,
+    *,
+    closed: bool = False,
+    rounded: bool = False,
+) -> None:
+    """That the model in its folder can learn all examples on this machine; `closed`: answers are of a closed set.
+
+    Raises:
+        SlmopsError: memory or disk does not suffice.
+    """
+    shape = Shape.of(read_json(model / "config.json"))
 
     def needs(config: TrainConfig) -> Needs:
-        lessons = Lessons.of(examples, config, closed)
-        return training_needs(shape, config, lessons, work.choices["number_format"], rounded)
+        return training_needs(shape, config, Lessons.of(examples, config, closed), number_format, rounded)
 
     free = free_memory_bytes() + psutil.Process().memory_info().rss  # of which what this process holds is a part
-    check_room(config, needs, Needs(free, free_bytes(work.scratch)))
+    check_room(config, needs, Needs(free, free_bytes(scratch)))
 
 
 def _best(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> tuple[TrainConfig, Run]:

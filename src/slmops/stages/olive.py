@@ -10,24 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from slmops.core.artifact import hash_json
 from slmops.core.config import validate
 from slmops.core.errors import need
-from slmops.core.files import free_bytes, lock, write_whole
-from slmops.core.machine import default_threads, free_memory_bytes, probe_number_format
+from slmops.core.files import lock, write_whole
 from slmops.models.folder import read_json
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.references import Model, resolve
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.olive import Finetuning, read_run
-from slmops.stages.learning import CURVE_FILE
+from slmops.stages.learning import CURVE_FILE, has_room
 from slmops.stages.olive_texts import read_texts
+from slmops.stages.run import frozen_choices
 from slmops.training.config import TrainConfig
 from slmops.training.curve import Point, write_curve
-from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
 from slmops.training.methods import prepare, save_adapter, usual_targets
 from slmops.training.own import gold_loss
 from slmops.training.trainer import train
@@ -78,9 +75,10 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
     (asked.out / _SCRATCH).mkdir(parents=True, exist_ok=True)
     with lock(asked.out / _SCRATCH / "lock"):
         scratch = asked.out / _SCRATCH / key[:16]
-        choices = _choices(scratch)
-        if not force:
-            _check_room(base, config, [*examples, *validation], choices["number_format"], scratch)
+        choices = frozen_choices(scratch)
+        sized = "hidden_size" in read_json(base.folder / "config.json")  # GPT-2 calls it otherwise, and is not counted
+        if sized and not force:
+            has_room(base.folder, [*examples, *validation], config, choices["number_format"], scratch)
         need("torch", "train").set_num_threads(choices["threads"])
         model = prepare(model, config, asked.seed)
         curve = train(
@@ -114,28 +112,6 @@ def _config(asked: Finetuning, texts: int, model_type: str) -> TrainConfig:
     if asked.eval_steps:
         keys["validations"] = max(1, min(1000, steps // asked.eval_steps))
     return validate(TrainConfig, keys, "what Olive was asked for")
-
-
-def _choices(scratch: Path) -> dict[str, Any]:
-    """What was probed from the machine when this run first began: one that was killed goes on with the same."""
-    path = scratch / "choices.json"
-    if not path.is_file():
-        threads = default_threads()
-        scratch.mkdir(exist_ok=True)
-        write_whole(path, json.dumps({"number_format": probe_number_format(threads)[0], "threads": threads}))
-    return dict(read_json(path))
-
-
-def _check_room(base: Model, config: TrainConfig, examples: Sequence[Example], number_format: Any, at: Path) -> None:
-    told = read_json(base.folder / "config.json")
-    if "hidden_size" not in told:  # GPT-2 calls its sizes otherwise, and its layers have other matrices
-        return
-    shape, free = Shape.of(told), free_memory_bytes() + psutil.Process().memory_info().rss
-
-    def needs(config: TrainConfig) -> Needs:
-        return training_needs(shape, config, Lessons.of(examples, config, False), number_format)
-
-    check_room(config, needs, Needs(free, free_bytes(at)))
 
 
 def _write(model: nn.Module, asked: Finetuning, base: Model, curve: Sequence[Point]) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slmops.core.config import Name, Section, validate
 from slmops.core.errors import ModelError
-from slmops.models.adapters import ONNX_FOLDER, base_id, check_base, read_adapter
+from slmops.models.adapters import ONNX_FOLDER, check_base, read_adapter
 from slmops.optimization.config import Precision
 from slmops.optimization.onnx_adapters import add_adapters
 from slmops.runtimes.local import LocalModel
@@ -29,11 +29,9 @@ def put_adapters(source: Path, converted: Path, adapters: Mapping[str, Path], pr
     Raises:
         ModelError: an adapter is none for this model, or says something else.
     """
-    base, names = base_id(source), validate(_Names, {"names": tuple(adapters)}, "--adapter").names
+    names = validate(_Names, {"names": tuple(adapters)}, "--adapter").names
     checked = {name: read_adapter(adapters[name]) for name in names}
-    for adapter in checked.values():
-        check_base(adapter, source)
-    add_adapters(converted, checked, base)
+    add_adapters(converted, checked, check_base(checked.values(), source))
     for name, adapter in checked.items():
         probes, known = converted / ONNX_FOLDER / name / PROBES, adapter.folder / PROBES
         if known.is_file():

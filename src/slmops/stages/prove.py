@@ -9,7 +9,8 @@ from slmops.core.artifact import Manifest
 from slmops.core.errors import SlmopsError
 from slmops.core.store import Store
 from slmops.deployment.foundry_local import ask
-from slmops.runtimes.probes import pairs_of, read_probes
+from slmops.runtimes.local import LocalModel
+from slmops.runtimes.probes import PROBES, pairs_of, read_probes
 from slmops.runtimes.proof import Link, read_chain, same_logprobs
 from slmops.runtimes.rendering import check_asking
 from slmops.runtimes.torch_lm import TorchRuntime
@@ -38,14 +39,15 @@ def prove(project: Project) -> list[Link]:
     student = folders["student"]
     for config in project.optimization:
         if config.name in folders:
-            folder = folders[config.name]
-            links += check_converted(config.name, folder, student, config, threads)
-            links.append(check_answers(config.name, folder, student, threads))
+            model = LocalModel(folders[config.name], threads=threads)
+            links += check_converted(config.name, folders[config.name], model, student, config)
+            links.append(check_answers(config.name, model, student, threads))
     if "bundle" in folders:
-        task, shipped = read_task(folders["dataset"]), folders[project.shipped()]
-        asked = [probe.messages for probe in read_probes(shipped / "probes.jsonl")]
-        answers = ask(folders["bundle"], asked, max_tokens=task.max_tokens).answers
-        links += check_bundle("bundle", folders["bundle"], shipped, task, answers, threads)
+        task, shipped, folder = read_task(folders["dataset"]), folders[project.shipped()], folders["bundle"]
+        probes = read_probes(shipped / PROBES)
+        answers = ask(folder, [probe.messages for probe in probes], max_tokens=task.max_tokens).answers
+        own = LocalModel(folder, threads=threads)
+        links += check_bundle("bundle", folder, own, shipped, task, probes, answers)
     return links
 
 
@@ -56,7 +58,7 @@ def recorded_chain(project: Project, made: Mapping[str, Manifest], store: Store)
 
 
 def _replay(name: str, folder: Path, threads: int) -> list[Link]:
-    probes = read_probes(folder / "probes.jsonl")
+    probes = read_probes(folder / PROBES)
     scores = TorchRuntime(folder, ends=frozenset(), threads=threads).score(pairs_of(probes))
     again = "install the versions it was made with, or make it again: slmops run --from " + name
     return [

@@ -7,11 +7,12 @@ what bf16 or int4 can tell apart; the copy's gradients are taken for theirs. Kno
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from slmops.core.errors import need
 from slmops.models.forward import NumberFormat, computing_copy
+from slmops.models.lora import lora_layers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,7 +35,10 @@ class Computing:
         self._rounding = rounding
         of_matrices = (torch.nn.Linear, torch.nn.Embedding)
         matrices = {part._parameters.get("weight") for part in model.modules() if isinstance(part, of_matrices)}
-        self._adapted = list(zip(_adapted(model), _adapted(self.model), strict=True)) if rounding else []
+        pairs = zip(lora_layers(model), lora_layers(self.model), strict=True) if rounding else ()
+        self._adapted = [
+            (own, copied) for (_, own), (_, copied) in pairs if isinstance(own.get_base_layer(), torch.nn.Linear)
+        ]
         for layer, _ in self._adapted:
             matrices -= set(layer.parameters())
         self._weights = [
@@ -55,9 +59,11 @@ class Computing:
                 rounds = rounded and is_matrix and self._rounding
                 copied.data.copy_(self._rounding(master.data) if rounds else master.data)  # type: ignore[misc]
         for own, copied in self._adapted:
-            base, added = own.get_base_layer().weight.data, own.get_delta_weight(own.active_adapters[0]).data
-            into = copied.get_base_layer().weight.data
-            into.copy_(self._rounding(base + added) - added if rounded else base)  # type: ignore[misc]
+            base = own.get_base_layer().weight.data
+            if rounded:
+                added = own.get_delta_weight(own.active_adapters[0]).data
+                base = self._rounding(base + added) - added  # type: ignore[misc]
+            copied.get_base_layer().weight.data.copy_(base)
 
     def take_gradients(self) -> None:
         """Adds what the computing model's weights collected to the gradients of those that learn."""
@@ -66,11 +72,3 @@ class Computing:
                 gradient = copied.grad.float()
                 master.grad = gradient if master.grad is None else master.grad.add_(gradient)
                 copied.grad = None
-
-
-def _adapted(model: nn.Module) -> Iterator[Any]:
-    """Linear layers with a low-rank adapter."""
-    torch, kind = need("torch", "train"), need("peft.tuners.lora", "train").LoraLayer
-    for part in model.modules():
-        if isinstance(part, kind) and isinstance(part.get_base_layer(), torch.nn.Linear):
-            yield part

@@ -6,12 +6,12 @@ against measurements by benchmarks/finetuning.py, which is where the constants a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from slmops.models.forward import NumberFormat
 from slmops.training.config import TrainConfig
 from slmops.training.estimate import Lessons, Shape, computed_logits, kept_a_token, learned_a_layer, learning_layers
+from slmops.training.schedule import steps_of
 
 _REACHED = 0.75  # of the probed speed, by the products of a step
 _BYTES_A_SECOND = 4e9  # what moves between memory and processor while nothing is multiplied
@@ -33,7 +33,7 @@ def training_amount(shape: Shape, config: TrainConfig, lessons: Lessons, number_
     """That of all steps of one training, without looks at validation rows."""
     size, learning = 2 if number_format == "bfloat16" else 4, learning_layers(shape, config)
     forward = 2 if config.gradient_checkpointing else 1
-    steps = math.ceil(lessons.rows / config.batch_size) * config.epochs
+    steps = steps_of(lessons.rows, config)
     learned = learned_a_layer(shape, config)
     layer = shape.layer * (forward + 1) + learned * (1 if config.method == "full" else forward + 2)
     attention = shape.width * lessons.row * (forward + 2)

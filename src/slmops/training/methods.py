@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from slmops.core.errors import ModelError, need
 from slmops.core.machine import release_freed_memory
 from slmops.core.mistakes import nearest
+from slmops.models.adapters import WEIGHTS
 from slmops.models.forward import decoder_layers
+from slmops.models.lora import PREFIX
 from slmops.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -63,7 +65,9 @@ def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig)
     transposed = need("transformers.pytorch_utils", "train").Conv1D  # GPT-2's linear layers
     names = {module: name for name, module in model.named_modules()}
     linear = {names[part]: part for part in layers.modules() if isinstance(part, (torch.nn.Linear, transposed))}
-    learning = list(linear) if config.targets == ("all",) else _chosen(linear, config.targets)
+    learning = list(linear)
+    if config.targets != ("all",):
+        learning = _named(linear, config.targets, "train.targets: no linear layer")
     for name in learning:
         part = linear[name]
         sizes = (part.nx, part.nf) if isinstance(part, transposed) else (part.in_features, part.out_features)
@@ -71,6 +75,7 @@ def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig)
             raise ModelError(
                 f"rank {config.rank} is larger than {name}, whose rank is at most {widest}", remedy="lower train.rank"
             )
+    whole = _named(names.values(), config.modules_to_save, "train.modules_to_save: no part of the model")
     adapter = peft.LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -79,7 +84,7 @@ def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig)
         target_modules=learning,
         lora_dropout=config.dropout,
         fan_in_fan_out=any(isinstance(linear[name], transposed) for name in learning),
-        modules_to_save=_wholly(names.values(), config.modules_to_save),
+        modules_to_save=whole or None,
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5 by a name that is going away
@@ -89,26 +94,13 @@ def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig)
     return wrapped.get_base_model()
 
 
-def _wholly(names: Collection[str], asked: Sequence[str]) -> list[str] | None:
-    """The parts that learn whole, by the whole names that peft takes; a part is asked for as a target is."""
-    found: list[str] = []
+def _named(known: Collection[str], asked: Sequence[str], lacking: str) -> list[str]:
+    """Those of `known` that are asked for by a whole name, or its end (`q_proj`, `self_attn.q_proj`)."""
     for name in asked:
-        same = [known for known in names if f".{known}".endswith(f".{name}")]
-        if not same:
-            ends = dict.fromkeys(end for known in names if (end := known.rpartition(".")[2]) and not end.isdigit())
-            what = f"train.modules_to_save: no part of the model is called {name!r}"
-            raise ModelError(what, remedy=nearest(name, ends))
-        found += same
-    return found or None
-
-
-def _chosen(linear: Collection[str], targets: Sequence[str]) -> list[str]:
-    """The layers that a target names: a whole name, or its end (`q_proj`, `self_attn.q_proj`)."""
-    for target in targets:
-        if not any(f".{name}".endswith(f".{target}") for name in linear):
-            ends = dict.fromkeys(name.rpartition(".")[2] for name in linear)
-            raise ModelError(f"train.targets: no linear layer is called {target!r}", remedy=nearest(target, ends))
-    return [name for name in linear if any(f".{name}".endswith(f".{target}") for target in targets)]
+        if not any(f".{one}".endswith(f".{name}") for one in known):
+            ends = dict.fromkeys(end for one in known if (end := one.rpartition(".")[2]) and not end.isdigit())
+            raise ModelError(f"{lacking} is called {name!r}", remedy=nearest(name, ends))
+    return [one for one in known if any(f".{one}".endswith(f".{name}") for name in asked)]
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -141,8 +133,8 @@ def save_adapter(model: nn.Module, base: str, folder: Path) -> None:
     settings.base_model_name_or_path, settings.inference_mode = base, True
     settings.save_pretrained(folder)
     found = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    weights = {f"base_model.model.{name}": weight.detach().contiguous() for name, weight in found.items()}
-    safetensors.save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    weights = {f"{PREFIX}{name}": weight.detach().contiguous() for name, weight in found.items()}
+    safetensors.save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def usual_targets(model_type: str) -> tuple[str, ...]:

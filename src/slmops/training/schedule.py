@@ -27,9 +27,17 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     return optimizer
 
 
-def set_learning_rate(optimizer: Optimizer, step: int, steps: int, config: TrainConfig) -> None:
+def steps_of(rows: int, config: TrainConfig) -> int:
+    """How many steps a training on so many rows has."""
+    return max(1, round(math.ceil(rows / config.batch_size) * config.epochs))
+
+
+def set_learning_rate(optimizer: Optimizer, step: int, steps: int, config: TrainConfig) -> float:
+    """Sets that of each group at `step`; returns what they are multiples of."""
+    share = learning_rate_share(step, steps, config)
     for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * group["times"] * learning_rate_share(step, steps, config)
+        group["lr"] = config.learning_rate * group["times"] * share
+    return config.learning_rate * share
 
 
 def learning_rate_share(step: int, steps: int, config: TrainConfig) -> float:

@@ -32,7 +32,7 @@ from slmops.training.own import told
 from slmops.training.parallel import Workers
 from slmops.training.replication import replicated_loss
 from slmops.training.sampled_head import sampled_logits
-from slmops.training.schedule import learning_rate_share, make_optimizer, set_learning_rate
+from slmops.training.schedule import make_optimizer, set_learning_rate, steps_of
 from slmops.training.self_check import PlainReader, why_not_packed
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def train(
     if config.gradient_checkpointing:
         computing.model.activation_checkpointing_enable({"use_reentrant": False})
     optimizer = make_optimizer(model, config)
-    steps = max(1, round(math.ceil(len(examples) / config.batch_size) * config.epochs))
+    steps = steps_of(len(examples), config)
     checkpoint = Checkpoint(scratch / "checkpoint", model, optimizer)
     state = checkpoint.load()
     workers.check_alike(state.step)
@@ -113,7 +113,7 @@ def train(
     while state.step < steps:
         step, began = state.step, time.perf_counter()
         chosen = [examples[row] for row in _rows_of_step(len(examples), config.batch_size, seed, step)]
-        set_learning_rate(optimizer, step, steps, config)
+        rate = set_learning_rate(optimizer, step, steps, config)
         value, losses = _step(computing, reader, chosen, config, loss, teach, begins, (seed, step), workers)
         norm = float(torch.nn.utils.clip_grad_norm_(computing.learning, config.max_grad_norm))
         if not math.isfinite(value + norm):
@@ -135,7 +135,6 @@ def train(
                 )
             state.curve.append(Point(state.step, state.total / state.count, held_out, blamed))
             state.total, state.count = 0.0, 0
-            rate = config.learning_rate * learning_rate_share(step, steps, config)
             watch(Moment(state.curve[-1], rate, norm, learned, seconds))
             learned, seconds = 0, 0.0
         leapt = f", it leapt by {_named(blamed, show)}" if blamed else ""
