@@ -25,9 +25,10 @@ from slmops.models.references import resolve
 from slmops.training.config import TrainConfig
 from slmops.training.duration import training_amount
 from slmops.training.estimate import Lessons, Shape, training_needs
+from slmops.training.looks import mean_loss
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import merge, prepare
-from slmops.training.trainer import mean_loss, train
+from slmops.training.trainer import train
 
 MODEL = "smollm2-135m-instruct"
 
@@ -65,7 +66,9 @@ def held_out_loss(model: Path, rows: RowsName, learned: int, count: int) -> floa
     """Nats a target token of the `count` rows behind those that were `learned`."""
     examples = read_rows(rows, resolve(MODEL).folder, learned + count).examples[learned:]
     loaded = load_causal_lm(model)
-    return mean_loss(loaded, examples, TrainConfig(), cross_entropy, lambda batch: last_states(loaded, batch))
+    return mean_loss(
+        loaded, examples, TrainConfig().max_tokens, cross_entropy, lambda batch: last_states(loaded, batch)
+    )
 
 
 def _learn(job: Job) -> Found:

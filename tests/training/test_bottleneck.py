@@ -22,9 +22,10 @@ from slmops.runtimes.probes import Probe, record_probes, replay_probes
 from slmops.runtimes.torch_lm import TorchRuntime
 from slmops.training.bottleneck import add_units
 from slmops.training.config import TrainConfig
+from slmops.training.looks import mean_loss
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import merge, prepare
-from slmops.training.trainer import mean_loss, train
+from slmops.training.trainer import train
 from tests.models.architectures import ARCHITECTURES
 from tests.training.rows import rows
 
@@ -70,7 +71,7 @@ def test_it_learns_above_layers_that_stay_and_holds_its_probes_as_int4(tmp_path:
     assert not any(note.startswith("warning") for note in notes)
     assert list((tmp_path / "scratch" / "frozen").glob("*.bin"))
     before = load_causal_lm(folder)
-    losses = [mean_loss(one, rows(20), settings, cross_entropy, partial(last_states, one)) for one in (before, model)]
+    losses = [mean_loss(one, rows(20), 1024, cross_entropy, partial(last_states, one)) for one in (before, model)]
     assert losses[1] < 0.3 * losses[0]
 
     learned = tmp_path / "learned"

@@ -19,11 +19,12 @@ from slmops.models.packing import pack
 from slmops.training.config import StudentConfig, TrainConfig
 from slmops.training.curve import Point
 from slmops.training.frozen import Reader
+from slmops.training.looks import mean_loss
 from slmops.training.losses import cross_entropy, mix
 from slmops.training.methods import merge, prepare
 from slmops.training.own import gold_loss
 from slmops.training.schedule import learning_rate_share, make_optimizer
-from slmops.training.trainer import mean_loss, train
+from slmops.training.trainer import train
 from tests.models.architectures import ARCHITECTURES
 from tests.tiny import write_model
 from tests.training.rows import rows
@@ -44,7 +45,7 @@ def weights(model: torch.nn.Module) -> torch.Tensor:
 
 
 def loss_of(model: torch.nn.Module) -> float:
-    return mean_loss(model, rows(20), config(), cross_entropy, partial(last_states, model))
+    return mean_loss(model, rows(20), 1024, cross_entropy, partial(last_states, model))
 
 
 @pytest.mark.parametrize(
@@ -53,10 +54,10 @@ def loss_of(model: torch.nn.Module) -> float:
         ({"method": "full", "rank": 16}, "rank says how adapters learn, but the method is full — write method: lora"),
         ({"method": "full", "dropout": 0.1}, "dropout says how adapters learn"),
         ({"method": "bottleneck", "alpha": 16}, "alpha says how adapters learn, but the method is bottleneck"),
-        ({"method": "qlora", "quantization_aware": 0.5}, "qlora's base is rounded already"),
+        ({"method": "qlora", "quantization_aware": 0.5}, "its base is rounded already"),
         (
             {"method": "dora", "quantization_aware": 0.5},
-            "dora's sum is scaled: int4 cannot be learned under it",
+            "its sum is scaled, so int4 cannot be learned under it",
         ),
         ({"decay": 0.1}, "decay is for the schedule wsd, not for cosine"),
         ({"neftune_alpha": 5.0}, "neftune_alpha changes what lower layers read, but they stay — write upper_layers: 1"),
@@ -223,7 +224,7 @@ def test_it_ends_when_validation_rows_get_worse_and_keeps_the_best(tiny_model: P
     losses = [point.validation_loss for point in curve if point.validation_loss is not None]
     assert len(losses) < 40
     assert losses.index(min(losses)) == len(losses) - 4
-    kept = mean_loss(model, others(10), settings, cross_entropy, partial(last_states, model))
+    kept = mean_loss(model, others(10), 1024, cross_entropy, partial(last_states, model))
     assert kept == pytest.approx(min(losses), abs=1e-5)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def test_a_killed_training_is_one_run_and_no_step_is_told_twice(tracker: str, tm
     run = run_in(tmp_path, to=(tracker,))
     killed = subprocess.run([sys.executable, "-m", __name__, str(tmp_path), tracker], cwd=Path(__file__).parents[2])
     assert killed.returncode == -signal.SIGKILL
+    time.sleep(1.1)  # TensorBoard orders files by the second in their names
 
     assert follow(run, range(3, 8)) == []  # from its checkpoint on, after step 2
 

@@ -17,9 +17,10 @@ from slmops.models.forward import last_states, load_causal_lm, target_logits
 from slmops.models.packing import pack
 from slmops.training.config import TrainConfig
 from slmops.training.curve import read_curve, write_curve
+from slmops.training.looks import mean_loss
 from slmops.training.losses import Taught, cross_entropy
 from slmops.training.methods import merge, prepare
-from slmops.training.trainer import mean_loss, train
+from slmops.training.trainer import train
 from tests.models.architectures import ARCHITECTURES
 from tests.training.killed_runs import DRAWN, STEPS
 from tests.training.rows import rows
@@ -50,7 +51,7 @@ def test_it_learns(tmp_path: Path, method: str) -> None:
     folder = ARCHITECTURES[1].write(tmp_path / "model")
     model = prepare(load_causal_lm(folder), config(method=method), 1)
     read = partial(last_states, model)
-    before = mean_loss(model, rows(20), config(), cross_entropy, read)
+    before = mean_loss(model, rows(20), 1024, cross_entropy, read)
     curve = train(
         model,
         rows(40),
@@ -64,7 +65,7 @@ def test_it_learns(tmp_path: Path, method: str) -> None:
     assert curve[-1].validation_loss is not None
     assert curve[-1].validation_loss < before / 3
     assert curve[-1].validation_loss == pytest.approx(
-        mean_loss(model, rows(20), config(), cross_entropy, partial(last_states, model))
+        mean_loss(model, rows(20), 1024, cross_entropy, partial(last_states, model))
     )
     assert [point.step for point in curve] == sorted({point.step for point in curve})
     assert curve[-1].step == 50
@@ -122,7 +123,7 @@ def test_a_loss_that_is_no_number_names_the_step_and_its_rows(tiny_model: Path, 
             show=lambda row: f"{row.replace('-', ' ')} of 5",
         )
     assert "learning_rate" in caught.value.remedy
-    assert not (tmp_path / "checkpoint").exists()
+    assert not (tmp_path / "checkpoint" / "state.json").exists()
 
 
 def test_merged_adapters_give_the_same_logits(tiny_model: Path, tmp_path: Path) -> None:

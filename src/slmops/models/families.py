@@ -7,7 +7,7 @@ Sources of the formats: the chat templates that the models' authors publish with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slmops.core.errors import ModelError
 from slmops.models.tokenizer import Ids, Tokenizer
@@ -126,14 +126,16 @@ FAMILIES = (
 
 
 def family_of(tokenizer: Tokenizer) -> Family:
-    """The first family all of whose markers are in the tokenizer's vocabulary.
+    """The first family all of whose markers are in the tokenizer's vocabulary; its conversations begin with the virtual
+    tokens, where the tokenizer has such.
 
     Raises:
         ModelError: no known family; the model has no chat format that we know.
     """
     for family in FAMILIES:
         if all(marker in tokenizer for marker in family.markers):
-            return family
+            virtual = "".join(tokenizer.show(id) for id in tokenizer.virtual_ids)
+            return replace(family, begin=family.begin + virtual)
     raise ModelError(
         "the tokenizer has the markers of no known chat format",
         remedy="use an instruction-tuned model of: " + ", ".join(family.name for family in FAMILIES),

@@ -16,6 +16,12 @@ from slmops.core.errors import ModelError
 Ids = tuple[int, ...]
 MAX_TOKENIZER_BYTES = 100_000_000
 _MARKER = re.compile(r"<[|｜].+[|｜]>")
+_VIRTUAL = re.compile(r"<\|virtual_\d+\|>")
+
+
+def virtual_name(number: int) -> str:
+    """What the virtual token of that number is called: one that was learned, and that templates alone write."""
+    return f"<|virtual_{number}|>"
 
 
 class Tokenizer:
@@ -47,6 +53,11 @@ class Tokenizer:
 
     def __contains__(self, token: str) -> bool:
         return self._tokenizer.token_to_id(token) is not None
+
+    @property
+    def virtual_ids(self) -> Ids:
+        """The ids of the virtual tokens, in their order."""
+        return tuple(sorted(id for name, id in self.special_ids.items() if _VIRTUAL.fullmatch(name)))
 
     @property
     def vocabulary_size(self) -> int:

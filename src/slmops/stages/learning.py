@@ -24,6 +24,7 @@ from slmops.models.folder import read_json
 from slmops.models.forward import NumberFormat, load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
+from slmops.models.virtual_tokens import add_virtual_tokens
 from slmops.stages.engine import EngineConfig, together
 from slmops.stages.parts import (
     Prompt,
@@ -39,7 +40,7 @@ from slmops.stages.targets import open_targets
 from slmops.tasks.types import Record
 from slmops.training.computing import Rounding
 from slmops.training.config import TrainConfig
-from slmops.training.curve import Moment, Point, write_curve
+from slmops.training.curve import Moment, Point, held_out_losses, write_curve
 from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
 from slmops.training.examples import within
 from slmops.training.losses import mix
@@ -83,6 +84,18 @@ def run_of(project: Project, stage: str, work: Work) -> Run:
     """
     check_trackers(project.tracking)
     return Run(project.tracking, project.state / "tracking", project.name, name_of_run(work.scratch, stage))
+
+
+def to_teach(model: Path, config: TrainConfig, work: Work) -> Path:
+    """The folder of the model that learns: with virtual tokens, if they are what is learned."""
+    if config.method != "prompt":
+        return model
+    folder = work.scratch / "with-virtual-tokens"
+    if not folder.is_dir():
+        part = folder.with_suffix(".part")
+        add_virtual_tokens(model, part, config.virtual_tokens, work.seed)
+        part.rename(folder)
+    return folder
 
 
 def learned(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> nn.Module:
@@ -153,7 +166,7 @@ def _learn_share(
         rounded, number_format = bool(lesson.rounding), work.choices["number_format"]
         lessons = [*examples, *validation]
         has_room(lesson.model, lessons, config, number_format, scratch, closed=bool(begins), rounded=rounded)
-    model = prepare(model, config, work.seed)
+    model = prepare(model, config, work.seed, tokenizer.virtual_ids)
     curve = train(
         model,
         examples,
@@ -207,7 +220,7 @@ def _best(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> tuple[Tr
 
     def judge(number: int, values: Values, tell: Tell) -> float:
         def goes_on(curve: Sequence[Point]) -> bool:
-            losses = _losses(curve)
+            losses = held_out_losses(curve)
             return not losses or tell(len(losses), _score(losses, chosen))
 
         def report(share: float, text: str) -> None:
@@ -219,7 +232,7 @@ def _best(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> tuple[Tr
         except ValidationError as error:
             raise SlmopsError(f"{say_values(values)} do not fit together: {error.errors()[0]['msg']}") from error
         _, curve = _learn(lesson, chosen, work, replace(run, trial=number), goes_on, report)
-        losses = _losses(curve)
+        losses = held_out_losses(curve)
         if not losses:
             raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")
         return _score(losses, chosen)
@@ -238,10 +251,6 @@ def _best(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> tuple[Tr
 
 def _scratch_of(work: Work, run: Run) -> Path:
     return work.scratch if run.trial is None else work.scratch / f"trial-{run.trial}"
-
-
-def _losses(curve: Sequence[Point]) -> list[float]:
-    return [point.validation_loss for point in curve if point.validation_loss is not None]
 
 
 def _score(losses: Sequence[float], config: TrainConfig) -> float:

@@ -11,7 +11,7 @@ from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.stages.estimates import training_minutes
-from slmops.stages.learning import Lesson, code_of_training, learned, run_of
+from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
@@ -53,7 +53,7 @@ def _shipped_int4(project: Project) -> OptimizationConfig | None:
 
 def _make(project: Project, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
-    dataset, pruned = work.inputs["dataset"], work.inputs["pruned"]
+    dataset, source = work.inputs["dataset"], to_teach(work.inputs["pruned"], project.student.train, work)
     work.licence, task = work.parent_licences["pruned"], read_task(dataset)
     if "targets" in work.inputs:
         rows = read_answers(work.inputs["targets"])
@@ -66,6 +66,6 @@ def _make(project: Project, work: Work) -> None:
         weights = {"cross_entropy": 1.0}
     shipped = _shipped_int4(project)
     rounding = partial(round_to_int4, block_size=shipped.block_size) if shipped else None
-    lesson = Lesson(pruned, rows, project.student.prompt, weights, work.inputs.get("targets"), rounding, project.engine)
+    lesson = Lesson(source, rows, project.student.prompt, weights, work.inputs.get("targets"), rounding, project.engine)
     model = learned(lesson, project.student.train, work, run_of(project, "student", work))
-    save_model("student", model, pruned, work.out, dataset, project.student.prompt, work.licence)
+    save_model("student", model, source, work.out, dataset, project.student.prompt, work.licence)

@@ -7,7 +7,7 @@ from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.models.forward import load_causal_lm
 from slmops.models.references import Model, find_cached, resolve
 from slmops.stages.estimates import training_minutes
-from slmops.stages.learning import Lesson, code_of_training, learned, run_of
+from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
@@ -45,11 +45,12 @@ def _make(project: Project, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
     base = base_model(project, project.teacher.model, work)
     work.licence = base.licence
-    dataset, config = work.inputs["dataset"], project.teacher.train
+    dataset, config, source = work.inputs["dataset"], project.teacher.train, base.folder
     if config:
         rows = read_answered(dataset, "train", read_task(dataset))
-        lesson = Lesson(base.folder, rows, "full", {"cross_entropy": 1.0}, engine=project.engine)
+        source = to_teach(source, config, work)
+        lesson = Lesson(source, rows, "full", {"cross_entropy": 1.0}, engine=project.engine)
         model = learned(lesson, config, work, run_of(project, "teacher", work))
     else:
-        model = load_causal_lm(base.folder)
-    save_model("teacher", model, base.folder, work.out, dataset, "full", base.licence)
+        model = load_causal_lm(source)
+    save_model("teacher", model, source, work.out, dataset, "full", base.licence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from slmops.training.blame import Usual
 from slmops.training.curve import Point, to_point
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass
@@ -33,13 +34,13 @@ class Checkpoint:
 
     def __init__(self, folder: Path, model: nn.Module, optimizer: Any) -> None:
         self._folder, self._optimizer = folder, optimizer
-        self._parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        self.learning = {name: value for name, value in model.named_parameters() if value.requires_grad}
 
     def save(self, state: State) -> None:
         import torch
 
         tensors: dict[str, Any] = {}
-        for name, parameter in self._parameters.items():
+        for name, parameter in self.learning.items():
             kept = self._optimizer.state[parameter]
             tensors |= {f"weight/{name}": parameter.detach(), f"first/{name}": kept["exp_avg"]}
             tensors |= {f"second/{name}": kept["exp_avg_sq"], f"step/{name}": torch.as_tensor(kept["step"])}
@@ -61,7 +62,7 @@ class Checkpoint:
         tensors = self._read(told.pop("file"))
         self._give(tensors, "weight/")
         with torch.no_grad():
-            for name, parameter in self._parameters.items():
+            for name, parameter in self.learning.items():
                 self._optimizer.state[parameter] = {
                     "step": tensors[f"step/{name}"],
                     "exp_avg": tensors[f"first/{name}"],
@@ -70,8 +71,15 @@ class Checkpoint:
         curve = [to_point(point) for point in told.pop("curve")]
         return State(**told | {"usual": Usual(**told["usual"]), "curve": curve})
 
+    def save_begin(self) -> None:
+        """The weights before the first step, which a look along their way starts from."""
+        self._write("begin.safetensors", {name: weight.detach() for name, weight in self.learning.items()})
+
+    def begin(self) -> Mapping[str, Tensor]:
+        return self._read("begin.safetensors")
+
     def save_best(self) -> None:
-        self._write("best.safetensors", {name: weight.detach() for name, weight in self._parameters.items()})
+        self._write("best.safetensors", {name: weight.detach() for name, weight in self.learning.items()})
 
     def load_best(self) -> None:
         """Gives back what was saved as the best, if anything was."""
@@ -95,5 +103,5 @@ class Checkpoint:
         import torch
 
         with torch.no_grad():
-            for name, parameter in self._parameters.items():
+            for name, parameter in self.learning.items():
                 parameter.copy_(tensors[before + name])

@@ -33,10 +33,11 @@ class TrainConfig(Section):
 
     main: ClassVar[str] = "method"
 
-    method: Literal["lora", "dora", "qlora", "bottleneck", "full"] = Field(
+    method: Literal["lora", "dora", "qlora", "bottleneck", "prompt", "full"] = Field(
         default="lora",
         description="lora (low-rank adapters), dora (the same, and the size of each output), qlora (lora on a base in "
-        "four bits), bottleneck (more hidden units in each MLP), or full (all weights)",
+        "four bits), bottleneck (more hidden units in each MLP), prompt (tokens before every conversation), or full "
+        "(all weights)",
     )
     rank: int = Field(
         default=16,
@@ -51,6 +52,9 @@ class TrainConfig(Section):
         default=("all",),
         min_length=1,
         description="which linear layers get adapters, by name: [q_proj, v_proj]; or all",
+    )
+    virtual_tokens: int = Field(
+        default=20, ge=1, le=1000, description="how many tokens are put before every conversation, and learn (prompt)"
     )
     modules_to_save: Annotated[tuple[str, ...], one_or_many(str)] = Field(
         default=(), description="parts that learn whole beside the adapters, by name: [lm_head]"
@@ -124,15 +128,20 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
         given = self.model_fields_set
-        used = {"full": (), "bottleneck": ("rank",)}.get(self.method, _OF_ADAPTERS)
-        if idle := next((name for name in _OF_ADAPTERS if name in given and name not in used), None):
+        used = _USED.get(self.method, _OF_ADAPTERS)
+        if idle := next((name for name in (*_OF_ADAPTERS, *_OF_PROMPT) if name in given and name not in used), None):
+            of, method = ("virtual tokens", "prompt") if idle in _OF_PROMPT else ("adapters", "lora")
             raise wrong(
-                f"{idle} says how adapters learn, but the method is {self.method}",
-                f"write method: lora, or remove {idle}",
+                f"{idle} says how {of} learn, but the method is {self.method}",
+                f"write method: {method}, or remove {idle}",
             )
-        if self.method in ("qlora", "dora") and self.quantization_aware:
-            what = "base is rounded already, to other weights than ship" if self.method == "qlora" else "sum is scaled"
-            raise wrong(f"{self.method}'s {what}: int4 cannot be learned under it", "write quantization_aware: 0")
+        if self.method == "prompt" and "upper_layers" in given:
+            raise wrong(
+                "upper_layers says which layers learn, but with method: prompt none does", "remove upper_layers"
+            )
+        if self.quantization_aware and self.method in _NEVER_ROUNDED:
+            why = f"{self.method}: {_NEVER_ROUNDED[self.method]}, so int4 cannot be learned under it"
+            raise wrong(why, "write quantization_aware: 0")
         if "decay" in given and self.schedule != "wsd":
             raise wrong(
                 f"decay is for the schedule wsd, not for {self.schedule}", "write schedule: wsd, or remove decay"
@@ -145,6 +154,8 @@ class TrainConfig(Section):
             known = [key for key in type(self).model_fields if key != "search"]
             if name not in known:
                 raise wrong(f"search_space: {name} is no key of train", nearest(name, known))
+            if name in _OF_PROMPT or (name == "method" and "prompt" in space.ends()):
+                raise wrong("search_space: virtual tokens are put into the model before any trial", f"remove {name}")
             for value in space.ends():
                 try:
                     self.tried({name: value})
@@ -188,6 +199,13 @@ class TrainConfig(Section):
 
 
 _BLOCK = 32  # weights that share a scale: int4's default, and the size of GGUF's smallest blocks
+_OF_PROMPT = ("virtual_tokens",)
+_USED = {"full": (), "bottleneck": ("rank",), "prompt": _OF_PROMPT}  # by others: what is of adapters
+_NEVER_ROUNDED = {
+    "qlora": "its base is rounded already, to other weights than ship",
+    "dora": "its sum is scaled",
+    "prompt": "no weight learns but the tokens' own",
+}
 _OF_ADAPTERS = ("rank", "alpha", "rank_stabilized", "dropout", "targets", "modules_to_save", "loraplus_lr_ratio")
 
 _STUDENT = TrainConfig(method="full", epochs=3, learning_rate=8e-4, quantization_aware=0.5, noise=0)

@@ -6,19 +6,24 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from slmops.core.files import write_whole
 
 
 @dataclass(frozen=True)
 class Point:
-    """Mean loss a target token since the point before; on validation rows, where they were looked at. `rows` are those
-    of this step that were worst, where its loss leapt."""
+    """Mean loss a target token since the point before; on validation rows, and on some of those that are learned, where
+    they were looked at: at step 0, before anything was learned, there is nothing else. `rows` are those of this step
+    that were worst, where its loss leapt. `along`, of the last point alone, is what rows that are learned would lose
+    had the weights gone half of the way, and twice as far."""
 
     step: int
     loss: float
     validation_loss: float | None = None
     rows: tuple[str, ...] = ()
+    seen_loss: float | None = None
+    along: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,15 @@ class Moment:
     seconds: float
 
 
+def held_out_losses(curve: Iterable[Point], first_step: int = 1) -> list[float]:
+    """Those of validation rows, as they were looked at from `first_step` on."""
+    after = max(1, first_step)
+    return [point.validation_loss for point in curve if point.validation_loss is not None and point.step >= after]
+
+
 def looks_since_best(curve: Sequence[Point], first_step: int) -> int | None:
     """How many looks at validation rows, from `first_step` on, came after the best; 0 if that is the last."""
-    losses = [point.validation_loss for point in curve if point.step >= first_step]
-    known = [loss for loss in losses if loss is not None]
+    known = held_out_losses(curve, first_step)
     return len(known) - 1 - known.index(min(known)) if known else None
 
 
@@ -50,5 +60,6 @@ def write_curve(path: Path, curve: Iterable[Point]) -> None:
     write_whole(path, "".join(json.dumps(asdict(point)) + "\n" for point in curve))
 
 
-def to_point(fields: dict[str, object]) -> Point:
-    return Point(**fields | {"rows": tuple(fields["rows"])})  # type: ignore[arg-type]
+def to_point(fields: dict[str, Any]) -> Point:
+    listed: dict[str, Any] = {name: tuple(fields.get(name, ())) for name in ("rows", "along")}
+    return Point(**fields | listed)

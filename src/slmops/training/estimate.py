@@ -20,7 +20,7 @@ from slmops.training.config import TrainConfig
 
 _BASE = 560e6  # the process with its libraries, before any model
 # Values a token and layer that a backward pass needs: times the width, times the inner width.
-_KEPT = {"full": (22, 5), "bottleneck": (14, 3)}
+_KEPT = {"full": (22, 5), "bottleneck": (14, 3), "prompt": (14, 3)}
 _KEPT_WITH_ADAPTERS = (28, 7)
 _OF_ATTENTION = 2.5  # scores, their exponentials, and the mask's share
 _TWICE = 6  # layers' worth of values that lie about where they are computed twice
@@ -172,7 +172,8 @@ def training_needs(
 
 
 def learning_layers(shape: Shape, config: TrainConfig) -> int:
-    return max(1, round(config.upper_layers * shape.layers))
+    """Those through which a gradient passes."""
+    return shape.layers if config.method == "prompt" else max(1, round(config.upper_layers * shape.layers))
 
 
 def learned_a_layer(shape: Shape, config: TrainConfig) -> int:
@@ -181,6 +182,8 @@ def learned_a_layer(shape: Shape, config: TrainConfig) -> int:
         return shape.layer
     if config.method == "bottleneck":
         return 3 * shape.width * config.units
+    if config.method == "prompt":
+        return math.ceil(config.virtual_tokens * shape.width / shape.layers)
     ends = 2 * (shape.width + shape.width) + 2 * (shape.width + shape.key_width) + 3 * (shape.width + shape.inner)
     return config.rank * ends
 

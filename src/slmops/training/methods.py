@@ -1,4 +1,5 @@
-"""What of a model learns: low-rank adapters, more hidden units, or all weights, of its upper layers. Trains nothing."""
+"""What of a model learns: low-rank adapters, more hidden units, or all weights, of its upper layers; or virtual tokens.
+Trains nothing."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from slmops.core.mistakes import nearest
 from slmops.models.adapters import WEIGHTS
 from slmops.models.forward import decoder_layers
 from slmops.models.lora import PREFIX
+from slmops.models.tokenizer import Ids
 from slmops.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 ADAPTER = "default"  # what the adapter that learns is called
 
 
-def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
+def prepare(model: nn.Module, config: TrainConfig, seed: int, virtual: Ids = ()) -> nn.Module:
     """The model with only what `config.method` trains in its upper layers set to learn. Lower layers that stay as they
-    are need no backward pass, and keep what the model knew (Lee et al. 2019, arXiv 1911.03090).
+    are need no backward pass, and keep what the model knew (Lee et al. 2019, arXiv 1911.03090). `virtual` are the
+    virtual tokens of its vocabulary.
 
     Raises:
-        ModelError: a target names no linear layer, the rank is larger than one, or an MLP cannot be made wider.
+        ModelError: a target names no linear layer, the rank is larger than one, an MLP cannot be made wider, or there
+            are no virtual tokens.
     """
     torch = need("torch", "train")
     torch.manual_seed(seed)
@@ -42,6 +46,13 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
         for weight in model.parameters():
             weight.data = weight.data.clone()  # else the file that all were read from stays in memory
         release_freed_memory()
+    if config.method == "prompt":
+        from slmops.training.prompt_tuning import learn_virtual_tokens
+
+        if not virtual:
+            raise ModelError("its vocabulary has no virtual tokens that could learn", remedy="write method: lora")
+        learn_virtual_tokens(model, virtual)
+        return model
     if config.method == "bottleneck":
         from slmops.training.bottleneck import add_units
 
@@ -108,10 +119,12 @@ def merge(model: nn.Module) -> nn.Module:
     place; a model without any is returned as it is."""
     from slmops.models.nf4 import from_nf4
     from slmops.training.bottleneck import merge_units
+    from slmops.training.prompt_tuning import merge_virtual_tokens
 
     peft_tuners, peft_utils = need("peft.tuners.lora", "train"), need("peft.utils", "train")
     from_nf4(model)
     merge_units(model)
+    merge_virtual_tokens(model)
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     if any(isinstance(end, peft_utils.ModulesToSaveWrapper) for end in ends):
         model.config.tie_word_embeddings = False  # what was one matrix is two now

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ from slmops.training.config import TrainConfig
 from slmops.training.contrastive import check_alike, contrastive_loss
 from slmops.training.curve import Moment, Point, looks_since_best
 from slmops.training.frozen import Reader
-from slmops.training.losses import Taught, TokenLoss, cross_entropy
+from slmops.training.looks import Looks
+from slmops.training.losses import Taught, TokenLoss
 from slmops.training.own import told
 from slmops.training.parallel import Workers
 from slmops.training.replication import replicated_loss
@@ -36,10 +38,9 @@ from slmops.training.schedule import make_optimizer, set_learning_rate, steps_of
 from slmops.training.self_check import PlainReader, why_not_packed
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 Teach = Callable[[Batch], Taught]
-Read = Callable[[Batch], "Tensor"]
 GoesOn = Callable[[Sequence[Point]], bool]  # the curve so far, at each look → whether to go on
 
 
@@ -107,7 +108,13 @@ def train(
     workers.check_alike(state.step)
     unrounded = round(steps * (1 - config.quantization_aware)) if rounding else 0
     computing.give_weights(rounded=state.step >= unrounded)
-    looks = {round(steps * share / config.validations) for share in range(1, config.validations + 1)}
+    looked_at = {round(steps * share / config.validations) for share in range(1, config.validations + 1)}
+    looks = Looks(computing.model, examples, validation, config.max_tokens, reader.last_states)
+    if not state.curve:
+        before, held_out = workers.agree(looks.both)
+        state.curve.append(Point(0, before, held_out, seen_loss=before))
+        if workers.first:
+            checkpoint.save_begin()
     saved_at = time.monotonic()
     learned, seconds = 0, 0.0  # since the point before
     while state.step < steps:
@@ -126,14 +133,10 @@ def train(
         state.step, state.total, state.count = step + 1, state.total + value, state.count + 1
         learned, seconds = learned + len(chosen), seconds + time.perf_counter() - began
         blamed = worst_rows(losses) if state.usual.is_leap(value) else ()
-        look = state.step in looks
+        look = state.step in looked_at
         if look or blamed or state.count == max(1, steps // 40):
-            held_out = None
-            if look and validation:
-                held_out = workers.agree(
-                    lambda: mean_loss(computing.model, validation, config, cross_entropy, reader.last_states)
-                )
-            state.curve.append(Point(state.step, state.total / state.count, held_out, blamed))
+            seen, held_out = workers.agree(looks.both) if look else (None, None)
+            state.curve.append(Point(state.step, state.total / state.count, held_out, blamed, seen))
             state.total, state.count = 0.0, 0
             watch(Moment(state.curve[-1], rate, norm, learned, seconds))
             learned, seconds = 0, 0.0
@@ -149,6 +152,12 @@ def train(
         if workers.first and time.monotonic() - saved_at >= checkpoint_every_s:
             checkpoint.save(state)
             saved_at = time.monotonic()
+    along = workers.agree(
+        lambda: looks.along(
+            checkpoint.begin(), checkpoint.learning, lambda: computing.give_weights(rounded=state.step >= unrounded)
+        )
+    )
+    state.curve[-1] = replace(state.curve[-1], along=along)
     if config.keeps_best:
         checkpoint.load_best()
     return state.curve
@@ -156,19 +165,6 @@ def train(
 
 def _named(rows: Sequence[str], show: Callable[[str], str]) -> str:
     return ", ".join(f"{row} ({text[:80]!r})" if (text := show(row)) != row else row for row in rows)
-
-
-def mean_loss(model: nn.Module, examples: Sequence[Example], config: TrainConfig, loss: TokenLoss, read: Read) -> float:
-    """Mean loss a target token, without learning; `read` returns the flat last hidden states of a batch."""
-    import torch
-
-    total, count = 0.0, 0
-    with torch.inference_mode():
-        for batch in pack(by_length(examples), config.max_tokens):
-            logits = head_logits(model, read(batch)[batch.target_at])
-            total += float(loss(logits, batch.target_ids, None).sum())
-            count += len(batch.target_ids)
-    return total / max(1, count)
 
 
 def _step(

@@ -1,0 +1,77 @@
+"""Looks at how far a training has come: one loss, of some rows that it learns and of those that are held out.
+
+In come the model that computes and both kinds of rows. What is found is comparable: the answer's cross-entropy, without
+noise, dropout, replicated targets or a teacher. Knows no optimizer and no schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from slmops.core.errors import need
+from slmops.models.forward import head_logits
+from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.training.losses import TokenLoss, cross_entropy
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Read = Callable[[Batch], "Tensor"]  # a batch → its flat last hidden states
+
+SHORTER, LONGER = 0.5, 2.0  # of the way that the weights have gone
+_FEWEST, _MOST, _SHARE = 16, 64, 1 / 16  # how many of the rows that are learned are looked at
+_TARGETS = 256  # whose logits are computed at once
+
+
+class Looks:
+    """How well `model` knows some of the `examples`, and all of `validation`, in packed sequences of `max_tokens`."""
+
+    def __init__(
+        self, model: nn.Module, examples: Sequence[Example], validation: Sequence[Example], max_tokens: int, read: Read
+    ) -> None:
+        count = min(len(examples), max(_FEWEST, min(_MOST, round(len(examples) * _SHARE))))
+        self._model, self._max_tokens, self._read = model, max_tokens, read
+        self._seen = [examples[place * len(examples) // count] for place in range(count)]
+        self._held_out = validation
+
+    def both(self) -> tuple[float, float | None]:
+        """The loss of rows that are learned, and of those held out, where there are such."""
+        return self.seen(), self.held_out()
+
+    def seen(self) -> float:
+        return mean_loss(self._model, self._seen, self._max_tokens, cross_entropy, self._read)
+
+    def held_out(self) -> float | None:
+        if not self._held_out:
+            return None
+        return mean_loss(self._model, self._held_out, self._max_tokens, cross_entropy, self._read)
+
+    def along(
+        self, begin: Mapping[str, Tensor], learning: Mapping[str, Tensor], take: Callable[[], None]
+    ) -> tuple[float, ...]:
+        """The loss of rows that were learned, had the weights gone a SHORTER and a LONGER way from where they began, in
+        the direction they took: whether they should have gone on. `take` makes the model compute with them."""
+        found, ends = [], {name: weight.detach().clone() for name, weight in learning.items()}
+        for share in (SHORTER, LONGER):
+            for name, weight in learning.items():
+                weight.data.copy_(begin[name]).lerp_(ends[name], share)
+            take()
+            found.append(self.seen())
+        for name, weight in learning.items():
+            weight.data.copy_(ends[name])
+        take()
+        return tuple(found)
+
+
+def mean_loss(model: nn.Module, examples: Sequence[Example], max_tokens: int, loss: TokenLoss, read: Read) -> float:
+    """Mean loss a target token, without learning."""
+    torch = need("torch", "train")
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for batch in pack(by_length(examples), max_tokens):
+            states = read(batch)[batch.target_at]
+            for some, ids in zip(states.split(_TARGETS), batch.target_ids.split(_TARGETS), strict=True):
+                total += float(loss(head_logits(model, some), ids, None).sum())
+            count += len(batch.target_ids)
+    return total / max(1, count)
