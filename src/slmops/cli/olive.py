@@ -106,10 +106,13 @@ def _finetune(asked: Finetuning, force: bool, as_json: bool) -> None:
     with show_progress() as progress:
         made = finetune(asked, force=force, report=lambda share, text: progress("finetune", share, text))
     if as_json:
-        print_json({"adapter": made.adapter, "texts": made.texts, "tokens": made.tokens, "notes": asked.notes})
+        told = {"adapter": made.adapter, "texts": made.texts, "tokens": made.tokens, "notes": asked.notes}
+        print_json(told | {"faults": made.faults})
         return
     last = made.curve[-1]
     held_out = "" if last.validation_loss is None else f", on eval rows {last.validation_loss:.3f}"
     learned = f"learned {made.tokens:,} tokens of {made.texts:,} texts in {last.step} steps"
     console.print(f"{learned}: loss {made.curve[0].loss:.3f} → {last.loss:.3f}{held_out}", soft_wrap=True)
+    for fault in made.faults:
+        console.print(str(fault), style="yellow", markup=False, soft_wrap=True)
     console.print(f"wrote {made.adapter}", soft_wrap=True)

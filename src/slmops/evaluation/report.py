@@ -186,7 +186,12 @@ def _show_curves(summary: Summary) -> Html:
         plot(name, found) for name, found in summary.searches.items() for plot in (plot_trials, plot_importance)
     ]
     took = [element("p", f"{stage} {words}.") for stage, words in summary.trainings.items()]
-    return join(show_plots([*curves, *searches]), *took)
+    wrong = [
+        element("li", element("b", f"{stage} · {fault.name}"), f": {fault.shown_by}. Remedy: {fault.remedy}.")
+        for stage, faults in summary.faults.items()
+        for fault in faults
+    ]
+    return join(show_plots([*curves, *searches]), *took, *([element("ul", *wrong)] if wrong else []))
 
 
 def _draw_lineage(steps: Sequence[Step]) -> Html:

@@ -125,6 +125,14 @@ class Point(_Part):
     validation_loss: float | None = None
 
 
+class Fault(_Part):
+    """What went wrong with a training, the figures that show it, and what to do about it."""
+
+    name: str
+    shown_by: str
+    remedy: str
+
+
 class Search(_Part):
     """A search: `best` is the number of the trial that was taken, `importance` each key's share of the spread."""
 
@@ -187,6 +195,7 @@ class Summary(Gain):
     proof: tuple[Link, ...] = ()
     published: tuple[Published, ...] = ()
     curves: dict[str, tuple[Point, ...]] = {}
+    faults: dict[str, tuple[Fault, ...]] = {}
     searches: dict[str, Search] = {}
     trainings: dict[str, str] = {}
     confusion: Confusion | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import psutil
 from pydantic import ValidationError
@@ -25,6 +25,7 @@ from slmops.models.forward import NumberFormat, load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
 from slmops.models.virtual_tokens import add_virtual_tokens
+from slmops.stages.diagnosis import Diagnosis, faults_of_rows, guessing_cost, write_diagnosis
 from slmops.stages.engine import EngineConfig, together
 from slmops.stages.parts import (
     Prompt,
@@ -41,6 +42,7 @@ from slmops.tasks.types import Record
 from slmops.training.computing import Rounding
 from slmops.training.config import TrainConfig
 from slmops.training.curve import Moment, Point, held_out_losses, write_curve
+from slmops.training.diagnosis import Fault
 from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
 from slmops.training.examples import within
 from slmops.training.losses import mix
@@ -53,6 +55,7 @@ from slmops.training.trainer import GoesOn, train
 if TYPE_CHECKING:
     from torch import nn
 
+_Learned: TypeAlias = "tuple[nn.Module, list[Point], list[Fault]]"
 CURVE_FILE, SEARCH_FILE = "curve.jsonl", "search.json"
 _LOOKS = 9  # at validation rows in a trial at least: successive halving decides at the first, third and ninth
 
@@ -60,13 +63,15 @@ _LOOKS = 9  # at validation rows in a trial at least: successive halving decides
 @dataclass(frozen=True)
 class Lesson:
     """What a model learns: rows with their answers, asked for with `prompt`; the losses' weights; a teacher's targets,
-    and what the shipped format does to a weight, where there are such; and where it is computed."""
+    and what the shipped format does to a weight, where there are such; and where it is computed. Rows are `taught`
+    where a teacher gave some of the answers."""
 
     model: Path
     rows: Sequence[tuple[Record, str]]
     prompt: Prompt
     weights: Mapping[str, float]
     targets: Path | None = None
+    taught: bool = False
     rounding: Rounding | None = None
     engine: EngineConfig = field(default_factory=EngineConfig)
 
@@ -103,22 +108,24 @@ def learned(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> nn.Mod
     machine did meanwhile stands beside it."""
     if config.search:
         config, run = _best(lesson, config, work, run)
-    model, curve = _learn(lesson, config, work, run, lambda curve: True, work.progress)
+    model, curve, faults = _learn(lesson, config, work, run, None, work.progress)
     write_curve(work.out / CURVE_FILE, curve)
+    write_diagnosis(work.out, faults)
     for figure, unit, value in resources(read_journal(run)):
         work.measure(figure, unit, value)
     return model
 
 
 def _learn(
-    lesson: Lesson, config: TrainConfig, work: Work, run: Run, goes_on: GoesOn, report: Progress
-) -> tuple[nn.Module, list[Point]]:
-    """All workers that the lesson's engine has, each its share; the first is asked, tells and is followed."""
+    lesson: Lesson, config: TrainConfig, work: Work, run: Run, goes_on: GoesOn | None, report: Progress
+) -> _Learned:
+    """All workers that the lesson's engine has, each its share; the first is asked, tells and is followed. What asks
+    nobody whether it `goes_on` is no trial: it is diagnosed."""
     scratch = _scratch_of(work, run)
     asked = {"seed": work.seed, "number_format": work.choices["number_format"], "rows": len(lesson.rows)}
     run = replace(run, parameters=flat(config.model_dump(exclude={"search"}) | asked))
 
-    def learn() -> tuple[nn.Module, list[Point]]:
+    def learn() -> _Learned:
         with followed(run, lambda text: report(0.0, text)) as watch:
             return _learn_share(lesson, config, work, scratch, goes_on, report, watch)
 
@@ -143,10 +150,10 @@ def _learn_share(
     config: TrainConfig,
     work: Work,
     scratch: Path,
-    goes_on: GoesOn,
+    goes_on: GoesOn | None,
     report: Progress,
     watch: Callable[[Moment], None],
-) -> tuple[nn.Module, list[Point]]:
+) -> _Learned:
     dataset = work.inputs["dataset"]
     tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
     rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, task.varied)
@@ -167,6 +174,7 @@ def _learn_share(
         lessons = [*examples, *validation]
         has_room(lesson.model, lessons, config, number_format, scratch, closed=bool(begins), rounded=rounded)
     model = prepare(model, config, work.seed, tokenizer.virtual_ids)
+    diagnosis = Diagnosis(guessing_cost(examples) if begins else None, report)
     curve = train(
         model,
         examples,
@@ -180,12 +188,15 @@ def _learn_share(
         number_format=work.choices["number_format"],
         scratch=scratch,
         frozen=work.scratch / "frozen",
-        goes_on=goes_on,
+        goes_on=goes_on or diagnosis.look,
         show=show,
         report=report,
         watch=watch,
     )
-    return model, curve
+    if goes_on:
+        return model, curve, []
+    by_people = [] if lesson.taught else list(faults_of_rows(task, lesson.rows))
+    return model, curve, diagnosis.end(curve, by_people)
 
 
 def has_room(
@@ -231,7 +242,7 @@ def _best(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> tuple[Tr
             chosen = base.tried(values)
         except ValidationError as error:
             raise SlmopsError(f"{say_values(values)} do not fit together: {error.errors()[0]['msg']}") from error
-        _, curve = _learn(lesson, chosen, work, replace(run, trial=number), goes_on, report)
+        _, curve, _ = _learn(lesson, chosen, work, replace(run, trial=number), goes_on, report)
         losses = held_out_losses(curve)
         if not losses:
             raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")

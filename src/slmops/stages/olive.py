@@ -20,11 +20,13 @@ from slmops.models.packing import Example
 from slmops.models.references import Model, resolve
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.olive import Finetuning, read_run
+from slmops.stages.diagnosis import Diagnosis
 from slmops.stages.learning import CURVE_FILE, has_room
-from slmops.stages.olive_texts import read_texts
+from slmops.stages.olive_texts import faults_of_texts, read_texts
 from slmops.stages.run import frozen_choices
 from slmops.training.config import TrainConfig
 from slmops.training.curve import Point, write_curve
+from slmops.training.diagnosis import Fault
 from slmops.training.methods import prepare, save_adapter, usual_targets
 from slmops.training.own import gold_loss
 from slmops.training.trainer import train
@@ -44,6 +46,7 @@ class Finetuned:
     texts: int
     tokens: int
     curve: tuple[Point, ...]
+    faults: tuple[Fault, ...]
 
 
 def run_olive(config: Path, *, force: bool = False, report: Report = lambda share, text: None) -> Finetuned:
@@ -80,7 +83,7 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
         if sized and not force:
             has_room(base.folder, [*examples, *validation], config, choices["number_format"], scratch)
         need("torch", "train").set_num_threads(choices["threads"])
-        model = prepare(model, config, asked.seed)
+        model, diagnosis = prepare(model, config, asked.seed), Diagnosis(None, report)
         curve = train(
             model,
             examples,
@@ -90,12 +93,15 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
             seed=asked.seed,
             number_format=choices["number_format"],
             scratch=scratch,
+            goes_on=diagnosis.look,
             show=lambda row: tokenizer.decode(texts[row]),
             report=report,
         )
+        of_texts = faults_of_texts(asked.texts, examples, min(asked.texts.max_tokens, context), base.folder)
+        faults = diagnosis.end(curve, list(of_texts))
         adapter = _write(model, asked, base, curve)
     shutil.rmtree(asked.out / _SCRATCH)
-    return Finetuned(adapter, len(examples), sum(sum(one.learn) for one in examples), tuple(curve))
+    return Finetuned(adapter, len(examples), sum(sum(one.learn) for one in examples), tuple(curve), tuple(faults))
 
 
 def _config(asked: Finetuning, texts: int, model_type: str) -> TrainConfig:

@@ -5,7 +5,7 @@ What a template says may hold special tokens (`<|eot_id|>`); what a row says is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -19,8 +19,10 @@ from slmops.models.packing import Example
 from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.optimization.olive import Texts
 from slmops.tasks.types import Message
+from slmops.training.diagnosis import Fault
 from slmops.training.texts import alone, joined
 
+_CUT = 0.05  # of the texts: more is no exception
 _MAX_ROW_BYTES = 10_000_000
 
 
@@ -53,6 +55,23 @@ def read_texts(texts: Texts, model: Path, context: int, say: Callable[[str], Non
     if not examples:
         raise DataError("there is nothing to learn: all texts are blank", where=texts.sources[0], remedy="look at them")
     return examples
+
+
+def faults_of_texts(texts: Texts, examples: Sequence[Example], longest: int, model: Path) -> Iterator[Fault]:
+    """What is wrong with what was read for the model in a folder: texts that never end, or whose ends were cut off
+    behind the `longest` there may be."""
+    paths = [model / name for name in ("config.json", "generation_config.json") if (model / name).is_file()]
+    found = [read_json(path).get("eos_token_id") for path in paths]
+    ends = {end for some in found for end in (some if isinstance(some, list) else [some]) if end is not None}
+    if ends and not any(ends.intersection(example.answer) for example in examples):
+        remedy = "end text_template with the end token, or write add_special_tokens: true"
+        yield Fault("no end token", "no text says the token at which answers end: it never learns to stop", remedy)
+    cut = sum(example.length == longest for example in examples)
+    if not texts.joined and cut > _CUT * len(examples):
+        shown = (
+            f"{cut / len(examples):.0%} of the texts were cut behind {longest:,} tokens: how they end is not learned"
+        )
+        yield Fault("truncated answers", shown, "raise max_seq_len, or leave long texts out")
 
 
 def _rows(sources: tuple[str, ...]) -> Iterator[tuple[Mapping[str, Any], str]]:

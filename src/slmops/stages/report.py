@@ -19,6 +19,7 @@ from slmops.evaluation.summary import Summary
 from slmops.models.families import family_of, render_prompt
 from slmops.models.tokenizer import Tokenizer
 from slmops.runtimes.proof import Link
+from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.evidence import CLASSICAL, SOURCES, has_answers, read_answers
 from slmops.stages.learning import CURVE_FILE, SEARCH_FILE
 from slmops.stages.parts import read_part, read_task
@@ -85,6 +86,7 @@ def summarize(project: Project) -> Summary:
         proof=tuple(parts.Link(**asdict(link)) for link in _chain(project, planned, store)),
         published=_published(figures, shipped),
         curves=_curves(store, planned),
+        faults=_faults(store, planned),
         searches=_searches(store, planned),
         trainings=_trainings(planned),
         confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)) if labels else None,
@@ -243,6 +245,13 @@ def _searches(store: Store, planned: dict[str, Planned]) -> dict[str, parts.Sear
     return {
         stage: parts.Search.model_validate_json(path.read_text())
         for stage, path in _trained(store, planned, SEARCH_FILE)
+    }
+
+
+def _faults(store: Store, planned: dict[str, Planned]) -> dict[str, tuple[parts.Fault, ...]]:
+    return {
+        stage: tuple(parts.Fault.model_validate(asdict(fault)) for fault in read_diagnosis(path.parent))
+        for stage, path in _trained(store, planned, DIAGNOSIS_FILE)
     }
 
 

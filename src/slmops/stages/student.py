@@ -66,6 +66,15 @@ def _make(project: Project, work: Work) -> None:
         weights = {"cross_entropy": 1.0}
     shipped = _shipped_int4(project)
     rounding = partial(round_to_int4, block_size=shipped.block_size) if shipped else None
-    lesson = Lesson(source, rows, project.student.prompt, weights, work.inputs.get("targets"), rounding, project.engine)
+    lesson = Lesson(
+        source,
+        rows,
+        project.student.prompt,
+        weights,
+        targets=work.inputs.get("targets"),
+        taught=project.teacher is not None,
+        rounding=rounding,
+        engine=project.engine,
+    )
     model = learned(lesson, project.student.train, work, run_of(project, "student", work))
     save_model("student", model, source, work.out, dataset, project.student.prompt, work.licence)

@@ -16,7 +16,7 @@ from slmops.training.losses import Taught, TokenLoss
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CHUNK = 256  # targets whose logits exist at once
+CHUNK, SMALL_CHUNK = 256, 64  # targets whose logits exist at once; the latter where memory is short
 
 
 def chunked_losses(

@@ -15,7 +15,7 @@ from typing import Any
 from slmops.core.errors import SlmopsError
 from slmops.models.forward import NumberFormat
 from slmops.models.packing import Example
-from slmops.training.chunked_head import CHUNK
+from slmops.training.chunked_head import CHUNK, SMALL_CHUNK
 from slmops.training.config import TrainConfig
 
 _BASE = 560e6  # the process with its libraries, before any model
@@ -166,7 +166,8 @@ def training_needs(
     kept = learned * (12 + (size if copies else 0))
     frozen = lessons.tokens * shape.width * size if learning < shape.layers else 0
     working = size * lessons.packed * kept_a_token(shape, config, learning, lessons)
-    logits = 4 * _OF_LOGITS * min(lessons.targets, CHUNK) * computed_logits(shape, config, lessons)
+    chunk = SMALL_CHUNK if config.gradient_checkpointing else CHUNK
+    logits = 4 * _OF_LOGITS * min(lessons.targets, chunk) * computed_logits(shape, config, lessons)
     loading = _BASE + 4.0 * shape.weights
     return Needs(max(loading, _BASE + weights + copies + kept + frozen + working + logits), kept + 4 * learned + frozen)
 

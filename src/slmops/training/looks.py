@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from slmops.core.errors import need
 from slmops.models.forward import head_logits
 from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.training.chunked_head import SMALL_CHUNK
 from slmops.training.losses import TokenLoss, cross_entropy
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ Read = Callable[[Batch], "Tensor"]  # a batch → its flat last hidden states
 
 SHORTER, LONGER = 0.5, 2.0  # of the way that the weights have gone
 _FEWEST, _MOST, _SHARE = 16, 64, 1 / 16  # how many of the rows that are learned are looked at
-_TARGETS = 256  # whose logits are computed at once
 
 
 class Looks:
@@ -71,7 +71,7 @@ def mean_loss(model: nn.Module, examples: Sequence[Example], max_tokens: int, lo
     with torch.inference_mode():
         for batch in pack(by_length(examples), max_tokens):
             states = read(batch)[batch.target_at]
-            for some, ids in zip(states.split(_TARGETS), batch.target_ids.split(_TARGETS), strict=True):
+            for some, ids in zip(states.split(SMALL_CHUNK), batch.target_ids.split(SMALL_CHUNK), strict=True):
                 total += float(loss(head_logits(model, some), ids, None).sum())
             count += len(batch.target_ids)
     return total / max(1, count)

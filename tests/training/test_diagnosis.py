@@ -1,0 +1,89 @@
+"""Faults are told of curves that have them, and of no healthy one.
+
+`curves.json` holds curves as they were recorded: the default model, taught the example's support messages and GSM8K,
+each run spoiled in one way.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from slmops.training.curve import Point
+from slmops.training.diagnosis import diagnose, over_fitting, unstable
+
+RECORDED = json.loads((Path(__file__).parent / "curves.json").read_text())
+GUESSING = {"support": math.log(12) / 3.5, "gsm8k": None}  # twelve intents, of 3.5 tokens with the end
+TOLD = {
+    "healthy": [],
+    "healthy-1": [],
+    "under": ["under-fitting"],
+    "short": ["under-fitting"],
+    "diverge": ["divergence", "learning rate too high"],
+    "low": ["learning rate too low"],
+    ("support", "high"): ["divergence", "learning rate too high"],
+    ("gsm8k", "high"): ["learning rate too high"],
+    ("support", "overfit"): ["too little data"],
+    ("gsm8k", "overfit"): ["over-fitting", "too little data"],
+    ("support", "few"): ["under-fitting"],  # 18 steps of 24 rows
+    ("gsm8k", "few"): ["too little data"],
+    "noise": [],  # is told by the rows
+}
+
+
+def curve_of(run: dict[str, list[list[float]]]) -> list[Point]:
+    losses = dict(map(tuple, run["losses"]))
+    looks = {int(step): (seen, held_out) for step, seen, held_out in run["looks"]}
+    points = []
+    for step in sorted({*map(int, losses), *looks}):
+        seen, held_out = looks.get(step, (None, None))
+        points.append(Point(step, losses.get(step, seen), held_out, (), seen))
+    points[-1] = replace(points[-1], along=tuple(run["along"]))
+    return points
+
+
+def named(run: str) -> list[Point]:
+    return curve_of(next(one for one in RECORDED if (one["set"], one["run"]) == ("gsm8k", run)))
+
+
+@pytest.mark.parametrize("run", RECORDED, ids=lambda run: f"{run['set']}-{run['run']}")
+def test_each_recorded_run_is_called_what_it_was_made_to_be(run) -> None:  # type: ignore[no-untyped-def]
+    expected = TOLD.get(run["run"], TOLD.get((run["set"], run["run"])))
+    assert [fault.name for fault in diagnose(curve_of(run), GUESSING[run["set"]])] == expected
+
+
+def test_words_have_the_figures_and_a_remedy() -> None:
+    (fault,) = diagnose(named("low"))
+    assert str(fault).startswith("learning rate too low: rows that were learned cost 1.42 nats a token, 1.42 before;")
+    assert "learning_rate" in fault.remedy
+
+
+def test_a_run_that_leaves_its_way_is_told_while_it_runs() -> None:
+    curve = named("diverge")
+    at = next(place for place, point in enumerate(curve) if point.step and point.seen_loss)
+    assert {fault.name for fault in unstable(curve[: at + 1])} == {"divergence", "learning rate too high"}
+    assert unstable(named("healthy")) == []
+
+
+def test_a_run_that_gets_worse_on_others_is_told_while_it_runs() -> None:
+    curve = named("overfit")
+    looks = [place for place, point in enumerate(curve) if point.step and point.seen_loss]
+    assert [len(over_fitting(curve[: place + 1])) for place in looks] == [0, 1, 1]
+
+
+def test_nothing_is_said_of_a_run_without_rows_held_out_but_what_its_own_rows_show() -> None:
+    without = [replace(point, validation_loss=None) for point in named("healthy")]
+    assert diagnose(without) == []
+    assert over_fitting([replace(point, validation_loss=None) for point in named("overfit")]) == []
+    assert [fault.name for fault in diagnose([replace(p, validation_loss=None) for p in named("low")])] == [
+        "learning rate too low"
+    ]
+
+
+def test_nothing_is_said_of_a_curve_that_an_older_version_wrote() -> None:
+    assert diagnose([replace(point, seen_loss=None, along=()) for point in named("low")]) == []
+    assert diagnose([]) == []
