@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +37,8 @@ MODEL = "smollm2-135m-instruct"
 @dataclass(frozen=True)
 class Job:
     """`plain`: only the answer's own loss is learned, at the whole vocabulary, as peers do. `again`: so many trainings
-    one after another, as a search's trials; `reused`: what the layers that stay say is computed once for all."""
+    one after another, as a search's trials; `reused`: what the layers that stay say is computed once for all. `scratch`
+    is a folder from which a training that was killed goes on; its steps are told on standard error."""
 
     rows: RowsName
     count: int
@@ -47,6 +49,7 @@ class Job:
     again: int = 1
     reused: bool = True
     out: str = ""
+    scratch: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,15 @@ def _learn(job: Job) -> Found:
     if not job.reused:
         frozen.frozen_layers = lambda model: 0
     ends: list[float] = []
+
+    def report(share: float, text: str) -> None:
+        if text.startswith("step "):
+            ends.append(time.perf_counter())
+            if job.scratch:
+                print(text, file=sys.stderr, flush=True)
+
     begun = time.perf_counter()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() if not job.scratch else nullcontext(job.scratch) as scratch:
         for number in range(job.again):
             model = prepare(load_causal_lm(folder), config, job.seed)
             train(
@@ -103,7 +113,8 @@ def _learn(job: Job) -> Found:
                 number_format=job.number_format,
                 scratch=Path(scratch, str(number)),
                 frozen=Path(scratch, "frozen"),
-                report=lambda share, text: ends.append(time.perf_counter()) if text.startswith("step ") else None,
+                checkpoint_every_s=0.0 if job.scratch else 20.0,
+                report=report,
             )
     whole = time.perf_counter() - begun
     if job.out:

@@ -1,27 +1,38 @@
-"""What trainings share: states of layers that stay, kept over epochs and trials; and a search that is killed and goes
-on, and ends trials early that fall behind.
+"""What trainings share: states of layers that stay, kept over epochs and trials; a training that is killed and goes on;
+and a search that is killed and goes on, and ends trials early that fall behind.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
 
 from benchmarks.beside_trl import number_format
 from benchmarks.clone import latest_artifacts
 from benchmarks.kills import Moment, Runner, kill_while_running
 from benchmarks.learn import MODEL, Job, learn
 from benchmarks.public import read_intents
-from benchmarks.results import SLMOPS, Asked, Group, Measured, Target, of_one
+from benchmarks.results import ROOT, SLMOPS, Asked, Group, Measured, Target, of_one
 from slmops.core.measurement import Interval
 from slmops.core.store import Store
 
 _UPPER = {"method": "lora", "upper_layers": 1 / 3, "batch_size": 8}
 _ROWS, _EPOCHS, _TRAININGS = 16, 3, 10
+_SEED = 7
 _TRIALS, _KILLS, _SEARCHED = 20, 3, 200
+
+_STEPS, _KILLED_AT = 24, 10
 
 _PROJECT = f"""\
 name: searched
@@ -62,7 +73,18 @@ def groups() -> list[Group]:
         "s",
         Target("wall time with halving ≤ 0.5 × without", "at most", 0.5),
     )
-    return [Group((epochs,), _kept_epochs), Group((trained,), _kept_trials), Group((killed, halved), _search)]
+    resumed = Asked(
+        "resumed",
+        f"weights with the same bits after a training was killed at {_KILLED_AT} random steps of {_STEPS} (SIGKILL)",
+        "share",
+        Target("bit-identical weights", "exactly", 1),
+    )
+    return [
+        Group((epochs,), _kept_epochs),
+        Group((trained,), _kept_trials),
+        Group((resumed,), _resumed),
+        Group((killed, halved), _search),
+    ]
 
 
 def _kept_epochs(wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
@@ -80,6 +102,38 @@ def _kept(options: dict[str, object], again: int) -> Measured:
         for reused in (True, False)
     )
     return Measured(kept, Interval.exact(anew / kept), anew)
+
+
+def _resumed(wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
+    options = {"method": "lora", "dropout": 0.1, "batch_size": 4, "upper_layers": 0.5}
+    steps = sorted(np.random.default_rng(_SEED).choice(np.arange(1, _STEPS), _KILLED_AT, replace=False).tolist())
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            "intents", 4 * _STEPS, options, number_format(), scratch=f"{folder}/alone", out=f"{folder}/left-alone"
+        )
+        learn(job)
+        killed = replace(job, scratch=f"{folder}/killed", out=f"{folder}/resumed")
+        for step in steps:
+            kill_at(killed, step)
+        learn(killed)
+        alone, resumed = (load_file(Path(each.out, "model.safetensors")) for each in (job, killed))
+    same = [name for name, weight in alone.items() if np.array_equal(weight, resumed[name])]
+    yield "resumed", of_one(len(same) / len(alone), note=f"{number_format()}; killed at steps {steps}")
+
+
+def kill_at(job: Job, step: int) -> None:
+    """Lets the training go until it has taken that step."""
+    command = [sys.executable, "-m", "benchmarks.learn"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdin and process.stderr
+    process.stdin.write(json.dumps(asdict(job)))
+    process.stdin.close()
+    for line in process.stderr:
+        if (found := re.match(r"step (\d+)/", line)) and int(found[1]) >= step:
+            process.kill()
+            break
+    if process.wait() != -signal.SIGKILL:
+        raise RuntimeError(f"the training ended before step {step}: {process.returncode}")
 
 
 def _search(wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
