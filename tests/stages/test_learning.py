@@ -13,6 +13,7 @@ from slmops.core.errors import ConfigError
 from slmops.stages import learning
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, plan, run
+from slmops.stages.trials import SEARCH_FILE
 from slmops.training.curve import Point, read_curve
 from slmops.training.trainer import GoesOn, train
 from tests.stages.tiny_project import write_config, write_project
@@ -28,7 +29,7 @@ _TEACHER = (
 
 def found_in(project: Project) -> dict[str, object]:
     folder = open_store(project).open(f"{project.name}/teacher@latest")
-    return json.loads((folder / learning.SEARCH_FILE).read_text())  # type: ignore[no-any-return]
+    return json.loads((folder / SEARCH_FILE).read_text())  # type: ignore[no-any-return]
 
 
 def test_a_search_that_was_killed_makes_the_same_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

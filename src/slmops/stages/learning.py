@@ -1,24 +1,20 @@
-"""How a stage's model learns from rows: once, or in a search's trials, of which the best is kept."""
+"""How a stage's model learns from rows, on all workers that it has; searched for before, where that is asked."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import psutil
-from pydantic import ValidationError
 
-from slmops.core.errors import SlmopsError, need
-from slmops.core.files import free_bytes, write_whole
+from slmops.core.errors import need
+from slmops.core.files import free_bytes
 from slmops.core.machine import free_memory_bytes
 from slmops.core.named import allow, code_of
 from slmops.core.pipeline import Progress, Work
-from slmops.core.search import Tell, Trial, Values, say_values, search
 from slmops.data.augment import noisy_copies
 from slmops.models.folder import read_json
 from slmops.models.forward import NumberFormat, load_causal_lm
@@ -38,11 +34,11 @@ from slmops.stages.parts import (
 )
 from slmops.stages.project import Project
 from slmops.stages.targets import open_targets
+from slmops.stages.trials import Learned, best_trial, scratch_of
 from slmops.tasks.types import Record
 from slmops.training.computing import Rounding
 from slmops.training.config import TrainConfig
-from slmops.training.curve import Moment, Point, held_out_losses, write_curve
-from slmops.training.diagnosis import Fault
+from slmops.training.curve import Moment, write_curve
 from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
 from slmops.training.examples import within
 from slmops.training.losses import mix
@@ -55,9 +51,7 @@ from slmops.training.trainer import GoesOn, train
 if TYPE_CHECKING:
     from torch import nn
 
-_Learned: TypeAlias = "tuple[nn.Module, list[Point], list[Fault]]"
-CURVE_FILE, SEARCH_FILE = "curve.jsonl", "search.json"
-_LOOKS = 9  # at validation rows in a trial at least: successive halving decides at the first, third and ninth
+CURVE_FILE = "curve.jsonl"
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,7 @@ def learned(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> nn.Mod
     """The trained model, adapters beside its weights; its curve and what a search found go into the artifact. What the
     machine did meanwhile stands beside it."""
     if config.search:
-        config, run = _best(lesson, config, work, run)
+        config, run = best_trial(config, work, run, partial(_learn, lesson))
     model, curve, faults = _learn(lesson, config, work, run, None, work.progress)
     write_curve(work.out / CURVE_FILE, curve)
     write_diagnosis(work.out, faults)
@@ -118,14 +112,14 @@ def learned(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> nn.Mod
 
 def _learn(
     lesson: Lesson, config: TrainConfig, work: Work, run: Run, goes_on: GoesOn | None, report: Progress
-) -> _Learned:
+) -> Learned:
     """All workers that the lesson's engine has, each its share; the first is asked, tells and is followed. What asks
     nobody whether it `goes_on` is no trial: it is diagnosed."""
-    scratch = _scratch_of(work, run)
+    scratch = scratch_of(work, run)
     asked = {"seed": work.seed, "number_format": work.choices["number_format"], "rows": len(lesson.rows)}
     run = replace(run, parameters=flat(config.model_dump(exclude={"search"}) | asked))
 
-    def learn() -> _Learned:
+    def learn() -> Learned:
         with followed(run, lambda text: report(0.0, text)) as watch:
             return _learn_share(lesson, config, work, scratch, goes_on, report, watch)
 
@@ -153,7 +147,7 @@ def _learn_share(
     goes_on: GoesOn | None,
     report: Progress,
     watch: Callable[[Moment], None],
-) -> _Learned:
+) -> Learned:
     dataset = work.inputs["dataset"]
     tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
     rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, task.varied)
@@ -221,49 +215,3 @@ def has_room(
 
     free = free_memory_bytes() + psutil.Process().memory_info().rss  # of which what this process holds is a part
     check_room(config, needs, Needs(free, free_bytes(scratch)))
-
-
-def _best(lesson: Lesson, config: TrainConfig, work: Work, run: Run) -> tuple[TrainConfig, Run]:
-    """The config of the best trial, and its run, which goes on to its end."""
-    asked = config.search
-    assert asked is not None
-    base = config.model_copy(update={"validations": max(config.validations, _LOOKS)})
-
-    def judge(number: int, values: Values, tell: Tell) -> float:
-        def goes_on(curve: Sequence[Point]) -> bool:
-            losses = held_out_losses(curve)
-            return not losses or tell(len(losses), _score(losses, chosen))
-
-        def report(share: float, text: str) -> None:
-            done = (number + share) / asked.num_trials
-            work.progress(done, f"trial {number + 1}/{asked.num_trials} ({say_values(values)}): {text}")
-
-        try:
-            chosen = base.tried(values)
-        except ValidationError as error:
-            raise SlmopsError(f"{say_values(values)} do not fit together: {error.errors()[0]['msg']}") from error
-        _, curve, _ = _learn(lesson, chosen, work, replace(run, trial=number), goes_on, report)
-        losses = held_out_losses(curve)
-        if not losses:
-            raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")
-        return _score(losses, chosen)
-
-    def after(trial: Trial, best: Trial | None) -> None:
-        for folder in work.scratch.glob("trial-*"):
-            if best is None or folder != _scratch_of(work, replace(run, trial=best.number)):
-                shutil.rmtree(folder)
-
-    begin = base.begin_of_search()
-    found = search(asked, judge, default=begin, seed=work.seed, folder=work.scratch / "search", after=after)
-    told = {"trials": [asdict(trial) for trial in found.trials], "importance": found.importance}
-    write_whole(work.out / SEARCH_FILE, json.dumps(told | {"best": found.best.number}, indent=1))
-    return base.tried(found.best.values), replace(run, trial=found.best.number)
-
-
-def _scratch_of(work: Work, run: Run) -> Path:
-    return work.scratch if run.trial is None else work.scratch / f"trial-{run.trial}"
-
-
-def _score(losses: Sequence[float], config: TrainConfig) -> float:
-    """By what a trial is judged: the loss with the weights that it keeps."""
-    return min(losses) if config.keeps_best else losses[-1]

@@ -21,11 +21,12 @@ from slmops.models.tokenizer import Tokenizer
 from slmops.runtimes.proof import Link
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.evidence import CLASSICAL, SOURCES, has_answers, read_answers
-from slmops.stages.learning import CURVE_FILE, SEARCH_FILE
+from slmops.stages.learning import CURVE_FILE
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.prove import recorded_chain
 from slmops.stages.run import check_gates, figures_of, open_store, plan
+from slmops.stages.trials import SEARCH_FILE
 from slmops.tasks.types import Labels, Record, Source, Task
 from slmops.training.curve import read_curve
 from slmops.training.tracking import say_resources
