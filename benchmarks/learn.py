@@ -87,7 +87,7 @@ def _learn(job: Job) -> Found:
     lessons = Lessons.of(rows.examples, config, bool(begins))
     shape = Shape.of(read_json(folder / "config.json"))
     needs = training_needs(shape, config, lessons, job.number_format)
-    amount = training_amount(shape, config, lessons, job.number_format)
+    amount = training_amount(shape, config, lessons)
     seconds = amount.seconds(probe_number_format(default_threads())[1][job.number_format])
     if not job.reused:
         frozen.frozen_layers = lambda model: 0

@@ -55,7 +55,7 @@ def test_operations_are_those_that_torch_counts(options: dict[str, object], tiny
                 number_format="float32",
                 scratch=tmp_path / str(epochs),
             )
-        amount = training_amount(shape, config, Lessons.of(examples, config, closed=False), "float32")
+        amount = training_amount(shape, config, Lessons.of(examples, config, closed=False))
         return counted.operations, amount.operations
 
     (once, once_estimated), (twice, twice_estimated) = both(1), both(2)

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from slmops.data.sources import find_rows
 from slmops.models.folder import read_json
-from slmops.models.forward import NumberFormat
 from slmops.models.references import find_cached
 from slmops.stages.project import Project
 from slmops.training.duration import training_amount
@@ -30,14 +29,14 @@ def training_minutes(project: Project, role: str) -> float:
     if not config:
         return 0.1
     part = "train" if role == "teacher" else "targets"
-    rows, shape, (number_format, gflops) = _rows(project, part), base_shape(project), _speed(project)
+    rows, shape = _rows(project, part), base_shape(project)
     if role == "student" and project.student.layers:
         shape = replace(shape, layers=project.student.layers)
     own = _bytes(project, part) / max(1.0, rows) / _BYTES_A_TOKEN + _FRAME_TOKENS
     shared = _INSTRUCTION_TOKENS if role == "teacher" or project.student.prompt == "full" else 0
     learned = _LABEL_TOKENS if project.task.closed else own / 2
     lessons = Lessons.like(math.ceil(rows), own, shared, learned, config, project.task.closed)
-    once = training_amount(shape, config, lessons, number_format).seconds(gflops) / 60
+    once = training_amount(shape, config, lessons).seconds(_gflops(project)) / 60
     if not config.search:
         return once
     return once * (1 + config.search.num_trials * (_HALVED if config.search.halving else 1))
@@ -47,16 +46,16 @@ def forward_minutes(project: Project, part: str) -> float:
     """Minutes for the teacher to read `labels`' or `targets`' texts once."""
     tokens = _bytes(project, part) / _BYTES_A_TOKEN + 15 * _rows(project, part)
     shape = base_shape(project)
-    return tokens * 2 * shape.layers * shape.layer / (_USED * _speed(project)[1] * 60e9)
+    return tokens * 2 * shape.layers * shape.layer / (_USED * _gflops(project) * 60e9)
 
 
-def _speed(project: Project) -> tuple[NumberFormat, float]:
-    """The number format that computes, and GFLOP/s of its products, by the probe where the project has its choices."""
+def _gflops(project: Project) -> float:
+    """GFLOP/s of products in the number format that computes, by the probe where the project has its choices."""
     choices = project.state / "choices.json"
     if not choices.is_file():
-        return "float32", _DEFAULT_GFLOPS
+        return _DEFAULT_GFLOPS
     found = read_json(choices)
-    return found["number_format"], float(found["gflops"][found["number_format"]])
+    return float(found["gflops"][found["number_format"]])
 
 
 def _bytes(project: Project, part: str) -> float:

@@ -83,6 +83,7 @@ class Lessons:
     closed: bool
     step_tokens: float
     step_targets: float
+    step_sequences: int
 
     @classmethod
     def of(cls, examples: Sequence[Example], config: TrainConfig, closed: bool) -> Lessons:
@@ -111,6 +112,7 @@ class Lessons:
             closed=closed,
             step_tokens=config.batch_size * own + sequences * shared,
             step_targets=config.batch_size * learned,
+            step_sequences=sequences,
         )
 
 
