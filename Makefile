@@ -41,7 +41,7 @@ bench-data: $(FOR_WORK)  ## measure what is done with data, and every task type 
 
 bench-finetuning: $(FOR_WORK)  ## measure fine-tuning, TRL beside it (SLMOPS_BENCH_DATA)
 	$(PIP) --editable '.[bench]'
-	$(BIN)/python -m benchmarks.finetuning
+	status=0; for name in finetuning adapters diagnosis; do $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 
 docs: $(FOR_WORK)  ## generate the reference pages and build the site into site/
 	$(BIN)/python scripts/reference.py

@@ -35,7 +35,7 @@ def student_stage(project: Project) -> Stage:
         inputs["labels"] = "labels"
     return Stage(
         "student",
-        5,
+        6,
         inputs,
         section,
         lambda work: _make(project, work),

@@ -27,7 +27,7 @@ def teacher_stage(project: Project, identity: str | None) -> Stage:
     estimate = Estimate(minutes + (0.0 if find_cached(project.teacher.model) else 1.0), 545)
     return Stage(
         "teacher",
-        5,
+        6,
         {"dataset": "dataset"},
         section,
         lambda work: _make(project, work),
