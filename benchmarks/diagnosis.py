@@ -2,7 +2,8 @@
 
 The default model learns by LoRA or wholly. Runs are made to have exactly one fault each, and others to have none; what
 is counted is how many faults were told, and how many healthy runs were called sick. The limits were chosen on the
-example's support messages and on GSM8K, which are not used here.
+example's support messages and on GSM8K, which are not used here; those of label noise on CLINC150's intents 31 to 60,
+so that its runs have the first 30.
 """
 
 from __future__ import annotations
@@ -18,20 +19,21 @@ import numpy as np
 
 from benchmarks.beside_trl import number_format
 from benchmarks.learn import MODEL
-from benchmarks.public import read_public
-from benchmarks.results import Asked, Group, Measured, Target, parser, run
+from benchmarks.public import read_intents, read_public
+from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.machine import default_threads
-from slmops.core.measurement import Interval
+from slmops.core.statistics import bootstrap
 from slmops.models.forward import load_causal_lm
 from slmops.models.references import resolve
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.olive import Texts
-from slmops.stages.diagnosis import Diagnosis, faults_of_rows, guessing_cost
+from slmops.stages.diagnosis import course_of, faults_of_rows
 from slmops.stages.olive_texts import faults_of_texts
 from slmops.stages.parts import answer_begins, answered_examples
 from slmops.tasks import load_task
 from slmops.tasks.types import Record, Source, Task
 from slmops.training.config import TrainConfig
+from slmops.training.diagnosis import diagnose
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import prepare
 from slmops.training.texts import alone
@@ -72,13 +74,13 @@ FAULTS = [
         ("learning rate too low", many, {"epochs": 2, "learning_rate": 1.5e-5}),
         ("too little data", few, {"epochs": 15}),
     )
-] + [Run("label noise", f"clinc150/{domain}", 600, LONG, 0.3) for domain in ("travel", "work")]
+] + [Run("label noise", "clinc150/first", rows, LONG, share) for rows, share in ((1200, 0.15), (900, 0.25))]
 HEALTHY = [
     *(Run("", f"clinc150/{domain}", 900, LONG) for domain in ("travel", "work", "home", "utility")),
     Run("", "clinc150/travel", 900, {**UPPER, "method": "full", "learning_rate": 8e-4, "epochs": 3}),
-    Run("", "clinc150/meta", 900, {**LONG, "method": "dora", "rank": 8}),
+    Run("", "clinc150/first", 1200, {**LONG, "method": "dora", "rank": 8}),
+    Run("", "sick", 2000, LONG),
     Run("", "xquad_en", 240, LONG),
-    Run("", "xquad_en", 240, UPPER),
     Run("", "dialogsum", 120, UPPER),
     Run("", "dialogsum", 120, {**LONG, "rank": 8, "schedule": "wsd"}),
 ]
@@ -93,16 +95,16 @@ def groups() -> list[Group]:
 def _recognised() -> Iterator[tuple[str, Measured]]:
     told = [(one.fault, one.set, found(one)) for one in FAULTS]
     told += [(fault, "dialogsum", faults) for fault, faults in _of_rows().items()]
-    missed = [f"{fault} on {name}, called {faults or 'healthy'}" for fault, name, faults in told if fault not in faults]
-    share = 1 - len(missed) / len(told)
-    yield "recognised", Measured(share, Interval(share, share, share, 0.95, len(told)), note="; ".join(missed))
+    known = [fault in faults for fault, _, faults in told]
+    also = [f"{fault} on {name}: {', '.join(faults) or 'nothing'}" for fault, name, faults in told if faults != [fault]]
+    share = bootstrap(np.array(known, dtype=float)[:, None], lambda sums: sums[..., 0] / len(known), seed=SEED)
+    yield "recognised", Measured(share.value, share, note=f"told of those that are not alone: {'; '.join(also)}")
 
 
 def _alarms() -> Iterator[tuple[str, Measured]]:
     told = [(one, found(one)) for one in HEALTHY]
     alarms = [f"{one.set} {dict(one.options)} called {faults}" for one, faults in told if faults]
-    count = float(len(alarms))
-    yield "alarms", Measured(count, Interval(count, count, count, 0.95, len(told)), note="; ".join(alarms))
+    yield "alarms", of_one(float(len(alarms)), note="; ".join([f"of {len(told)}", *alarms]))
 
 
 def found(one: Run) -> list[str]:
@@ -115,7 +117,7 @@ def found(one: Run) -> list[str]:
     tokenizer = Tokenizer(folder)
     examples = answered_examples(tokenizer, task, answered, "short")
     begins, learned = answer_begins(tokenizer, task), examples[: one.rows]
-    diagnosis = Diagnosis(guessing_cost(learned) if begins else None, lambda share, text: None)
+    course = course_of(learned, config, closed=bool(begins), rounded=False)
     with tempfile.TemporaryDirectory() as scratch:
         curve = train(
             prepare(load_causal_lm(folder), config, SEED),
@@ -128,7 +130,7 @@ def found(one: Run) -> list[str]:
             number_format=number_format(),
             scratch=Path(scratch),
         )
-    faults = [fault.name for fault in diagnosis.end(curve, list(faults_of_rows(task, answered[: one.rows])))]
+    faults = [fault.name for fault in (*diagnose(curve, course), *faults_of_rows(task, answered[: one.rows]))]
     print(f"{one.fault or 'healthy'} · {one.set}: {', '.join(faults) or 'nothing'}", flush=True)
     return list(faults)
 
@@ -136,7 +138,10 @@ def found(one: Run) -> list[str]:
 def _read(one: Run) -> tuple[Task, list[tuple[Record, str]]]:
     name, _, domain = one.set.partition("/")
     kind, parts, answer = TASKS[name]
-    rows = [row for row in read_public(name, "train") if not domain or row["domain"] == domain]
+    if domain == "first":
+        rows = read_intents("train")
+    else:
+        rows = [row for row in read_public(name, "train") if not domain or row["domain"] == domain]
     draw = np.random.default_rng(SEED)
     rows = [rows[place] for place in draw.permutation(len(rows))[: one.rows + HELD_OUT]]
     golds = [row[answer][0] if isinstance(row[answer], list) else row[answer] for row in rows]

@@ -16,7 +16,7 @@ from slmops.stages.diagnosis import Diagnosis, faults_of_rows, guessing_cost, re
 from slmops.tasks import load_task
 from slmops.tasks.types import Record, Source
 from slmops.training.curve import Point
-from slmops.training.diagnosis import Fault
+from slmops.training.diagnosis import Course, Fault
 from tests.stages.tiny_project import write_project
 
 SLMOPS = str(Path(sys.executable).with_name("slmops"))
@@ -45,7 +45,8 @@ def test_exchanged_labels_are_noise_and_labels_as_they_are_are_none() -> None:
 def test_answers_that_all_end_at_one_length_were_cut() -> None:
     task = load_task("summarization")
     whole = [" ".join(WORDS[number % 7 :] * (1 + number % 4)) + "." for number in range(200)]
-    for answers, told in ((whole, []), ([one[:90] for one in whole], ["truncated answers"])):
+    trailing = [f"{whole[0]} and so on…", *whole[1:]]  # one that trails off is no limit
+    for answers, told in ((whole, []), (trailing, []), ([one[:90] for one in whole], ["truncated answers"])):
         rows = [
             (Record(str(number), {"text": "a document"}, answer, Source("rows", number + 1)), answer)
             for number, answer in enumerate(answers)
@@ -61,7 +62,7 @@ def test_guessing_costs_the_entropy_of_the_answers_a_token() -> None:
 
 def test_each_fault_is_told_once() -> None:
     told: list[str] = []
-    diagnosis = Diagnosis(None, lambda share, text: told.append(text))
+    diagnosis = Diagnosis(Course(), lambda share, text: told.append(text))
     fell = [Point(0, 2.0, 2.0, seen_loss=2.0), *(Point(step, 2.0, None) for step in range(1, 4))]
     rose = [*fell, *(Point(step, 9.0, None) for step in range(4, 8)), Point(8, 9.0, 8.0, seen_loss=8.0)]
     assert diagnosis.look(fell)
@@ -87,6 +88,8 @@ def test_run_and_report_say_it(tmp_path: Path) -> None:
         return subprocess.run([SLMOPS, *words], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     assert "student: learning rate too low: rows that were learned cost" in slmops("run")
+    again = json.loads(slmops("run", "--json"))["faults"]["student"]
+    assert [fault["name"] for fault in again] == ["learning rate too low"]
     faults = json.loads(slmops("report", "--json"))["faults"]["student"]
     assert [fault["name"] for fault in faults] == ["learning rate too low"]
     assert html.escape(faults[0]["shown_by"]) in (tmp_path / ".slmops" / "report.html").read_text()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from slmops.training.curve import Point
-from slmops.training.diagnosis import diagnose, over_fitting, unstable
+from slmops.training.diagnosis import Course, diagnose, watch
 
 RECORDED = json.loads((Path(__file__).parent / "curves.json").read_text())
 GUESSING = {"support": math.log(12) / 3.5, "gsm8k": None}  # twelve intents, of 3.5 tokens with the end
@@ -42,7 +42,7 @@ def curve_of(run: dict[str, list[list[float]]]) -> list[Point]:
     for step in sorted({*map(int, losses), *looks}):
         seen, held_out = looks.get(step, (None, None))
         points.append(Point(step, losses.get(step, seen), held_out, (), seen))
-    points[-1] = replace(points[-1], along=tuple(run["along"]))
+    points[-1] = replace(points[-1], twice_as_far=run["along"][1])
     return points
 
 
@@ -53,7 +53,7 @@ def named(run: str) -> list[Point]:
 @pytest.mark.parametrize("run", RECORDED, ids=lambda run: f"{run['set']}-{run['run']}")
 def test_each_recorded_run_is_called_what_it_was_made_to_be(run) -> None:  # type: ignore[no-untyped-def]
     expected = TOLD.get(run["run"], TOLD.get((run["set"], run["run"])))
-    assert [fault.name for fault in diagnose(curve_of(run), GUESSING[run["set"]])] == expected
+    assert [fault.name for fault in diagnose(curve_of(run), Course(GUESSING[run["set"]]))] == expected
 
 
 def test_words_have_the_figures_and_a_remedy() -> None:
@@ -65,25 +65,55 @@ def test_words_have_the_figures_and_a_remedy() -> None:
 def test_a_run_that_leaves_its_way_is_told_while_it_runs() -> None:
     curve = named("diverge")
     at = next(place for place, point in enumerate(curve) if point.step and point.seen_loss)
-    assert {fault.name for fault in unstable(curve[: at + 1])} == {"divergence", "learning rate too high"}
-    assert unstable(named("healthy")) == []
+    assert {fault.name for fault in watch(curve[: at + 1])} == {"divergence", "learning rate too high"}
+    assert watch(named("healthy")) == []
 
 
 def test_a_run_that_gets_worse_on_others_is_told_while_it_runs() -> None:
     curve = named("overfit")
     looks = [place for place, point in enumerate(curve) if point.step and point.seen_loss]
-    assert [len(over_fitting(curve[: place + 1])) for place in looks] == [0, 1, 1]
+    assert [len(watch(curve[: place + 1])) for place in looks] == [0, 1, 1]
+
+
+def test_where_the_best_weights_are_kept_it_is_no_fault_that_later_ones_are_worse() -> None:
+    told = {fault.name for fault in diagnose(named("overfit"), Course(keeps_best=True))}
+    assert "over-fitting" not in told
+    assert watch(named("overfit"), Course(keeps_best=True)) == []
+
+
+def test_losses_before_rounding_began_are_not_compared_with_those_after() -> None:
+    losses = [2.0, 1.0, 0.4, 0.5, 0.5, 0.5]
+    looks = [(0, 2.0, 2.0), (2, 0.30, 0.40), (4, 0.29, 0.65), (6, 0.28, 0.64)]
+    curve = [Point(0, 2.0, 2.0, seen_loss=2.0)]
+    for step, loss in enumerate(losses, 1):
+        seen, held_out = next(((seen, out) for at, seen, out in looks if at == step), (None, None))
+        curve.append(Point(step, loss, held_out, seen_loss=seen))
+    curve[-1] = replace(curve[-1], twice_as_far=1.0)
+    assert [fault.name for fault in diagnose(curve)] == ["over-fitting"]
+    assert diagnose(curve, Course(first_step=3)) == []
+
+
+def test_of_a_model_that_knew_its_task_nothing_is_said() -> None:
+    known = [Point(0, 0.02, 0.02, seen_loss=0.02), *(Point(step, 0.03, None) for step in range(1, 6))]
+    known.append(Point(6, 0.03, 0.025, seen_loss=0.024, twice_as_far=0.03))
+    assert diagnose(known, Course(guessing=0.7)) == []
+
+
+def test_a_row_that_made_the_loss_leap_is_no_fault_of_the_steps() -> None:
+    curve = named("healthy")
+    leapt = [replace(point, loss=30.0, rows=("row-4",)) if point.step == 7 else point for point in curve]
+    assert diagnose(leapt) == []
 
 
 def test_nothing_is_said_of_a_run_without_rows_held_out_but_what_its_own_rows_show() -> None:
     without = [replace(point, validation_loss=None) for point in named("healthy")]
     assert diagnose(without) == []
-    assert over_fitting([replace(point, validation_loss=None) for point in named("overfit")]) == []
+    assert watch([replace(point, validation_loss=None) for point in named("overfit")]) == []
     assert [fault.name for fault in diagnose([replace(p, validation_loss=None) for p in named("low")])] == [
         "learning rate too low"
     ]
 
 
 def test_nothing_is_said_of_a_curve_that_an_older_version_wrote() -> None:
-    assert diagnose([replace(point, seen_loss=None, along=()) for point in named("low")]) == []
+    assert diagnose([replace(point, seen_loss=None, twice_as_far=None) for point in named("low")]) == []
     assert diagnose([]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -83,12 +84,38 @@ def test_they_learn_and_nothing_else_does(tmp_path: Path) -> None:
         assert torch.equal(learned[name][same], weight[same])
 
 
+def test_the_same_seed_makes_the_same_bytes_and_rows_of_no_token_are_never_the_likeliest(tmp_path: Path) -> None:
+    plain = ARCHITECTURES[4].write(tmp_path / "model")  # its head is no copy of its embeddings
+    for name in ("a", "b"):
+        add_virtual_tokens(plain, tmp_path / name, COUNT, seed=1)
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b")]
+    assert files[0] == files[1]
+    head = load_causal_lm(tmp_path / "a").get_output_embeddings().weight  # type: ignore[operator]
+    logits = torch.randn(50, head.shape[1]) @ head.T
+    virtual = list(Tokenizer(tmp_path / "a").virtual_ids)
+    assert not set(logits.argmax(1).tolist()) & set(virtual)
+
+
+def test_a_vocabulary_that_has_their_names_as_ordinary_tokens_is_refused(tmp_path: Path) -> None:
+    plain = ARCHITECTURES[1].write(tmp_path / "model")
+    told = json.loads((plain / "tokenizer.json").read_text())
+    name = next(token for token, id in told["model"]["vocab"].items() if id == 100)
+    told["model"]["vocab"]["<|virtual_0|>"] = told["model"]["vocab"].pop(name)
+    (plain / "tokenizer.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match="virtual tokens already"):
+        add_virtual_tokens(plain, tmp_path / "more", COUNT, seed=1)
+
+
 def test_a_model_has_them_once(tiny_model: Path, tmp_path: Path) -> None:
     add_virtual_tokens(tiny_model, tmp_path / "more", 2, seed=1)
     with pytest.raises(ModelError, match="virtual tokens already"):
         add_virtual_tokens(tmp_path / "more", tmp_path / "again", 2, seed=1)
     with pytest.raises(ModelError, match="no virtual tokens that could learn"):
         prepare(load_causal_lm(tiny_model), config(), 1)
+
+
+def searched(key: str, space: dict[str, object]) -> dict[str, object]:
+    return {"num_trials": 2, "search_space": {key: space}}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from slmops.core.errors import SlmopsError
 from slmops.models.forward import last_states, load_causal_lm, target_logits
 from slmops.models.packing import pack
 from slmops.training.config import TrainConfig
-from slmops.training.curve import read_curve, write_curve
+from slmops.training.curve import Point, read_curve, write_curve
 from slmops.training.looks import mean_loss
 from slmops.training.losses import Taught, cross_entropy
 from slmops.training.methods import merge, prepare
@@ -193,3 +193,16 @@ def test_in_bf16_steps_too_small_for_it_are_not_lost(tiny_model: Path, tmp_path:
     alike = torch.cosine_similarity(moved["float32"], moved["bfloat16"], dim=0)
     assert moved["bfloat16"].abs().mean() > 1e-4
     assert alike > 0.8
+
+
+def test_a_run_that_was_killed_behind_its_last_step_ends_with_the_same_curve(tiny_model: Path, tmp_path: Path) -> None:
+    settings = config(method="lora", rank=4, dropout=0.3, epochs=1)
+
+    def learn() -> list[Point]:
+        model = prepare(load_causal_lm(tiny_model), settings, 1)
+        given = {"validation": rows(6), "seed": 1, "number_format": "float32", "scratch": tmp_path}
+        return train(model, rows(24), settings, cross_entropy, **given, checkpoint_every_s=0.0)  # type: ignore[arg-type]
+
+    whole = learn()
+    assert whole[-1].twice_as_far is not None
+    assert learn() == whole

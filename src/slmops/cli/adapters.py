@@ -42,10 +42,11 @@ def train(
 ) -> None:
     """Train an adapter for a model, and keep it beside the model."""
     from slmops.core.config import validate
-    from slmops.core.console import print_json, show_progress
+    from slmops.core.console import console, print_json, show_progress
     from slmops.core.document import parse_yaml
     from slmops.stages.adapters import AdapterConfig
     from slmops.stages.adapters import train as train_adapter
+    from slmops.stages.diagnosis import read_diagnosis
 
     asked = parse_yaml(f"task: {task}", "--task").data | parse_yaml(f"train: {how}", "--train").data
     chosen = validate(AdapterConfig, asked, "command line")
@@ -60,9 +61,12 @@ def train(
             force=force,
             report=lambda share, note: progress("train", share, note),
         )
+    faults = read_diagnosis(out)
     if as_json:
-        print_json(_told(made))
+        print_json(_told(made) | {"faults": faults})
     else:
+        for fault in faults:
+            console.print(str(fault), style="yellow", markup=False, soft_wrap=True)
         _print([made])
 
 

@@ -112,7 +112,7 @@ def _finetune(asked: Finetuning, force: bool, as_json: bool) -> None:
     last = made.curve[-1]
     held_out = "" if last.validation_loss is None else f", on eval rows {last.validation_loss:.3f}"
     learned = f"learned {made.tokens:,} tokens of {made.texts:,} texts in {last.step} steps"
-    console.print(f"{learned}: loss {made.curve[0].loss:.3f} → {last.loss:.3f}{held_out}", soft_wrap=True)
+    console.print(f"{learned}: loss {made.curve[1].loss:.3f} → {last.loss:.3f}{held_out}", soft_wrap=True)
     for fault in made.faults:
         console.print(str(fault), style="yellow", markup=False, soft_wrap=True)
     console.print(f"wrote {made.adapter}", soft_wrap=True)

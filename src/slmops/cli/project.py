@@ -203,8 +203,6 @@ def _run(
     force: bool = False,
 ) -> None:
     from slmops.core.console import console, print_json, show_progress
-    from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
-    from slmops.stages.run import open_store
     from slmops.stages.run import run as run_project
     from slmops.training.tracking import say_resources
 
@@ -222,9 +220,8 @@ def _run(
         if ran
         else "nothing to do: everything is made as configured"
     )
-    store = open_store(project)
     for made in ran:
-        for fault in read_diagnosis(store.open(made.manifest.id)) if DIAGNOSIS_FILE in made.manifest.files else ():
+        for fault in outcome.faults.get(made.stage.name, ()):
             console.print(f"{made.stage.name}: {fault}", style="yellow", markup=False, soft_wrap=True)
         if words := say_resources(made.manifest.measurements):
             console.print(f"{made.stage.name} {words}")
@@ -294,5 +291,6 @@ def _outcome_json(outcome: Outcome) -> dict[str, object]:
             }
             for made in outcome.made
         ],
+        "faults": outcome.faults,
         "gates": [{"name": v.gate.name, "passed": v.passed, "sentence": v.sentence} for v in outcome.verdicts],
     }

@@ -54,7 +54,8 @@ def plot_curve(name: str, points: Sequence[Point]) -> Plot | None:
     held_out = [point for point in points if point.validation_loss is not None]
     with style():
         figure, axes = new_figure(height_in=2.4, left_in=0.55)
-        axes.plot([point.step for point in points], [point.loss for point in points], color=MUTED, linewidth=1.2)
+        learned = [point for point in points if point.step]  # before, nothing was learned
+        axes.plot([point.step for point in learned], [point.loss for point in learned], color=MUTED, linewidth=1.2)
         series = [("training", points[-1].loss, MUTED)]
         if held_out:
             losses = [point.validation_loss for point in held_out]
@@ -160,7 +161,7 @@ def _label_ends(axes: Any, series: Sequence[tuple[str, float, str]]) -> None:
 
 def _say_curve(name: str, points: Sequence[Point], held_out: Sequence[Point]) -> str:
     if len(held_out) < 2:
-        first, last = points[0].loss, points[-1].loss
+        first, last = next(point.loss for point in points if point.step), points[-1].loss
         return f"{name}: training loss {'fell' if last < first else 'rose'} from {first:.2f} to {last:.2f}"
     losses = [(point.validation_loss or 0.0, point.step) for point in held_out]
     (first, _), (last, _), (best, step) = losses[0], losses[-1], min(losses)
@@ -170,4 +171,4 @@ def _say_curve(name: str, points: Sequence[Point], held_out: Sequence[Point]) ->
             if last < first
             else (f"{name}: validation loss stayed at {last:.2f}")
         )
-    return f"{name}: validation loss was lowest at step {step:,} ({best:.2f}), then rose to {last:.2f}: over-fitting"
+    return f"{name}: validation loss was lowest at step {step:,} ({best:.2f}), then rose to {last:.2f}"

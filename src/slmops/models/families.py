@@ -134,8 +134,7 @@ def family_of(tokenizer: Tokenizer) -> Family:
     """
     for family in FAMILIES:
         if all(marker in tokenizer for marker in family.markers):
-            virtual = "".join(tokenizer.show(id) for id in tokenizer.virtual_ids)
-            return replace(family, begin=family.begin + virtual)
+            return replace(family, begin=family.begin + "".join(tokenizer.virtual))
     raise ModelError(
         "the tokenizer has the markers of no known chat format",
         remedy="use an instruction-tuned model of: " + ", ".join(family.name for family in FAMILIES),

@@ -84,8 +84,9 @@ def head_logits(model: nn.Module, states: Tensor, among: Ids | None = None) -> T
         logits = head(states).float()
     else:
         kept = list(among)
+        rows = head.rows_of(kept) if hasattr(head, "rows_of") else head.weight[kept]  # not all, where some are learned
         bias = None if head.bias is None else head.bias[kept]
-        logits = functional.linear(states, head.weight[kept], bias).float()
+        logits = functional.linear(states, rows, bias).float()
     cap = getattr(model.config, "final_logit_softcapping", None)
     return (logits / cap).tanh() * cap if cap else logits
 

@@ -55,9 +55,14 @@ class Tokenizer:
         return self._tokenizer.token_to_id(token) is not None
 
     @property
+    def virtual(self) -> dict[str, int]:
+        """The virtual tokens with their ids, in the order of these."""
+        found = {name: id for name, id in self.special_ids.items() if _VIRTUAL.fullmatch(name)}
+        return dict(sorted(found.items(), key=lambda item: item[1]))
+
+    @property
     def virtual_ids(self) -> Ids:
-        """The ids of the virtual tokens, in their order."""
-        return tuple(sorted(id for name, id in self.special_ids.items() if _VIRTUAL.fullmatch(name)))
+        return tuple(self.virtual.values())
 
     @property
     def vocabulary_size(self) -> int:

@@ -32,7 +32,8 @@ def add_virtual_tokens(source: Path, out: Path, count: int, seed: int) -> None:
     Raises:
         ModelError: it has such tokens already.
     """
-    if Tokenizer(source).virtual_ids:
+    known = Tokenizer(source)
+    if any(virtual_name(number) in known for number in range(count)) or known.virtual:
         raise ModelError(
             "it has virtual tokens already", where=str(source), remedy="begin with the model that it was made from"
         )
@@ -59,15 +60,19 @@ def _extend_tokenizer(source: Path, out: Path, names: list[str]) -> None:
 
 
 def _extend_embeddings(model: nn.Module, ids: Ids, seed: int) -> None:
-    """Room for the tokens, at the places that some models have to spare or behind all others."""
+    """Room for the tokens, at the places that some models have to spare or behind all others. Rows that belong to no
+    token, and those of a head of its own, are the mean of all: never the likeliest."""
     import torch
 
-    if ids[-1] >= model.config.vocab_size:
+    size = model.config.vocab_size
+    if ids[-1] >= size:
         model.resize_token_embeddings(ids[-1] + 1, mean_resizing=False)
-    common = min(_COMMON, ids[0])
+    common = min(_COMMON, ids[0], size)
     like = np.random.default_rng(seed).choice(common, len(ids), replace=len(ids) > common)
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     with torch.no_grad():
+        for weight in (embeddings, head):
+            weight[size:] = weight[:size].mean(0)
         embeddings[list(ids)] = embeddings[like.tolist()]
         if head is not embeddings:
-            head[list(ids)] = head[: ids[0]].mean(0)  # never the likeliest
+            head[list(ids)] = head[:size].mean(0)

@@ -1,6 +1,5 @@
-"""Says what is wrong with how a model learns: while it learns and when it has, from its curve and from its rows.
-
-In come the task, its rows and a curve; out go warnings as they are found, and the artifact's diagnosis.json.
+"""Says what is wrong with how a model learns: from its rows before it learns, from its curve while it does and when it
+has. In come the task, its rows and a curve; out go warnings as they are found, and the artifact's diagnosis.json.
 """
 
 from __future__ import annotations
@@ -20,38 +19,42 @@ from slmops.data.label_errors import doubt_labels
 from slmops.data.lengths import LengthTally
 from slmops.models.packing import Example
 from slmops.tasks.types import Labels, Record, Task
+from slmops.training.config import TrainConfig
 from slmops.training.curve import Point
-from slmops.training.diagnosis import Fault, diagnose, over_fitting, unstable
+from slmops.training.diagnosis import Course, Fault, diagnose, watch
+from slmops.training.schedule import first_rounded_step, steps_of
 
 DIAGNOSIS_FILE = "diagnosis.json"
 
-_NOISE = 0.05  # of the labels look wrong; of labels as people gave them it is about 0.01
+_NOISE = 0.05  # of the labels look wrong
+_SURE = 0.6  # of what the doubting model did not find: where it errs itself, it is seldom so sure
+_CUT = 0.05  # of the answers
 _MOST = 3000  # rows whose labels are looked at
 
 
 class Diagnosis:
-    """The faults of one training; each is told once, by `report`. `guessing` is `guessing_cost`, where answers are of a
-    closed set."""
+    """Tells the faults of one training while it runs, each once, by `report`."""
 
-    def __init__(self, guessing: float | None, report: Progress) -> None:
-        self._guessing, self._report, self._told = guessing, report, set[str]()
+    def __init__(self, course: Course, report: Progress) -> None:
+        self._course, self._report, self._told = course, report, set[str]()
 
     def look(self, curve: Sequence[Point]) -> bool:
-        """While it learns, at each look at the rows; never ends it."""
-        self._tell(unstable(curve, self._guessing) or over_fitting(curve))
-        return True
-
-    def end(self, curve: Sequence[Point], of_rows: Sequence[Fault]) -> list[Fault]:
-        """When it has learned: all faults, what its rows are to blame for last."""
-        faults = [*diagnose(curve, self._guessing), *of_rows]
-        self._tell(faults)
-        return faults
-
-    def _tell(self, faults: Sequence[Fault]) -> None:
-        for fault in faults:
+        """At each look at the rows; never ends it."""
+        for fault in watch(curve, self._course):
             if fault.name not in self._told:
                 self._report(0.0, f"warning: {fault}")
                 self._told.add(fault.name)
+        return True
+
+    def end(self, curve: Sequence[Point]) -> list[Fault]:
+        """All of them, when it has ended."""
+        return diagnose(curve, self._course)
+
+
+def course_of(examples: Sequence[Example], config: TrainConfig, *, closed: bool, rounded: bool) -> Course:
+    """How these examples are learned; `closed`: answers are of a closed set."""
+    first = first_rounded_step(steps_of(len(examples), config), config, rounded)
+    return Course(guessing_cost(examples) if closed else None, first, config.keeps_best)
 
 
 def guessing_cost(examples: Sequence[Example]) -> float:
@@ -64,12 +67,12 @@ def guessing_cost(examples: Sequence[Example]) -> float:
 def faults_of_rows(task: Task, rows: Sequence[tuple[Record, str]]) -> Iterator[Fault]:
     """What is wrong with rows that people gave: labels that look wrong, answers that were cut off."""
     if isinstance(task.grammar, Labels):
-        some = rows[:: max(1, len(rows) // _MOST)]
+        some = rows[:: math.ceil(len(rows) / _MOST)]
         try:
-            _, doubts = doubt_labels([record.text for record, _ in some], [answer for _, answer in some])
-        except MissingExtraError:  # the look is a courtesy; training needs no scikit-learn
+            found, doubts = doubt_labels([record.text for record, _ in some], [answer for _, answer in some])
+        except (MissingExtraError, ValueError):  # a courtesy: no scikit-learn, or texts without a word
             return
-        if len(doubts) > _NOISE * len(some):
+        if len(doubts) > len(some) * max(_NOISE, _SURE * (1 - found)):
             record, answer = some[doubts[0].row]
             shown = f"{len(doubts) / len(some):.0%} of the labels look wrong, as {answer!r} of {record.text[:60]!r}"
             yield Fault("label noise", shown, "look at them: slmops data check")
@@ -78,8 +81,9 @@ def faults_of_rows(task: Task, rows: Sequence[tuple[Record, str]]) -> Iterator[F
     for record, answer in rows:
         if answer:
             tally.add(record.id, answer)
-    for finding in tally.findings("answers"):
-        yield Fault("truncated answers", f"{finding.count} {finding.what}", finding.remedy)
+    cut = [finding for finding in tally.findings("answers") if finding.count > _CUT * len(rows)]
+    if cut:
+        yield Fault("truncated answers", f"{cut[0].count} {cut[0].what}", cut[0].remedy)
 
 
 def write_diagnosis(folder: Path, faults: Sequence[Fault]) -> None:

@@ -21,7 +21,7 @@ from slmops.models.forward import NumberFormat, load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
 from slmops.models.virtual_tokens import add_virtual_tokens
-from slmops.stages.diagnosis import Diagnosis, faults_of_rows, guessing_cost, write_diagnosis
+from slmops.stages.diagnosis import Diagnosis, course_of, faults_of_rows, write_diagnosis
 from slmops.stages.engine import EngineConfig, together
 from slmops.stages.parts import (
     Prompt,
@@ -168,11 +168,15 @@ def _learn_share(
         lessons = [*examples, *validation]
         has_room(lesson.model, lessons, config, number_format, scratch, closed=bool(begins), rounded=rounded)
     model = prepare(model, config, work.seed, tokenizer.virtual_ids)
-    diagnosis = Diagnosis(guessing_cost(examples) if begins else None, report)
+    by_people = [] if goes_on or lesson.taught else list(faults_of_rows(task, lesson.rows))
+    for fault in by_people:
+        report(0.0, f"warning: {fault}")
+    once = config.model_copy(update={"epochs": min(1.0, config.epochs)})  # the copies are the others
+    diagnosis = Diagnosis(course_of(examples, once, closed=bool(begins), rounded=bool(lesson.rounding)), report)
     curve = train(
         model,
         examples,
-        config.model_copy(update={"epochs": min(1.0, config.epochs)}),  # the copies are the others
+        once,
         mix(lesson.weights, gold_loss(config)),
         teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
         begins=begins,
@@ -187,10 +191,7 @@ def _learn_share(
         report=report,
         watch=watch,
     )
-    if goes_on:
-        return model, curve, []
-    by_people = [] if lesson.taught else list(faults_of_rows(task, lesson.rows))
-    return model, curve, diagnosis.end(curve, by_people)
+    return model, curve, [] if goes_on else [*diagnosis.end(curve), *by_people]
 
 
 def has_room(

@@ -26,7 +26,7 @@ from slmops.stages.olive_texts import faults_of_texts, read_texts
 from slmops.stages.run import frozen_choices
 from slmops.training.config import TrainConfig
 from slmops.training.curve import Point, write_curve
-from slmops.training.diagnosis import Fault
+from slmops.training.diagnosis import Course, Fault
 from slmops.training.methods import prepare, save_adapter, usual_targets
 from slmops.training.own import gold_loss
 from slmops.training.trainer import train
@@ -83,7 +83,7 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
         if sized and not force:
             has_room(base.folder, [*examples, *validation], config, choices["number_format"], scratch)
         need("torch", "train").set_num_threads(choices["threads"])
-        model, diagnosis = prepare(model, config, asked.seed), Diagnosis(None, report)
+        model, diagnosis = prepare(model, config, asked.seed), Diagnosis(Course(keeps_best=config.keeps_best), report)
         curve = train(
             model,
             examples,
@@ -98,7 +98,7 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
             report=report,
         )
         of_texts = faults_of_texts(asked.texts, examples, min(asked.texts.max_tokens, context), base.folder)
-        faults = diagnosis.end(curve, list(of_texts))
+        faults = [*diagnosis.end(curve), *of_texts]
         adapter = _write(model, asked, base, curve)
     shutil.rmtree(asked.out / _SCRATCH)
     return Finetuned(adapter, len(examples), sum(sum(one.learn) for one in examples), tuple(curve), tuple(faults))

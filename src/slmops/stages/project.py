@@ -90,6 +90,9 @@ class Project(Config):
             for name in sorted({"synthesis", "distillation"} & self.model_fields_set):
                 yield name, "a teacher behind an endpoint answers, and no more", f"remove {name}"
         yield from self._name_conflicts()
+        taught = self.local_teacher.train if self.local_teacher and self.student.from_ else None
+        if taught and taught.method == "prompt" and self.student.train.method == "prompt":
+            yield "student.train.method", "the teacher's virtual tokens are the student's, too", "write another method"
         if self.deployment and not self.optimization:
             yield "deployment", "there is no optimization to deploy", "write optimization: int4"
         subjects = self.subjects()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,23 @@ from slmops.core.pipeline import Made, Planned
 from slmops.core.store import Store
 from slmops.models.references import resolve
 from slmops.stages.assemble import assemble, identity_of
+from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
 from slmops.stages.project import Project
+from slmops.training.diagnosis import Fault
 
 Progress = Callable[[str, float, str], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run made, and the gates' verdicts; nothing of both in a process that follows another that runs."""
+    """What a run made, the gates' verdicts, and what is wrong with the trainings of which stage; nothing of these in a
+    process that follows another that runs."""
 
-    made: tuple[Made, ...]
-    verdicts: tuple[gates.Verdict, ...]
+    made: tuple[Made, ...] = ()
+    verdicts: tuple[gates.Verdict, ...] = ()
+    faults: Mapping[str, Sequence[Fault]] = field(default_factory=dict)
 
 
 def plan(
@@ -59,7 +63,7 @@ def run(
     """
     if follows():
         follow()
-        return Outcome((), ())
+        return Outcome()
     lead()
     _fetch_models(project, progress)
     planned = plan(project, first=first, only=only, until=until)
@@ -84,7 +88,10 @@ def run(
             if step.stage.name == "evidence":
                 verdicts = _pass_gates(project, step.manifest)
     dismiss()
-    return Outcome(tuple(made), tuple(verdicts))
+    store = open_store(project)
+    trained = [step for step in made if DIAGNOSIS_FILE in step.manifest.files]
+    faults = {step.stage.name: read_diagnosis(store.open(step.manifest.id)) for step in trained}
+    return Outcome(tuple(made), tuple(verdicts), faults)
 
 
 def check_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:

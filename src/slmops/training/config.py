@@ -146,6 +146,8 @@ class TrainConfig(Section):
             raise wrong(
                 f"decay is for the schedule wsd, not for {self.schedule}", "write schedule: wsd, or remove decay"
             )
+        if self.neftune_alpha and self.method == "prompt":
+            raise wrong("neftune_alpha makes noise where virtual tokens learn", "remove neftune_alpha")
         if self.neftune_alpha and self.upper_layers < 1:
             raise wrong("neftune_alpha changes what lower layers read, but they stay", "write upper_layers: 1")
         if self.label_smoothing and self.loss != "cross_entropy":
@@ -154,7 +156,7 @@ class TrainConfig(Section):
             known = [key for key in type(self).model_fields if key != "search"]
             if name not in known:
                 raise wrong(f"search_space: {name} is no key of train", nearest(name, known))
-            if name in _OF_PROMPT or (name == "method" and "prompt" in space.ends()):
+            if name in _OF_PROMPT or (name == "method" and "prompt" in (*space.ends(), self.method)):
                 raise wrong("search_space: virtual tokens are put into the model before any trial", f"remove {name}")
             for value in space.ends():
                 try:

@@ -15,15 +15,15 @@ from slmops.core.files import write_whole
 class Point:
     """Mean loss a target token since the point before; on validation rows, and on some of those that are learned, where
     they were looked at: at step 0, before anything was learned, there is nothing else. `rows` are those of this step
-    that were worst, where its loss leapt. `along`, of the last point alone, is what rows that are learned would lose
-    had the weights gone half of the way, and twice as far."""
+    that were worst, where its loss leapt. `twice_as_far`, of the last point alone, is the loss of rows that are learned
+    had the weights gone on as far again."""
 
     step: int
     loss: float
     validation_loss: float | None = None
     rows: tuple[str, ...] = ()
     seen_loss: float | None = None
-    along: tuple[float, ...] = ()
+    twice_as_far: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,5 +61,4 @@ def write_curve(path: Path, curve: Iterable[Point]) -> None:
 
 
 def to_point(fields: dict[str, Any]) -> Point:
-    listed: dict[str, Any] = {name: tuple(fields.get(name, ())) for name in ("rows", "along")}
-    return Point(**fields | listed)
+    return Point(**fields | {"rows": tuple(fields["rows"])})

@@ -160,18 +160,20 @@ def training_needs(
     """What training needs; `rounded`: it computes with a copy as the shipped format has it."""
     size = 2 if number_format == "bfloat16" else 4
     learning = learning_layers(shape, config)
-    weights = 4.0 * shape.weights
-    if config.method == "qlora":
+    weights, copies = 4.0 * shape.weights, float(size * shape.weights) if size == 2 or rounded else 0.0
+    if config.method == "qlora":  # the copy's layers lie in four bits, too
         weights -= (4 - _NF4) * shape.layers * shape.layer
-    copies = size * shape.weights if size == 2 or rounded else 0
+        copies -= (size - _NF4) * shape.layers * shape.layer if copies else 0.0
     learned = learning * learned_a_layer(shape, config)
     kept = learned * (12 + (size if copies else 0))
     frozen = lessons.tokens * shape.width * size if learning < shape.layers else 0
     working = size * lessons.packed * kept_a_token(shape, config, learning, lessons)
     chunk = SMALL_CHUNK if config.gradient_checkpointing else CHUNK
+    if config.method == "prompt" and shape.tied:  # the head learns: it is computed at once
+        chunk = lessons.targets
     logits = 4 * _OF_LOGITS * min(lessons.targets, chunk) * computed_logits(shape, config, lessons)
     loading = _BASE + 4.0 * shape.weights
-    return Needs(max(loading, _BASE + weights + copies + kept + frozen + working + logits), kept + 4 * learned + frozen)
+    return Needs(max(loading, _BASE + weights + copies + kept + frozen + working + logits), kept + 8 * learned + frozen)
 
 
 def learning_layers(shape: Shape, config: TrainConfig) -> int:

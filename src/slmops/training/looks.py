@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Read = Callable[[Batch], "Tensor"]  # a batch → its flat last hidden states
 
-SHORTER, LONGER = 0.5, 2.0  # of the way that the weights have gone
 _FEWEST, _MOST, _SHARE = 16, 64, 1 / 16  # how many of the rows that are learned are looked at
 
 
@@ -47,21 +46,21 @@ class Looks:
             return None
         return mean_loss(self._model, self._held_out, self._max_tokens, cross_entropy, self._read)
 
-    def along(
+    def twice_as_far(
         self, begin: Mapping[str, Tensor], learning: Mapping[str, Tensor], take: Callable[[], None]
-    ) -> tuple[float, ...]:
-        """The loss of rows that were learned, had the weights gone a SHORTER and a LONGER way from where they began, in
-        the direction they took: whether they should have gone on. `take` makes the model compute with them."""
-        found, ends = [], {name: weight.detach().clone() for name, weight in learning.items()}
-        for share in (SHORTER, LONGER):
-            for name, weight in learning.items():
-                weight.data.copy_(begin[name]).lerp_(ends[name], share)
-            take()
-            found.append(self.seen())
+    ) -> float:
+        """The loss of rows that were learned, had the weights gone twice as far from where they began, in the direction
+        they took: whether they should have. `take` makes the model compute with them; they are given back as they
+        were."""
+        ends = {name: weight.detach().clone() for name, weight in learning.items()}
+        for name, weight in learning.items():
+            weight.data.copy_(begin[name]).lerp_(ends[name], 2.0)
+        take()
+        found = self.seen()
         for name, weight in learning.items():
             weight.data.copy_(ends[name])
         take()
-        return tuple(found)
+        return found
 
 
 def mean_loss(model: nn.Module, examples: Sequence[Example], max_tokens: int, loss: TokenLoss, read: Read) -> float:

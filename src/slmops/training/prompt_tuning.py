@@ -32,10 +32,13 @@ class VirtualEmbedding(nn.Module):
         return _with_rows(self.plain.weight, self.rows, self.first, 0)
 
     def forward(self, ids: Tensor) -> Tensor:
+        scale = getattr(self.plain, "embed_scale", 1.0)  # Gemma's embeddings multiply what they look up
+        return self.learned_among(self.plain(ids), ids, scale)
+
+    def learned_among(self, found: Tensor, ids: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+        """(…, width) `found` for `ids`, with what was learned in the place of virtual tokens."""
         place = ids - self.first
         virtual = (place >= 0) & (place < len(self.rows))
-        found: Tensor = self.plain(ids)
-        scale = getattr(self.plain, "embed_scale", 1.0)  # Gemma's embeddings multiply what they look up
         learned = self.rows[place.clamp(0, len(self.rows) - 1)] * torch.as_tensor(scale, dtype=found.dtype)
         return torch.where(virtual[..., None], learned, found)
 
@@ -50,6 +53,10 @@ class VirtualHead(nn.Module):
     @property
     def weight(self) -> Tensor:
         return self.embedding.weight
+
+    def rows_of(self, ids: list[int]) -> Tensor:
+        """The rows of some tokens, without a copy of all others."""
+        return self.embedding.learned_among(self.plain.weight[ids], torch.tensor(ids))
 
     def forward(self, states: Tensor) -> Tensor:
         own = functional.linear(states, self.embedding.rows)

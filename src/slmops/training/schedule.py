@@ -32,6 +32,11 @@ def steps_of(rows: int, config: TrainConfig) -> int:
     return max(1, round(math.ceil(rows / config.batch_size) * config.epochs))
 
 
+def first_rounded_step(steps: int, config: TrainConfig, rounded: bool) -> int:
+    """The step from which on it computes as the shipped format has it; 0 where it never does."""
+    return round(steps * (1 - config.quantization_aware)) if rounded else 0
+
+
 def set_learning_rate(optimizer: Optimizer, step: int, steps: int, config: TrainConfig) -> float:
     """Sets that of each group at `step`; returns what they are multiples of."""
     share = learning_rate_share(step, steps, config)

@@ -34,7 +34,7 @@ from slmops.training.own import told
 from slmops.training.parallel import Workers
 from slmops.training.replication import replicated_loss
 from slmops.training.sampled_head import sampled_logits
-from slmops.training.schedule import make_optimizer, set_learning_rate, steps_of
+from slmops.training.schedule import first_rounded_step, make_optimizer, set_learning_rate, steps_of
 from slmops.training.self_check import PlainReader, why_not_packed
 
 if TYPE_CHECKING:
@@ -106,9 +106,10 @@ def train(
     checkpoint = Checkpoint(scratch / "checkpoint", model, optimizer)
     state = checkpoint.load()
     workers.check_alike(state.step)
-    unrounded = round(steps * (1 - config.quantization_aware)) if rounding else 0
+    unrounded = first_rounded_step(steps, config, rounding is not None)
     computing.give_weights(rounded=state.step >= unrounded)
     looked_at = {round(steps * share / config.validations) for share in range(1, config.validations + 1)}
+    computing.model.eval()
     looks = Looks(computing.model, examples, validation, config.max_tokens, reader.last_states)
     if not state.curve:
         before, held_out = workers.agree(looks.both)
@@ -152,12 +153,12 @@ def train(
         if workers.first and time.monotonic() - saved_at >= checkpoint_every_s:
             checkpoint.save(state)
             saved_at = time.monotonic()
-    along = workers.agree(
-        lambda: looks.along(
+    further = workers.agree(
+        lambda: looks.twice_as_far(
             checkpoint.begin(), checkpoint.learning, lambda: computing.give_weights(rounded=state.step >= unrounded)
         )
     )
-    state.curve[-1] = replace(state.curve[-1], along=along)
+    state.curve[-1] = replace(state.curve[-1], twice_as_far=further)
     if config.keeps_best:
         checkpoint.load_best()
     return state.curve

@@ -1,0 +1,44 @@
+"""A look changes nothing, and says what the model says of some rows that are learned and of all held out."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from slmops.models.forward import last_states, load_causal_lm
+from slmops.training.config import TrainConfig
+from slmops.training.looks import Looks, mean_loss
+from slmops.training.losses import cross_entropy
+from slmops.training.methods import prepare
+from tests.training.rows import rows
+
+
+def test_weights_twice_as_far_are_given_back_as_they_were(tiny_model: Path) -> None:
+    model = prepare(load_causal_lm(tiny_model), TrainConfig(method="full", upper_layers=1), 1)
+    learning = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    begin = {name: weight.detach().clone() for name, weight in learning.items()}
+    for weight in learning.values():
+        weight.data += 0.1 * torch.randn_like(weight)
+    ends = {name: weight.detach().clone() for name, weight in learning.items()}
+    read, asked = partial(last_states, model), rows(20)
+    looks = Looks(model, asked, [], 1024, read)
+    taken: list[int] = []
+    found = looks.twice_as_far(begin, learning, lambda: taken.append(1))
+    assert all(torch.equal(weight, ends[name]) for name, weight in learning.items())
+    assert len(taken) == 2
+    for name, weight in learning.items():
+        weight.data.copy_(2 * ends[name] - begin[name])
+    assert found == pytest.approx(looks.seen(), rel=1e-4)
+
+
+def test_all_rows_held_out_are_looked_at_and_a_sample_of_the_others(tiny_model: Path) -> None:
+    model = load_causal_lm(tiny_model)
+    read, learned, held_out = partial(last_states, model), rows(400), rows(30)
+    looks = Looks(model, learned, held_out, 256, read)
+    seen, others = looks.both()
+    assert others == pytest.approx(mean_loss(model, held_out, 1024, cross_entropy, read), rel=1e-5)
+    assert seen == pytest.approx(mean_loss(model, learned[::16], 1024, cross_entropy, read), rel=1e-5)
+    assert Looks(model, learned, [], 256, read).both() == (pytest.approx(seen), None)
