@@ -89,7 +89,7 @@ def test_run_and_report_say_it(tmp_path: Path) -> None:
 
     assert "student: learning rate too low: rows that were learned cost" in slmops("run")
     again = json.loads(slmops("run", "--json"))["faults"]["student"]
-    assert [fault["name"] for fault in again] == ["learning rate too low"]
+    assert [fault["name"] for fault in again] == ["learning rate too low", "under-fitting"]
     faults = json.loads(slmops("report", "--json"))["faults"]["student"]
-    assert [fault["name"] for fault in faults] == ["learning rate too low"]
+    assert [fault["name"] for fault in faults] == ["learning rate too low", "under-fitting"]
     assert html.escape(faults[0]["shown_by"]) in (tmp_path / ".slmops" / "report.html").read_text()

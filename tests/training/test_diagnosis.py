@@ -24,7 +24,7 @@ TOLD = {
     "under": ["under-fitting"],
     "short": ["under-fitting"],
     "diverge": ["divergence", "learning rate too high"],
-    "low": ["learning rate too low"],
+    "low": ["learning rate too low", "under-fitting"],
     ("support", "high"): ["divergence", "learning rate too high"],
     ("gsm8k", "high"): ["learning rate too high"],
     ("support", "overfit"): ["too little data"],
@@ -57,7 +57,7 @@ def test_each_recorded_run_is_called_what_it_was_made_to_be(run) -> None:  # typ
 
 
 def test_words_have_the_figures_and_a_remedy() -> None:
-    (fault,) = diagnose(named("low"))
+    fault, _ = diagnose(named("low"))
     assert str(fault).startswith("learning rate too low: rows that were learned cost 1.42 nats a token, 1.42 before;")
     assert "learning_rate" in fault.remedy
 
@@ -110,7 +110,8 @@ def test_nothing_is_said_of_a_run_without_rows_held_out_but_what_its_own_rows_sh
     assert diagnose(without) == []
     assert watch([replace(point, validation_loss=None) for point in named("overfit")]) == []
     assert [fault.name for fault in diagnose([replace(p, validation_loss=None) for p in named("low")])] == [
-        "learning rate too low"
+        "learning rate too low",
+        "under-fitting",
     ]
 
 

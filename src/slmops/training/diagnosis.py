@@ -32,6 +32,7 @@ _ANY = 0.005  # of the loss at the beginning: less may be rounding
 _FLOOR = 0.05  # nats a token: of what is known so well, a difference tells nothing
 _KNOWN = 0.4  # of what guessing costs, saved on rows that were learned
 _FURTHER = 0.3  # of what was gained on the whole way, by going as far again
+_STEEP = 2.0  # times what answers cost at the beginning
 _CARRIED = 0.65  # of what was gained on rows that were learned, on others
 _LOST = 0.1  # of what had been gained on rows held out
 
@@ -75,7 +76,9 @@ def diagnose(curve: Sequence[Point], course: Course = Course()) -> list[Fault]:
         return []
     if faults := _unstable(curve, looks, course):
         return faults
-    if fault := _learned_too_little(looks, curve[-1].twice_as_far, course.guessing):
+    if faults := _learned_too_little(looks, curve[-1].twice_as_far, course.guessing):
+        return faults
+    if fault := _overshot(looks, curve[-1].twice_as_far):
         return [fault]
     found = (None if course.keeps_best else _lost_again(looks), _carried_over(looks, course.guessing))
     return [fault for fault in found if fault]
@@ -108,13 +111,13 @@ def _unstable(curve: Sequence[Point], looks: Sequence[_Look], course: Course) ->
     losses = [point.loss for point in curve if point.step and not point.rows]
     means = [sum(losses[at : at + _SMOOTH]) / _SMOOTH for at in range(len(losses) - _SMOOTH + 1)]
     begin, now = looks[0], looks[-1]
-    lowest = fell_to = rose_to = means[0] if means else 0.0
+    lowest = fell_to = rose_to = losses[0] if losses else 0.0
     for mean in means:
         lowest = min(lowest, mean)
         if mean - lowest > rose_to - fell_to:
             fell_to, rose_to = lowest, mean
     worse = now.held_out > begin.held_out + max(0.1 * begin.held_out, _FLOOR) and now.seen > begin.seen + _FLOOR
-    rose = bool(means) and rose_to - fell_to > max(_ROSE * max(losses[0], begin.seen), _FLOOR)
+    rose = bool(losses) and rose_to - fell_to > max(_ROSE * max(losses[0], begin.seen), _FLOOR)
     if not rose and not worse:
         return []
     lower = "take a tenth of the learning_rate, or a longer warmup"
@@ -127,22 +130,35 @@ def _unstable(curve: Sequence[Point], looks: Sequence[_Look], course: Course) ->
     return faults
 
 
-def _learned_too_little(looks: Sequence[_Look], twice_as_far: float, guessing: float | None) -> Fault | None:
+def _overshot(looks: Sequence[_Look], twice_as_far: float) -> Fault | None:
+    """Steps that are nearly too large: the weights went so far that as far again would ruin all that was ever known."""
+    begin = looks[0].seen
+    if twice_as_far <= _STEEP * max(begin, 1.0):
+        return None
+    shown = f"twice as far in the same direction rows would cost {twice_as_far:.2f} nats a token, {begin:.2f} before"
+    return Fault("learning rate too high", shown, "take a third of the learning_rate")
+
+
+def _learned_too_little(looks: Sequence[_Look], twice_as_far: float, guessing: float | None) -> list[Fault]:
+    """That rows which were learned are hardly known; and that steps were too small, where the same way leads on."""
     begin, now = looks[0], looks[-1]
     gained, more = begin.seen - now.seen, now.seen - twice_as_far
     known = now.seen <= (_FLOOR if guessing is None else max(_FLOOR, (1 - _KNOWN) * guessing))
     if known:
-        return None
+        return []
     cost = f"rows that were learned cost {now.seen:.2f} nats a token, {begin.seen:.2f} before"
     would = f"{cost}; twice as far in the same direction it would be {twice_as_far:.2f}"
     goes_on = more > _ANY * begin.seen
     still = guessing is not None and max(abs(gained), abs(more)) < _ANY * begin.seen
-    if still or (goes_on and more >= gained):
-        return Fault("learning rate too low", would, "take ten times the learning_rate")
-    remedy = "more epochs, a higher rank, more upper_layers, or a larger model"
-    if guessing is not None:
-        return Fault("under-fitting", f"{cost}; guessing costs {guessing:.2f}", remedy)
-    return Fault("under-fitting", would, remedy) if goes_on and more > _FURTHER * gained else None
+    too_small = still or (goes_on and more >= gained)
+    faults = []
+    if guessing is not None or too_small or (goes_on and more > _FURTHER * gained):
+        shown = would if guessing is None else f"{cost}; guessing costs {guessing:.2f}"
+        remedy = "more epochs, a higher rank, more upper_layers, or a larger model"
+        faults.append(Fault("under-fitting", shown, remedy))
+    if too_small:
+        faults.insert(0, Fault("learning rate too low", would, "take ten times the learning_rate"))
+    return faults
 
 
 def _lost_again(looks: Sequence[_Look]) -> Fault | None:
