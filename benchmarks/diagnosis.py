@@ -3,7 +3,8 @@
 The default model learns by LoRA or wholly. Runs are made to have exactly one fault each, and others to have none; what
 is counted is how many faults were told, and how many healthy runs were called sick. The limits were chosen on the
 example's support messages and on GSM8K, which are not used here; those of label noise on CLINC150's intents 31 to 60,
-so that its runs have the first 30.
+so that its runs have the first 30. A first round, on CLINC150's travel and XQuAD, told 10 of 16 faults and called none
+of six healthy runs sick; after it the rules were changed, and the runs below are of other sets.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ TASKS = {
 LONG = {**UPPER, "epochs": 2}
 FAULTS = [
     Run(fault, name, rows, {**UPPER, **options})
-    for name, many, few in (("clinc150/travel", 600, 30), ("xquad_en", 120, 16))
+    for name, many, few in (("clinc150/kitchen_and_dining", 600, 30), ("dialogsum", 100, 16))
     for fault, rows, options in (
-        ("over-fitting", many // 4, {"method": "full", "epochs": 16, "schedule": "constant", "validations": 8}),
+        ("over-fitting", few * 2, {"method": "full", "epochs": 20, "schedule": "constant", "validations": 8}),
         ("under-fitting", many, {"rank": 1, "targets": ["q_proj"], "upper_layers": 1 / 30}),
         ("divergence", many, {"epochs": 2, "learning_rate": 0.1}),
         ("learning rate too high", many, {"epochs": 2, "learning_rate": 1.5e-2}),
@@ -76,9 +77,9 @@ FAULTS = [
     )
 ] + [Run("label noise", "clinc150/first", rows, LONG, share) for rows, share in ((1200, 0.15), (900, 0.25))]
 HEALTHY = [
-    *(Run("", f"clinc150/{domain}", 900, LONG) for domain in ("travel", "work", "home", "utility")),
-    Run("", "clinc150/travel", 900, {**UPPER, "method": "full", "learning_rate": 8e-4, "epochs": 3}),
-    Run("", "clinc150/first", 1200, {**LONG, "method": "dora", "rank": 8}),
+    *(Run("", f"clinc150/{domain}", 900, LONG) for domain in ("work", "home", "utility", "banking")),
+    Run("", "clinc150/auto_and_commute", 900, {**UPPER, "method": "full", "learning_rate": 8e-4, "epochs": 3}),
+    Run("", "clinc150/small_talk", 600, {**LONG, "method": "dora", "rank": 8}),
     Run("", "sick", 2000, LONG),
     Run("", "xquad_en", 240, LONG),
     Run("", "dialogsum", 120, UPPER),
