@@ -48,9 +48,8 @@ def test_what_learns_is_counted_as_it_is(tiny_model: Path) -> None:
         model = prepare(load_causal_lm(tiny_model), settings, 1)
         learned = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         frozen = lessons.tokens * shape.width * 4
-        assert training_needs(shape, settings, lessons, "float32").disk - frozen == pytest.approx(
-            16 * learned, rel=0.05
-        )
+        written = training_needs(shape, settings, lessons, "float32").disk - frozen
+        assert written == pytest.approx(20 * learned, rel=0.05)  # as they were, are, and their two moments; the best
 
 
 def test_a_lesson_counts_what_rows_share_once() -> None:
