@@ -99,6 +99,22 @@ def test_of_a_model_that_knew_its_task_nothing_is_said() -> None:
     assert diagnose(known, Course(guessing=0.7)) == []
 
 
+def test_a_second_training_that_gained_nothing_more_is_healthy_where_its_steps_were_of_a_size_that_moves() -> None:
+    again = [Point(0, 0.85, 0.92, seen_loss=0.85), *(Point(step, 0.85, None) for step in range(1, 6))]
+    last = Point(6, 0.85, 0.92, seen_loss=0.848, twice_as_far=0.93)
+    assert diagnose([*again, last]) == []
+    too_small = {fault.name for fault in diagnose([*again, replace(last, seen_loss=0.849, twice_as_far=0.848)])}
+    assert "learning rate too low" in too_small
+
+
+def test_a_way_whose_double_would_ruin_all_is_too_steep_unless_rows_were_learned_by_heart() -> None:
+    begin = [Point(0, 1.4, 1.4, seen_loss=1.4), *(Point(step, 1.3, None) for step in range(1, 6))]
+    (fault,) = diagnose([*begin, Point(6, 0.8, 0.9, seen_loss=0.8, twice_as_far=20.0)])
+    assert fault.name == "learning rate too high"
+    by_heart = diagnose([*begin, Point(6, 0.1, 1.3, seen_loss=0.1, twice_as_far=20.0)])
+    assert [fault.name for fault in by_heart] == ["too little data"]
+
+
 def test_a_row_that_made_the_loss_leap_is_no_fault_of_the_steps() -> None:
     curve = named("healthy")
     leapt = [replace(point, loss=30.0, rows=("row-4",)) if point.step == 7 else point for point in curve]

@@ -32,7 +32,7 @@ _ANY = 0.005  # of the loss at the beginning: less may be rounding
 _FLOOR = 0.05  # nats a token: of what is known so well, a difference tells nothing
 _KNOWN = 0.4  # of what guessing costs, saved on rows that were learned
 _FURTHER = 0.3  # of what was gained on the whole way, by going as far again
-_STEEP = 2.0  # times what answers cost at the beginning
+_STEEP, _BY_HEART = 2.0, 0.25  # times what answers cost at the beginning
 _CARRIED = 0.65  # of what was gained on rows that were learned, on others
 _LOST = 0.1  # of what had been gained on rows held out
 
@@ -132,8 +132,8 @@ def _unstable(curve: Sequence[Point], looks: Sequence[_Look], course: Course) ->
 
 def _overshot(looks: Sequence[_Look], twice_as_far: float) -> Fault | None:
     """Steps that are nearly too large: the weights went so far that as far again would ruin all that was ever known."""
-    begin = looks[0].seen
-    if twice_as_far <= _STEEP * max(begin, 1.0):
+    begin, by_heart = looks[0].seen, looks[-1].seen < _BY_HEART * looks[0].seen  # what many epochs lead far to
+    if by_heart or twice_as_far <= _STEEP * max(begin, 1.0):
         return None
     shown = f"twice as far in the same direction rows would cost {twice_as_far:.2f} nats a token, {begin:.2f} before"
     return Fault("learning rate too high", shown, "take a third of the learning_rate")
@@ -149,7 +149,7 @@ def _learned_too_little(looks: Sequence[_Look], twice_as_far: float, guessing: f
     cost = f"rows that were learned cost {now.seen:.2f} nats a token, {begin.seen:.2f} before"
     would = f"{cost}; twice as far in the same direction it would be {twice_as_far:.2f}"
     goes_on = more > _ANY * begin.seen
-    still = guessing is not None and max(abs(gained), abs(more)) < _ANY * begin.seen
+    still = max(abs(gained), abs(more)) < _ANY * begin.seen
     too_small = still or (goes_on and more >= gained)
     faults = []
     if guessing is not None or too_small or (goes_on and more > _FURTHER * gained):
