@@ -1,8 +1,7 @@
 """A base in four bits, beside bitsandbytes and torchao: one layer of the default model, forward and backward.
 
 The largest matrix of an MLP reads 1,024 tokens, and the gradient goes back through it, in the number format that this
-machine is fast at; the three take turns. Noted beside the times: bytes a weight, and how far the weight is from what
-it was.
+machine is fast at; the three take turns. Noted beside the times: how far the weight is from what it was.
 """
 
 from __future__ import annotations

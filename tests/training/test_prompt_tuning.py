@@ -1,4 +1,4 @@
-"""Virtual tokens that learned are, in what ships, tokens like others: in torch, in the template, and as int4."""
+"""Virtual tokens that learned are, in what ships, tokens like others: in the weights and in the template."""
 
 from __future__ import annotations
 
@@ -125,10 +125,9 @@ def searched(key: str, space: dict[str, object]) -> dict[str, object]:
         ({"rank": 8}, "rank says how adapters learn, but the method is prompt"),
         ({"method": "lora"}, "virtual_tokens says how virtual tokens learn, but the method is lora"),
         ({"quantization_aware": 0.5}, "no weight learns but the tokens' own"),
-        (
-            {"search": {"num_trials": 2, "search_space": {"virtual_tokens": {"type": "int", "low": 2, "high": 9}}}},
-            "any",
-        ),
+        ({"search": searched("virtual_tokens", {"type": "int", "low": 2, "high": 9})}, "before any trial"),
+        ({"search": searched("method", {"type": "choice", "values": ["lora", "full"]})}, "before any trial"),
+        ({"neftune_alpha": 5}, "noise where virtual tokens learn"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, object], says: str) -> None:

@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Train an adapter for a model, and keep it beside the model."""
     from slmops.core.config import validate
-    from slmops.core.console import console, print_json, show_progress
+    from slmops.core.console import print_json, print_wrong, show_progress
     from slmops.core.document import parse_yaml
     from slmops.stages.adapters import AdapterConfig
     from slmops.stages.adapters import train as train_adapter
@@ -65,8 +65,7 @@ def train(
     if as_json:
         print_json(_told(made) | {"faults": faults})
     else:
-        for fault in faults:
-            console.print(str(fault), style="yellow", markup=False, soft_wrap=True)
+        print_wrong(faults)
         _print([made])
 
 

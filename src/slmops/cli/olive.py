@@ -97,7 +97,7 @@ def finetune(
 
 
 def _finetune(asked: Finetuning, force: bool, as_json: bool) -> None:
-    from slmops.core.console import console, print_json, show_progress
+    from slmops.core.console import console, print_json, print_wrong, show_progress
     from slmops.stages.olive import finetune
 
     if not as_json:
@@ -113,6 +113,5 @@ def _finetune(asked: Finetuning, force: bool, as_json: bool) -> None:
     held_out = "" if last.validation_loss is None else f", on eval rows {last.validation_loss:.3f}"
     learned = f"learned {made.tokens:,} tokens of {made.texts:,} texts in {last.step} steps"
     console.print(f"{learned}: loss {made.curve[1].loss:.3f} → {last.loss:.3f}{held_out}", soft_wrap=True)
-    for fault in made.faults:
-        console.print(str(fault), style="yellow", markup=False, soft_wrap=True)
+    print_wrong(made.faults)
     console.print(f"wrote {made.adapter}", soft_wrap=True)

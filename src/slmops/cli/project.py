@@ -202,7 +202,7 @@ def _run(
     until: str | None = None,
     force: bool = False,
 ) -> None:
-    from slmops.core.console import console, print_json, show_progress
+    from slmops.core.console import console, print_json, print_wrong, show_progress
     from slmops.stages.run import run as run_project
     from slmops.training.tracking import say_resources
 
@@ -221,8 +221,7 @@ def _run(
         else "nothing to do: everything is made as configured"
     )
     for made in ran:
-        for fault in outcome.faults.get(made.stage.name, ()):
-            console.print(f"{made.stage.name}: {fault}", style="yellow", markup=False, soft_wrap=True)
+        print_wrong(f"{made.stage.name}: {fault}" for fault in outcome.faults.get(made.stage.name, ()))
         if words := say_resources(made.manifest.measurements):
             console.print(f"{made.stage.name} {words}")
     for verdict in outcome.verdicts:

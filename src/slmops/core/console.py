@@ -24,6 +24,12 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(to_plain(value), ensure_ascii=False, indent=2) + "\n")
 
 
+def print_wrong(lines: Iterable[object]) -> None:
+    """What is wrong with what was made, a line each."""
+    for line in lines:
+        console.print(str(line), style="yellow", markup=False, soft_wrap=True)
+
+
 def to_plain(value: Any) -> Any:
     """Dataclasses, models, paths and tuples as what JSON knows; a number that is none becomes null."""
     if hasattr(value, "to_json"):

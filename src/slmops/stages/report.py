@@ -251,7 +251,7 @@ def _searches(store: Store, planned: dict[str, Planned]) -> dict[str, parts.Sear
 
 def _faults(store: Store, planned: dict[str, Planned]) -> dict[str, tuple[parts.Fault, ...]]:
     return {
-        stage: tuple(parts.Fault.model_validate(asdict(fault)) for fault in read_diagnosis(path.parent))
+        stage: tuple(parts.Fault(**asdict(fault)) for fault in read_diagnosis(path.parent))
         for stage, path in _trained(store, planned, DIAGNOSIS_FILE)
     }
 

@@ -11,12 +11,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slmops.models.forward import head_logits
+from slmops.training.config import TrainConfig
 from slmops.training.losses import Taught, TokenLoss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CHUNK, SMALL_CHUNK = 256, 64  # targets whose logits exist at once; the latter where memory is short
+CHUNK, SMALL_CHUNK = 256, 64  # targets whose logits exist at once
+
+
+def chunk_of(config: TrainConfig) -> int:
+    """How many targets' logits exist at once: fewer where activations are computed twice, for memory is short there."""
+    return SMALL_CHUNK if config.gradient_checkpointing else CHUNK
 
 
 def chunked_losses(

@@ -80,7 +80,7 @@ def diagnose(curve: Sequence[Point], course: Course = Course()) -> list[Fault]:
         return faults
     if fault := _overshot(looks, curve[-1].twice_as_far):
         return [fault]
-    found = (None if course.keeps_best else _lost_again(looks), _carried_over(looks, course.guessing))
+    found = (_lost_again(looks, course), _carried_over(looks, course.guessing))
     return [fault for fault in found if fault]
 
 
@@ -89,7 +89,7 @@ def watch(curve: Sequence[Point], course: Course = Course()) -> list[Fault]:
     looks = _looks(curve, course)
     if len(looks) < 2:
         return []
-    lost = None if course.keeps_best else _lost_again(looks)
+    lost = _lost_again(looks, course)
     return _unstable(curve, looks, course) or ([lost] if lost else [])
 
 
@@ -97,7 +97,7 @@ def _looks(curve: Sequence[Point], course: Course) -> list[_Look]:
     """The one before anything was learned, and those that can be compared with one another."""
     found = [(point.step, point.seen_loss, point.validation_loss) for point in curve]
     looks = [_Look(step, seen, seen if other is None else other) for step, seen, other in found if seen is not None]
-    return [look for look in looks if look.step in (0, looks[0].step) or look.step >= course.first_step]
+    return looks[:1] + [look for look in looks[1:] if look.step >= course.first_step]
 
 
 def _knowing_nothing(begin: _Look, guessing: float | None) -> _Look:
@@ -161,11 +161,11 @@ def _learned_too_little(looks: Sequence[_Look], twice_as_far: float, guessing: f
     return faults
 
 
-def _lost_again(looks: Sequence[_Look]) -> Fault | None:
+def _lost_again(looks: Sequence[_Look], course: Course) -> Fault | None:
     begin, now, best = looks[0], looks[-1], min(looks, key=lambda look: look.held_out)
     lost = now.held_out - best.held_out
     enough = max(_LOST * (begin.held_out - best.held_out), _FLOOR)
-    if len(looks) < 3 or now.seen >= best.seen or lost <= enough:
+    if course.keeps_best or len(looks) < 3 or now.seen >= best.seen or lost <= enough:
         return None
     rose = f"rows held out were best at step {best.step:,} ({best.held_out:.2f} nats a token), now {now.held_out:.2f}"
     return Fault("over-fitting", rose, "fewer epochs, or patience: 2, which keeps the best weights")

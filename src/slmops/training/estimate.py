@@ -15,7 +15,7 @@ from typing import Any
 from slmops.core.errors import SlmopsError
 from slmops.models.forward import NumberFormat
 from slmops.models.packing import Example
-from slmops.training.chunked_head import CHUNK, SMALL_CHUNK
+from slmops.training.chunked_head import chunk_of
 from slmops.training.config import TrainConfig
 
 _BASE = 560e6  # the process with its libraries, before any model
@@ -168,10 +168,9 @@ def training_needs(
     kept = learned * (12 + (size if copies else 0))
     frozen = lessons.tokens * shape.width * size if learning < shape.layers else 0
     working = size * lessons.packed * kept_a_token(shape, config, learning, lessons)
-    chunk = SMALL_CHUNK if config.gradient_checkpointing else CHUNK
-    if config.method == "prompt" and shape.tied:  # the head learns: it is computed at once
-        chunk = lessons.targets
-    logits = 4 * _OF_LOGITS * min(lessons.targets, chunk) * computed_logits(shape, config, lessons)
+    whole = config.method == "prompt" and shape.tied  # the head learns: it is computed at once
+    at_once = lessons.targets if whole else min(lessons.targets, chunk_of(config))
+    logits = 4 * _OF_LOGITS * at_once * computed_logits(shape, config, lessons)
     loading = _BASE + 4.0 * shape.weights
     return Needs(max(loading, _BASE + weights + copies + kept + frozen + working + logits), kept + 8 * learned + frozen)
 

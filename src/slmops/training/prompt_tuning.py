@@ -27,10 +27,6 @@ class VirtualEmbedding(nn.Module):
         self.plain, self.first = plain, ids[0]
         self.rows = nn.Parameter(plain.weight.detach()[ids[0] : ids[-1] + 1].clone())
 
-    @property
-    def weight(self) -> Tensor:
-        return _with_rows(self.plain.weight, self.rows, self.first, 0)
-
     def forward(self, ids: Tensor) -> Tensor:
         scale = getattr(self.plain, "embed_scale", 1.0)  # Gemma's embeddings multiply what they look up
         return self.learned_among(self.plain(ids), ids, scale)
@@ -50,17 +46,14 @@ class VirtualHead(nn.Module):
         super().__init__()
         self.plain, self.embedding, self.bias = plain, embedding, plain.bias
 
-    @property
-    def weight(self) -> Tensor:
-        return self.embedding.weight
-
     def rows_of(self, ids: list[int]) -> Tensor:
         """The rows of some tokens, without a copy of all others."""
         return self.embedding.learned_among(self.plain.weight[ids], torch.tensor(ids))
 
     def forward(self, states: Tensor) -> Tensor:
-        own = functional.linear(states, self.embedding.rows)
-        return _with_rows(self.plain(states), own, self.embedding.first, -1)
+        logits, own = self.plain(states), functional.linear(states, self.embedding.rows)
+        first = self.embedding.first
+        return torch.cat([logits[..., :first], own, logits[..., first + own.shape[-1] :]], -1)
 
 
 def learn_virtual_tokens(model: Any, ids: Ids) -> None:
@@ -83,10 +76,3 @@ def merge_virtual_tokens(model: Any) -> None:
     model.set_input_embeddings(embedding.plain)
     if isinstance(head, VirtualHead):
         model.set_output_embeddings(head.plain)
-
-
-def _with_rows(whole: Tensor, rows: Tensor, first: int, axis: int) -> Tensor:
-    """`whole` with `rows` in the place of what stands there from `first` on."""
-    count = rows.shape[axis]
-    behind = whole.shape[axis] - first - count
-    return torch.cat([whole.narrow(axis, 0, first), rows, whole.narrow(axis, first + count, behind)], axis)

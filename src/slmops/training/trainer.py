@@ -22,7 +22,7 @@ from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.models.tokenizer import Ids
 from slmops.training.blame import row_losses, worst_rows
 from slmops.training.checkpoint import Checkpoint
-from slmops.training.chunked_head import CHUNK, SMALL_CHUNK, chunked_losses
+from slmops.training.chunked_head import chunk_of, chunked_losses
 from slmops.training.computing import Computing, Rounding
 from slmops.training.config import TrainConfig
 from slmops.training.contrastive import check_alike, contrastive_loss
@@ -203,8 +203,7 @@ def _step(
             losses = loss(head_logits(model, at), ids, taught)
             value = losses.sum()
         else:
-            chunk = SMALL_CHUNK if config.gradient_checkpointing else CHUNK
-            losses, gradient = chunked_losses(model, at, ids, taught, loss, chunk)
+            losses, gradient = chunked_losses(model, at, ids, taught, loss, chunk_of(config))
             value = (at * gradient).sum()  # whose gradient is that of the losses
         total += float(losses.detach().sum()) / targets
         value = value / targets
