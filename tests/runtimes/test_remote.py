@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from typing import Any
 
@@ -67,7 +68,10 @@ def test_nobody_there_and_no_key_are_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_was_answered_beside_a_failure_arrives() -> None:
+    on_their_way = threading.Barrier(3)  # else the failure may come before the last one was sent at all
+
     def say(asked: dict[str, Any]) -> tuple[int, bytes]:
+        on_their_way.wait(30)
         return (401, b"") if asked["messages"][-1]["content"] == "Say 0." else completion("yes")
 
     arrived = []
