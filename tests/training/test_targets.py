@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from slmops.core.errors import DataError
 from slmops.models.forward import load_causal_lm, target_logits
 from slmops.models.packing import pack
 from slmops.training.losses import forward_kl
@@ -36,7 +37,7 @@ def fill(teacher: torch.nn.Module, folder: Path, trusted: list[str], top_k: int)
         rows(20),
         trusted,
         folder,
-        top_k=top_k,
+        k=top_k,
         temperature=TEMPERATURE,
         max_tokens=128,
     )
@@ -101,5 +102,31 @@ def test_the_same_teacher_caches_the_same_bytes(teacher: torch.nn.Module, cache:
     again = tmp_path / "again"
     again.mkdir()
     fill(teacher, again, [f"row-{n}" for n in range(0, 20, 2)], 8)
-    for name in ("targets.safetensors", "targets.json"):
+    for name in ("targets.npy", "targets.json"):
         assert (again / name).read_bytes() == (cache / name).read_bytes()
+
+
+def test_a_cache_of_other_answers_is_refused(cache: Path) -> None:
+    """Of another tokenizer, as a rule: the same row, written in other tokens."""
+    first, *others = rows(20)
+    other = replace(first, path=(*first.path[:-1], (*first.path[-1][:-2], 111, 2)))
+    with pytest.raises(DataError, match=r"1 rows are of other answers.*row-0.*slmops run --from targets"):
+        teach_from_cache(cache, [other, *others])
+
+
+def test_a_student_of_fewer_tokens_is_taught_in_its_own(teacher: torch.nn.Module, tmp_path: Path) -> None:
+    kept: list[int | None] = [*range(teacher.config.vocab_size - 1, 1, -1), None]
+    new_id = {old: new for new, old in enumerate(kept) if old is not None}
+    cache_targets(teacher, rows(20), [], tmp_path, k=4, temperature=TEMPERATURE, max_tokens=128, vocabulary=kept)
+    own = [
+        replace(row, path=tuple(tuple(new_id[token] for token in ids) for ids in row.path))
+        for row in rows(20)
+        if min(min(ids) for ids in row.path) >= 2
+    ]
+    teach, said = teach_from_cache(tmp_path, own), said_by(teacher)
+    (batch,) = pack(own[:1], 1024)
+    taught = teach(batch)
+    for line in range(3):
+        of_kept = said[own[0].row, line][[id for id in kept if id is not None]]
+        assert taught.ids[line].tolist() == of_kept.topk(4).indices.tolist()
+        assert taught.logprobs[line].tolist() == pytest.approx(of_kept.topk(4).values.tolist(), abs=0.01)

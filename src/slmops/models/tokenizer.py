@@ -5,8 +5,10 @@ Text of users never becomes a special token: `<|im_end|>` in a message is encode
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
 
@@ -72,6 +74,11 @@ class Tokenizer:
     def vocabulary_id(self) -> str:
         """The hash of all tokens and their ids."""
         return hash_json(self._tokenizer.get_vocab(with_added_tokens=True))
+
+    def description(self) -> dict[str, Any]:
+        """What tokenizer.json says of it, without padding and truncation."""
+        described: dict[str, Any] = json.loads(self._tokenizer.to_str())
+        return described
 
     def encode(self, text: str) -> Ids:
         """Ids of plain text: special tokens in it are characters like others."""

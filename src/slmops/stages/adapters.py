@@ -99,7 +99,7 @@ def train(
         work = Work({"dataset": dataset}, {}, made, scratch, seed, choices, report, force)
         rows = read_answered(dataset, "train", read_task(dataset))
         run = Run(TrackingConfig(), place / "tracking", out.name, "adapter")
-        network = learned(Lesson(model.folder, rows, "full", {"cross_entropy": 1.0}), config.train, work, run)
+        network = learned(Lesson(model.folder, rows, "full"), config.train, work, run)
         card = AdapterCard(base_id(model.folder), read_task_spec(dataset), "full", model.licence)
         write_adapter(network, ADAPTER, made, card, reference)
         del network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -37,11 +37,11 @@ from slmops.stages.targets import open_targets
 from slmops.stages.trials import Learned, best_trial, scratch_of
 from slmops.tasks.types import Record
 from slmops.training.computing import Rounding
-from slmops.training.config import TrainConfig
+from slmops.training.config import LossWeights, TrainConfig
 from slmops.training.curve import Moment, write_curve
 from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
 from slmops.training.examples import within
-from slmops.training.losses import mix
+from slmops.training.losses import mix_of
 from slmops.training.methods import prepare
 from slmops.training.own import gold_loss
 from slmops.training.trackers import Run, check_trackers
@@ -52,18 +52,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 CURVE_FILE = "curve.jsonl"
+_OF_ANSWERS = LossWeights(cross_entropy=1)
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a model learns: rows with their answers, asked for with `prompt`; the losses' weights; a teacher's targets,
-    and what the shipped format does to a weight, where there are such; and where it is computed. Rows are `taught`
-    where a teacher gave some of the answers."""
+    """What a model learns: rows with their answers, asked for with `prompt`; by which losses; a teacher's targets, and
+    what the shipped format does to a weight, where there are such; and where it is computed. Rows are `taught` where a
+    teacher gave some of the answers."""
 
     model: Path
     rows: Sequence[tuple[Record, str]]
     prompt: Prompt
-    weights: Mapping[str, float]
+    loss: LossWeights = _OF_ANSWERS
     targets: Path | None = None
     taught: bool = False
     rounding: Rounding | None = None
@@ -177,7 +178,7 @@ def _learn_share(
         model,
         examples,
         once,
-        mix(lesson.weights, gold_loss(config)),
+        mix_of(lesson.loss, gold_loss(config)),
         teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
         begins=begins,
         rounding=lesson.rounding,

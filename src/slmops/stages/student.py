@@ -16,6 +16,7 @@ from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
 from slmops.stages.targets import accepted, read_answers
+from slmops.training.config import LossWeights
 
 
 def student_stage(project: Project) -> Stage:
@@ -57,20 +58,20 @@ def _make(project: Project, work: Work) -> None:
     work.licence, task = work.parent_licences["pruned"], read_task(dataset)
     if "targets" in work.inputs:
         rows = read_answers(work.inputs["targets"])
-        weights = project.distillation.loss.model_dump()
+        loss = project.distillation.loss
     else:
         rows = read_answered(dataset, "train", task)
         if "labels" in work.inputs:
             known = {record.text for record, _ in rows}
             rows += [(record, record.answers[-1].text) for record in accepted(work.inputs["labels"], known)]
-        weights = {"cross_entropy": 1.0}
+        loss = LossWeights(cross_entropy=1)
     shipped = _shipped_int4(project)
     rounding = partial(round_to_int4, block_size=shipped.block_size) if shipped else None
     lesson = Lesson(
         source,
         rows,
         project.student.prompt,
-        weights,
+        loss,
         targets=work.inputs.get("targets"),
         taught=project.teacher is not None,
         rounding=rounding,

@@ -49,7 +49,7 @@ def _make(project: Project, work: Work) -> None:
     if config:
         rows = read_answered(dataset, "train", read_task(dataset))
         source = to_teach(source, config, work)
-        lesson = Lesson(source, rows, "full", {"cross_entropy": 1.0}, engine=project.engine)
+        lesson = Lesson(source, rows, "full", engine=project.engine)
         model = learned(lesson, config, work, run_of(project, "teacher", work))
     else:
         model = load_causal_lm(source)

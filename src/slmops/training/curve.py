@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ class Point:
     """Mean loss a target token since the point before; on validation rows, and on some of those that are learned, where
     they were looked at: at step 0, before anything was learned, there is nothing else. `rows` are those of this step
     that were worst, where its loss leapt. `twice_as_far`, of the last point alone, is the loss of rows that are learned
-    had the weights gone on as far again."""
+    had the weights gone on as far again. `gradients` are the norms of those of a loss's terms, where it has several."""
 
     step: int
     loss: float
@@ -24,6 +24,7 @@ class Point:
     rows: tuple[str, ...] = ()
     seen_loss: float | None = None
     twice_as_far: float | None = None
+    gradients: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

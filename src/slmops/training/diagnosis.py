@@ -24,6 +24,7 @@ FaultName = Literal[
     "label noise",
     "truncated answers",
     "no end token",
+    "drowned loss",
 ]
 
 _SMOOTH = 3  # points of the curve whose mean is looked at
@@ -35,6 +36,7 @@ _FURTHER = 0.3  # of what was gained on the whole way, by going as far again
 _STEEP, _BY_HEART = 2.0, 0.25  # times what answers cost at the beginning
 _CARRIED = 0.65  # of what was gained on rows that were learned, on others
 _LOST = 0.1  # of what had been gained on rows held out
+_DROWNED = 0.01  # of the largest term's gradient, at every look
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ class _Look:
 
 def diagnose(curve: Sequence[Point], course: Course = Course()) -> list[Fault]:
     """The faults of a training that has ended, the gravest first."""
+    return [*_of_its_course(curve, course), *_drowned(curve)]
+
+
+def _of_its_course(curve: Sequence[Point], course: Course) -> list[Fault]:
     looks = _looks(curve, course)
     if len(looks) < 2 or curve[-1].twice_as_far is None:
         return []
@@ -91,6 +97,26 @@ def watch(curve: Sequence[Point], course: Course = Course()) -> list[Fault]:
         return []
     lost = _lost_again(looks, course)
     return _unstable(curve, looks, course) or ([lost] if lost else [])
+
+
+def _drowned(curve: Sequence[Point]) -> list[Fault]:
+    """Terms of a loss that never pull a hundredth as hard as the strongest one."""
+    told = [point.gradients for point in curve if point.gradients]
+    shares = {
+        name: max(norms[name] / max(norms.values()) for norms in told)
+        for name in (told[0] if told else ())
+        if all(max(norms.values()) > 0 for norms in told)
+    }
+    strongest = max(told[-1], key=lambda name: told[-1][name]) if told else ""
+    return [
+        Fault(
+            "drowned loss",
+            f"the gradient of {name} is at most {share:.1%} of {strongest}'s: it teaches nothing",
+            f"give {name} more weight, {strongest} less, or remove it",
+        )
+        for name, share in shares.items()
+        if share < _DROWNED
+    ]
 
 
 def _looks(curve: Sequence[Point], course: Course) -> list[_Look]:

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 from slmops.core.errors import need
 from slmops.models.forward import head_logits
 from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.models.tokenizer import Ids
 from slmops.training.chunked_head import SMALL_CHUNK
-from slmops.training.losses import TokenLoss, cross_entropy
+from slmops.training.config import TrainConfig
+from slmops.training.losses import Taught, TokenLoss, cross_entropy
+from slmops.training.terms import gradient_norms, has_several
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Read = Callable[[Batch], "Tensor"]  # a batch → its flat last hidden states
+Teach = Callable[[Batch], Taught]
 
 _FEWEST, _MOST, _SHARE = 16, 64, 1 / 16  # how many of the rows that are learned are looked at
 
@@ -45,6 +49,14 @@ class Looks:
         if not self._held_out:
             return None
         return mean_loss(self._model, self._held_out, self._max_tokens, cross_entropy, self._read)
+
+    def pulls(self, loss: TokenLoss, teach: Teach | None, begins: Ids, config: TrainConfig) -> dict[str, float]:
+        """The norm of each term's gradient, of a packed sequence of rows that are learned; nothing of a single term."""
+        if not has_several(loss, begins, config):
+            return {}
+        batch = next(pack(by_length(self._seen), self._max_tokens))
+        taught = teach(batch) if teach else None
+        return gradient_norms(self._model, self._read(batch), batch, taught, loss, begins, config)
 
     def twice_as_far(
         self, begin: Mapping[str, Tensor], learning: Mapping[str, Tensor], take: Callable[[], None]

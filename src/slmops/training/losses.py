@@ -5,21 +5,28 @@ In come (target, vocab) logits, out goes one value a target. Knows no model, no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
+
+from slmops.training.config import LossWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_NEVER = -80.0  # the log of a probability that counts for nothing
+_LEAST = 1e-6  # of all tokens that are not told together, so that its log is finite
+
 
 @dataclass(frozen=True)
 class Taught:
-    """A teacher's distribution at each target: its top-k ids with log-probabilities at `temperature`; the mass of all
+    """A teacher's distribution at each target: some tokens with log-probabilities at `temperature`; the mass of all
     other tokens is exactly what is missing to one. `trusted` says where the answer itself may be learned, too."""
 
     ids: Tensor  # (target, k)
-    logprobs: Tensor  # (target, k), −inf where there are fewer than k
+    logprobs: Tensor  # (target, k), −inf where there is no token
     trusted: Tensor  # (target,) 0 or 1
     temperature: float
 
@@ -39,30 +46,110 @@ def cross_entropy(logits: Tensor, target_ids: Tensor, taught: Taught | None, lab
 def forward_kl(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
     """T² · KL(p ∥ q) of teacher p and student q at temperature T (Hinton et al. 2015, arXiv 1503.02531, section 2).
 
-    Over the teacher's top k tokens and one bucket for all others, so that no mass is lost.
+    Like all that follow: over the teacher's tokens and one bucket for all others, so that no mass is lost.
     """
+    p, q, scale = _buckets(logits, taught)
+    return _kl(p, q) * scale**2
+
+
+def reverse_kl(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
+    """T² · KL(q ∥ p): the student keeps to what the teacher finds likely, and may leave some of it out (Gu et al. 2023,
+    arXiv 2306.08543, section 2.1)."""
+    p, q, scale = _buckets(logits, taught)
+    return _kl(q, p) * scale**2
+
+
+def jensen_shannon(logits: Tensor, target_ids: Tensor, taught: Taught | None, beta: float = 0.5) -> Tensor:
+    """T² · (β KL(p ∥ m) + (1−β) KL(q ∥ m)) with m = βp + (1−β)q, the generalised Jensen–Shannon divergence (Agarwal et
+    al. 2023, arXiv 2306.13649, equation 1)."""
+    p, q, scale = _buckets(logits, taught)
+    between = _between(p, q, beta)
+    return (beta * _kl(p, between) + (1 - beta) * _kl(q, between)) * scale**2
+
+
+def skewed_forward_kl(logits: Tensor, target_ids: Tensor, taught: Taught | None, skew: float = 0.1) -> Tensor:
+    """T² · KL(p ∥ αp + (1−α)q): no token that the student finds impossible makes it huge (Ko et al. 2024, arXiv
+    2402.03898, section 3.1)."""
+    p, q, scale = _buckets(logits, taught)
+    return _kl(p, _between(p, q, skew)) * scale**2
+
+
+def skewed_reverse_kl(logits: Tensor, target_ids: Tensor, taught: Taught | None, skew: float = 0.1) -> Tensor:
+    """T² · KL(q ∥ (1−α)p + αq) (Ko et al. 2024, arXiv 2402.03898, section 3.1)."""
+    p, q, scale = _buckets(logits, taught)
+    return _kl(q, _between(q, p, skew)) * scale**2
+
+
+def total_variation(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
+    """T · ½ Σ |p − q| (Wen et al. 2023, arXiv 2307.15190, section 3.2); its gradient falls as 1/T, not as 1/T²."""
+    p, q, scale = _buckets(logits, taught)
+    return (p.exp() - q.exp()).abs().sum(1) / 2 * scale
+
+
+DIVERGENCES: dict[str, TokenLoss] = {
+    "forward_kl": forward_kl,
+    "reverse_kl": reverse_kl,
+    "jensen_shannon": jensen_shannon,
+    "skewed_forward_kl": skewed_forward_kl,
+    "skewed_reverse_kl": skewed_reverse_kl,
+    "total_variation": total_variation,
+}
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Some losses, each with its weight: called, it is their weighted sum."""
+
+    terms: Mapping[str, tuple[float, TokenLoss]]
+
+    def __call__(self, logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
+        values = [weight * loss(logits, target_ids, taught) for weight, loss in self.terms.values()]
+        return sum(values[1:], start=values[0])
+
+
+def mix(
+    weights: Mapping[str, float], gold: TokenLoss = cross_entropy, *, skew: float = 0.1, beta: float = 0.5
+) -> Mixture:
+    """The weighted sum of named losses, `gold` in the place of cross_entropy; those of weight 0 are not computed."""
+    losses = DIVERGENCES | {
+        "cross_entropy": gold,
+        "jensen_shannon": partial(jensen_shannon, beta=beta),
+        "skewed_forward_kl": partial(skewed_forward_kl, skew=skew),
+        "skewed_reverse_kl": partial(skewed_reverse_kl, skew=skew),
+    }
+    return Mixture({name: (weight, losses[name]) for name, weight in weights.items() if weight})
+
+
+def mix_of(loss: LossWeights, gold: TokenLoss = cross_entropy) -> Mixture:
+    """What the section distillation.loss says."""
+    return mix(loss.weights, gold, skew=loss.skew, beta=loss.beta)
+
+
+def _buckets(logits: Tensor, taught: Taught | None) -> tuple[Tensor, Tensor, float]:
+    """(target, k + 1) log-probabilities of teacher and student at the teacher's tokens and at all others together, and
+    the temperature of both. A token that is not there has no probability with either."""
     import torch
 
     if taught is None:
-        raise ValueError("forward_kl needs a teacher")
-    student = torch.log_softmax(logits / taught.temperature, dim=-1).gather(1, taught.ids)
-    teacher = taught.logprobs.float()
-    known, kept = teacher > -torch.inf, teacher.exp()
-    tail = (1 - kept.sum(1)).clamp(min=1e-6)
-    student_tail = (1 - (student.exp() * known).sum(1)).clamp(min=1e-6)
-    divergence = (kept * (teacher.masked_fill(~known, 0) - student)).sum(1) + tail * (tail.log() - student_tail.log())
-    return divergence * taught.temperature**2
+        raise ValueError("a divergence needs a teacher")
+    absent = taught.logprobs == -torch.inf
+    student = torch.log_softmax(logits / taught.temperature, dim=-1).gather(1, taught.ids).masked_fill(absent, _NEVER)
+    teacher = taught.logprobs.to(logits.dtype).masked_fill(absent, _NEVER)
+    both = [torch.cat([known, _rest(known)], dim=1) for known in (teacher, student)]
+    return both[0], both[1], taught.temperature
 
 
-LOSSES: dict[str, TokenLoss] = {"cross_entropy": cross_entropy, "forward_kl": forward_kl}
+def _rest(known: Tensor) -> Tensor:
+    """(target, 1) log of the probability that is missing to one."""
+    return (1 - known.exp().sum(1, keepdim=True)).clamp(min=_LEAST).log()
 
 
-def mix(weights: Mapping[str, float], gold: TokenLoss = cross_entropy) -> TokenLoss:
-    """The weighted sum of named losses, `gold` in the place of cross_entropy; those of weight 0 are not computed."""
-    losses = LOSSES | {"cross_entropy": gold}
+def _kl(of: Tensor, under: Tensor) -> Tensor:
+    return (of.exp() * (of - under)).sum(1)
 
-    def mixed(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
-        terms = [weight * losses[name](logits, target_ids, taught) for name, weight in weights.items() if weight]
-        return sum(terms[1:], start=terms[0])
 
-    return mixed
+def _between(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """The log of share · one + (1 − share) · other."""
+    import torch
+
+    return torch.logaddexp(one + math.log(share), other + math.log(1 - share))

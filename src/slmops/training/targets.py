@@ -1,24 +1,31 @@
 """The cache of a teacher's distributions at every target token: written once, memory-mapped while the student learns.
 
-In come a teacher, examples and a temperature; out go top-k ids and log-probabilities on disk. Knows no student.
+In come a teacher, examples and a temperature; out go codes of some tokens at each target. Knows no student.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
-from slmops.core.errors import need
+import numpy as np
+
+from slmops.core.errors import DataError, need
 from slmops.core.files import write_whole
 from slmops.core.machine import keep_freed_memory
 from slmops.models.forward import target_logits
 from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.models.tokenizer import Ids
 from slmops.training.losses import Taught
+from slmops.training.target_codes import Kind, choose_tokens, decode
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+_CODES, _INDEX = "targets.npy", "targets.json"
 
 
 @keep_freed_memory()
@@ -28,43 +35,59 @@ def cache_targets(
     trusted: Collection[str],
     folder: Path,
     *,
-    top_k: int,
+    k: int,
     temperature: float,
     max_tokens: int,
+    kind: Kind = "top",
+    vocabulary: Sequence[int | None] | None = None,
+    seed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Writes what the teacher says at each target of `examples`; `trusted` rows' answers may be learned themselves."""
-    torch, safetensors = need("torch", "train"), need("safetensors.torch", "train")
+    """Writes what the teacher says at each target of `examples`, `k` tokens of it; `trusted` rows' answers may be
+    learned themselves. `vocabulary` is which of the teacher's tokens each of the student's stands for, where these are
+    not the same."""
     ordered = by_length(examples)
     first, total = {}, 0
     for example in ordered:
         first[example.row] = total
         total += sum(example.learn)
-    order = {example.row: {at: i for i, at in enumerate(_learned(example))} for example in ordered}
-    top_k = min(top_k, teacher.config.vocab_size)
-    ids = torch.zeros(total, top_k, dtype=torch.int32)
-    logprobs = torch.zeros(total, top_k, dtype=torch.float16)
-    done = 0
-    for batch in pack(ordered, max_tokens):
-        with torch.inference_mode():
-            distribution = torch.log_softmax(target_logits(teacher, batch) / temperature, dim=-1)
-        top = distribution.topk(top_k, dim=-1)
-        names = [batch.rows[row] for row in batch.target_row.tolist()]
-        at = torch.tensor(
-            [
-                first[name] + order[name][offset]
-                for name, offset in zip(names, batch.target_offset.tolist(), strict=True)
-            ]
-        )
-        ids[at], logprobs[at] = top.indices.int(), top.values.half()
+    place = _place(first, ordered)
+    k = min(k, teacher.config.vocab_size)
+    codes = np.lib.format.open_memmap(folder / _CODES, mode="w+", dtype=np.uint32, shape=(total, k))
+    generator, done = np.random.default_rng(seed), 0
+    for batch, logprobs in teacher_logprobs(teacher, ordered, temperature, max_tokens, vocabulary):
+        found = choose_tokens(logprobs, k, kind, generator)
+        codes[place(batch), : found.shape[1]] = found
         done += len(batch.rows)
         report(done, len(ordered))
-    safetensors.save_file({"ids": ids, "logprobs": logprobs}, folder / "targets.safetensors")
+    codes.flush()
     index = {
         "temperature": temperature,
-        "rows": {name: [start, name in trusted] for name, start in sorted(first.items())},
+        "rows": {
+            example.row: [first[example.row], example.row in trusted, _mark(example, vocabulary)]
+            for example in sorted(ordered, key=lambda example: example.row)
+        },
     }
-    write_whole(folder / "targets.json", json.dumps(index))
+    write_whole(folder / _INDEX, json.dumps(index))
+
+
+def teacher_logprobs(
+    teacher: nn.Module,
+    examples: Sequence[Example],
+    temperature: float,
+    max_tokens: int,
+    vocabulary: Sequence[int | None] | None = None,
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Batches with the teacher's (target, vocab) log-probabilities; of the tokens that the student's `vocabulary`
+    stands for, if that is another one: all others' mass is what is missing to one."""
+    torch = need("torch", "train")
+    for batch in pack(examples, max_tokens):
+        with torch.inference_mode():
+            logprobs = torch.log_softmax(target_logits(teacher, batch) / temperature, dim=-1)
+            if vocabulary is not None:
+                logprobs = logprobs[:, [0 if id is None else id for id in vocabulary]]
+                logprobs[:, [new for new, id in enumerate(vocabulary) if id is None]] = -torch.inf
+        yield batch, logprobs
 
 
 def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Batch], Taught]:
@@ -73,23 +96,25 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
 
     Raises:
         ValueError: a row is not in the cache.
+        DataError: a row's answer is not the one that the teacher was asked for.
     """
-    torch, safetensors = need("torch", "train"), need("safetensors.torch", "train")
-    tensors = safetensors.load_file(folder / "targets.safetensors")
-    index = json.loads((folder / "targets.json").read_text())
+    import torch
+
+    codes = np.load(folder / _CODES, mmap_mode="r", allow_pickle=False)
+    index = json.loads((folder / _INDEX).read_text())
     rows = find_rows(index["rows"], examples)
-    order = {example.row: {at: i for i, at in enumerate(_learned(example))} for example in examples}
+    if others := [example.row for example in examples if rows[example.row][2] != _mark(example)]:
+        raise DataError(
+            f"the cached targets of {len(others)} rows are of other answers, or in another vocabulary: {others[:3]}",
+            where=str(folder),
+            remedy="make them anew from this teacher, tokenizer and data: slmops run --from targets",
+        )
+    place = _place({row: kept[0] for row, kept in rows.items()}, examples)
 
     def teach(batch: Batch) -> Taught:
-        names = [batch.rows[row] for row in batch.target_row.tolist()]
-        at = torch.tensor(
-            [
-                rows[name][0] + order[name][offset]
-                for name, offset in zip(names, batch.target_offset.tolist(), strict=True)
-            ]
-        )
-        trusted = torch.tensor([float(rows[name][1]) for name in names])
-        return Taught(tensors["ids"][at].long(), tensors["logprobs"][at].float(), trusted, index["temperature"])
+        ids, logprobs = decode(codes[place(batch)])
+        trusted = torch.tensor([float(rows[batch.rows[row]][1]) for row in batch.target_row.tolist()])
+        return Taught(torch.from_numpy(ids), torch.from_numpy(logprobs), trusted, index["temperature"])
 
     return teach
 
@@ -107,5 +132,24 @@ def find_rows(kept: Mapping[str, Any], examples: Sequence[Example]) -> dict[str,
     return rows
 
 
-def _learned(example: Example) -> list[int]:
-    return [offset for offset, learned in enumerate(example.learn) if learned]
+def _place(first: Mapping[str, int], examples: Sequence[Example]) -> Callable[[Batch], list[int]]:
+    """Where a batch's targets lie in the cache, in which those of each row begin at `first`."""
+    order = {
+        example.row: {offset: at for at, offset in enumerate(np.flatnonzero(example.learn).tolist())}
+        for example in examples
+    }
+
+    def place(batch: Batch) -> list[int]:
+        targets = zip(batch.target_row.tolist(), batch.target_offset.tolist(), strict=True)
+        return [first[batch.rows[row]] + order[batch.rows[row]][offset] for row, offset in targets]
+
+    return place
+
+
+def _mark(example: Example, vocabulary: Sequence[int | None] | None = None) -> int:
+    """Tells answers apart, as the student writes them."""
+    answer: Ids = example.answer
+    if vocabulary is not None:
+        new_id = {old: new for new, old in enumerate(vocabulary) if old is not None}
+        answer = tuple(new_id.get(token, -1) for token in answer)
+    return crc32(np.array(answer, np.int32).tobytes())

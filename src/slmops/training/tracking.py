@@ -154,6 +154,7 @@ def _figures(moment: Moment) -> dict[str, float]:
         **held_out,
         "learning_rate": moment.learning_rate,
         "gradient_norm": moment.gradient_norm,
+        **{f"gradient_norm_of_{name}": norm for name, norm in point.gradients.items()},
         "examples_per_s": moment.examples / moment.seconds,
     }
 

@@ -18,29 +18,28 @@ import numpy as np
 from slmops.core.errors import SlmopsError, need
 from slmops.core.machine import keep_freed_memory, release_freed_memory
 from slmops.models.forward import NumberFormat, head_logits
-from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.models.packing import Example, by_length, pack
 from slmops.models.tokenizer import Ids
 from slmops.training.blame import row_losses, worst_rows
 from slmops.training.checkpoint import Checkpoint
 from slmops.training.chunked_head import chunk_of, chunked_losses
 from slmops.training.computing import Computing, Rounding
 from slmops.training.config import TrainConfig
-from slmops.training.contrastive import check_alike, contrastive_loss
+from slmops.training.contrastive import check_alike
 from slmops.training.curve import Moment, Point, looks_since_best
 from slmops.training.frozen import Reader
-from slmops.training.looks import Looks
-from slmops.training.losses import Taught, TokenLoss
+from slmops.training.looks import Looks, Teach
+from slmops.training.losses import TokenLoss
 from slmops.training.own import told
 from slmops.training.parallel import Workers
-from slmops.training.replication import replicated_loss
 from slmops.training.sampled_head import sampled_logits
 from slmops.training.schedule import first_rounded_step, make_optimizer, set_learning_rate, steps_of
 from slmops.training.self_check import PlainReader, why_not_packed
+from slmops.training.terms import terms_beside
 
 if TYPE_CHECKING:
     from torch import nn
 
-Teach = Callable[[Batch], Taught]
 GoesOn = Callable[[Sequence[Point]], bool]  # the curve so far, at each look → whether to go on
 
 
@@ -137,7 +136,8 @@ def train(
         look = state.step in looked_at
         if look or blamed or state.count == max(1, steps // 40):
             seen, held_out = workers.agree(looks.both) if look else (None, None)
-            state.curve.append(Point(state.step, state.total / state.count, held_out, blamed, seen))
+            pulls = workers.agree(lambda: looks.pulls(loss, teach, begins, config)) if look else {}
+            state.curve.append(Point(state.step, state.total / state.count, held_out, blamed, seen, gradients=pulls))
             state.total, state.count = 0.0, 0
             watch(Moment(state.curve[-1], rate, norm, learned, seconds))
             learned, seconds = 0, 0.0
@@ -207,12 +207,9 @@ def _step(
             value = (at * gradient).sum()  # whose gradient is that of the losses
         total += float(losses.detach().sum()) / targets
         value = value / targets
-        if begins and config.target_replication:
-            replicated = config.target_replication * replicated_loss(model, states, batch, begins, taught) / targets
-            value, total = value + replicated, total + float(replicated.detach())
-        if config.contrastive:
-            alike = config.contrastive.weight * contrastive_loss(states, batch, config.contrastive) / len(examples)
-            value, total = value + alike, total + float(alike.detach())
+        beside = terms_beside(model, states, batch, taught, begins, config, targets=targets, rows=len(examples))
+        for term in beside.values():
+            value, total = value + term, total + float(term.detach())
         value.backward()
         computing.take_gradients()
         if config.gradient_checkpointing:
