@@ -23,6 +23,7 @@ _EXPORTS = {
     "summarize": "slmops.stages.report",
     "write_report": "slmops.stages.report",
     "prove": "slmops.stages.prove",
+    "judge": "slmops.stages.verdict",
     "ask": "slmops.stages.verbs",
     "convert": "slmops.stages.verbs",
     "evaluate": "slmops.stages.verbs",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from slmops.stages.verbs import bench as bench
     from slmops.stages.verbs import convert as convert
     from slmops.stages.verbs import evaluate as evaluate
+    from slmops.stages.verdict import judge as judge
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,7 @@ def environment() -> dict[str, str]:
 def made(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
     """A project called as in the pages, run to its end."""
     folder = tmp_path_factory.mktemp("made")
-    compare = "{compare: [teacher, int4]}"
+    compare = "{compare: [teacher, int4], verdict: 2}"
     write_project(folder, name="support-triage", evaluation=compare, deployment="foundry-local")
     subprocess.run(["slmops", "run"], cwd=folder, env=environment, check=True, capture_output=True)
     return folder

@@ -72,6 +72,7 @@ _WITH_VALIDATION = (
         ({"student": "{from: teacher, vocabulary: 0}"}, "student.vocabulary"),
         ({"distillation": "{loss: {forward_kl: 1, skew: 0.2}}"}, "skew is for skewed_forward_kl and skewed_reverse_kl"),
         ({"distillation": "{loss: {reverse_kl: 0}}"}, "all weights are 0"),
+        ({"distillation": "{match: answers, temperature: 2}"}, "answers are learned as gold is"),
         ({"distillation": "{temperature: 0}"}, "distillation.temperature"),
         ({"distillation": "{cache: {top_k: 16, megabytes: 1}}"}, "both top_k and megabytes"),
         ({"distillation": "{loss: {reverse_kl: 1}, cache: {kind: sampled}}"}, "unbiased with forward_kl"),

@@ -1,4 +1,4 @@
-"""Commands on a project: init, new, advise, run, plan, status, report, prove, train, distill, schema, doctor."""
+"""Commands on a project: init, new, advise, run, plan, status, report, prove, verdict, train, distill, doctor …"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run n
 
 
 def register(app: typer.Typer) -> None:
-    for command in (init, new, advise, run, plan, status, report, prove, train, distill, schema, doctor):
+    for command in (init, new, advise, run, plan, status, report, prove, verdict, train, distill, schema, doctor):
         app.command()(command)
 
 
@@ -156,6 +156,24 @@ def prove(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = Fa
             )
     if broken:
         raise typer.Exit(1)
+
+
+def verdict(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
+    """Find out whether the teacher helped: train the same student several times without it, and on its answers."""
+    from slmops.core.console import console, print_json, print_table, show_progress
+    from slmops.stages.verdict import judge
+
+    project = load(config, variant)
+    with show_progress() as progress:
+        found = judge(project, progress)
+    if as_json:
+        print_json(found)
+        return
+    rows = [(arm, *(f"{value:.1%}" for value in values)) for arm, values in found.figures.items()]
+    seeds = len(rows[0]) - 1
+    print_table((f"{found.metric}, {found.steps:,} steps each", *(f"seed {n}" for n in range(1, seeds + 1))), rows)
+    for one in found.against:
+        console.print(str(one), markup=False, soft_wrap=True)
 
 
 def train(config: Config = CONFIG, variant: Variant = None, force: Force = False, as_json: AsJson = False) -> None:

@@ -33,6 +33,14 @@ class CostConfig(Section):
     usd_per_hour: float = Field(default=0.10, ge=0, le=10_000, description="the price of the machine that answers")
 
 
+class VerdictConfig(Section):
+    """How `slmops verdict` finds out whether the teacher helped."""
+
+    main: ClassVar[str] = "seeds"
+
+    seeds: int = Field(default=5, ge=2, le=100, description="how often each way is trained, at most")
+
+
 class EvaluationConfig(Section):
     """What is compared, and under which conditions."""
 
@@ -46,3 +54,4 @@ class EvaluationConfig(Section):
     )
     bench: BenchConfig = BenchConfig()
     cost: CostConfig = CostConfig()
+    verdict: VerdictConfig = VerdictConfig()

@@ -21,6 +21,7 @@ from slmops.evaluation.figures import (
     write_range,
     write_times,
 )
+from slmops.evaluation.ledger import show_ledger, show_verdict
 from slmops.evaluation.mistakes import list_mistakes, show_confusion
 from slmops.evaluation.plots import TEACHER, plot_curve
 from slmops.evaluation.search_plots import plot_importance, plot_trials
@@ -59,6 +60,8 @@ def render(summary: Summary) -> str:
         "compared": ("Side by side", show_subjects(summary)),
         "gates": ("Gates", _list_gates(summary.gates)),
         "proof": ("Is what ships what was trained?", show_proof(summary.proof)),
+        "ledger": ("Where points were lost", show_ledger(summary)),
+        "verdict": ("Did the teacher help?", show_verdict(summary)),
         "chance": ("Could it be chance?", show_comparisons(summary.comparisons)),
         "confusion": ("What it confuses", show_confusion(summary.confusion, summary.labels)),
         "mistakes": ("What it gets wrong", list_mistakes(summary)),

@@ -176,6 +176,25 @@ class FoundryLocal(_Part):
     latency_ms: Measured = None
 
 
+class Against(_Part):
+    """What being distilled gave over another way to train the same student."""
+
+    arm: str
+    word: str
+    difference: Interval
+
+
+class Verdict(_Part):
+    """Whether the teacher helped; `figures` are each arm's, one a seed, of `asked` at most."""
+
+    metric: str
+    against: tuple[Against, ...]
+    figures: dict[str, tuple[float, ...]]
+    steps: int
+    rows: int
+    asked: int
+
+
 class Summary(Gain):
     """A run's evidence. `shipped` names the subject that ships; its gain against the teacher is the summary's own.
     `quality` is the figure that decides: the name of the task's first metric. `trainings` says what each took."""
@@ -202,6 +221,7 @@ class Summary(Gain):
     mistakes: tuple[Mistake, ...] = ()
     lineage: tuple[Step, ...] = ()
     foundry_local: FoundryLocal | None = None
+    verdict: Verdict | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Summary:

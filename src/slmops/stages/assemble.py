@@ -26,7 +26,7 @@ def assemble(project: Project) -> list[Stage]:
         stages.append(labels_stage(project))
     student_model = project.student.model
     stages.append(pruned_stage(project, identity_of(project, student_model) if student_model else None))
-    if project.local_teacher:
+    if project.caches_targets:
         stages.append(targets_stage(project))
     stages.append(student_stage(project))
     stages += [converted_stage("student", optimization) for optimization in project.optimization]

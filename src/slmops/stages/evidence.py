@@ -30,13 +30,13 @@ def evidence_stage(project: Project) -> Stage:
     section = {
         "compare": subjects,
         "shipped": project.shipped(),
-        "evaluation": project.evaluation.model_dump(exclude={"compare"}),
+        "evaluation": project.evaluation.model_dump(exclude={"compare", "verdict"}),
         "prompt": project.student.prompt,
         "code": [code_of(name, "evaluation.metrics") for name in project.evaluation.metrics],
         "seed": project.seed,
     }
     minutes = 0.4 + 0.25 * len(subjects)
-    return Stage("evidence", 3, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
+    return Stage("evidence", 4, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
 
 
 def _make(project: Project, work: Work) -> None:
@@ -82,7 +82,9 @@ def _make(project: Project, work: Work) -> None:
             for figure, value in gains(task, by_name[shipped], by_name[against], predicted, gold, seed).items():
                 work.measure(figure, "share", value, subject=shipped, against=against)
     others = [name for name in ("teacher", CLASSICAL, "untrained", "student") if name in predicted and name != shipped]
-    for pair in compare_pairs(task, [(shipped, name) for name in others], predicted, gold, seed):
+    steps = [("untrained", "teacher"), ("student", "untrained")]  # on the way from one to the other
+    pairs = [(shipped, name) for name in others] + [pair for pair in steps if predicted.keys() >= set(pair)]
+    for pair in compare_pairs(task, list(dict.fromkeys(pairs)), predicted, gold, seed):
         more = {"against": pair.b, "metric": pair.metric, "p_value": pair.p_value}
         work.measure("difference", "share", pair.difference, subject=pair.a, **more)
     for name, answers in texts.items():

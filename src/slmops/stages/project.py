@@ -86,6 +86,9 @@ class Project(Config):
             yield "distillation.match", why, "write match: labels, or cut the student from the teacher"
         if self.distillation.match == "labels" and not self.task.closed:
             yield "distillation.match", f"{self.task.type} has no closed set of answers", "write match: tokens"
+        if self.distillation.match == "answers":
+            for name in sorted({"loss", "temperature", "cache", "classical"} & self.distillation.model_fields_set):
+                yield f"distillation.{name}", "answers are learned as gold is, without it", f"remove {name}"
         if self.teacher and self.teacher.endpoint:
             for name in sorted({"synthesis", "distillation"} & self.model_fields_set):
                 yield name, "a teacher behind an endpoint answers, and no more", f"remove {name}"
@@ -120,6 +123,11 @@ class Project(Config):
         return self.teacher if self.teacher and not self.teacher.endpoint else None
 
     @property
+    def caches_targets(self) -> bool:
+        """Whether the student learns from more of its teacher than answers."""
+        return self.local_teacher is not None and self.matches() != "answers"
+
+    @property
     def state(self) -> Path:
         """Where runs leave their state."""
         return self.root / ".slmops"
@@ -129,8 +137,8 @@ class Project(Config):
         """Where the store stands: $SLMOPS_STORE, else in the project."""
         return Path(os.environ.get("SLMOPS_STORE") or self.state / "store")
 
-    def matches(self) -> Literal["labels", "tokens"]:
-        """What the student learns of the teacher: probabilities of labels, or of tokens."""
+    def matches(self) -> Literal["labels", "tokens", "answers"]:
+        """What the student learns of the teacher: probabilities of labels or of tokens, or no more than its answers."""
         if self.distillation.match != "auto":
             return self.distillation.match
         return "labels" if self.task.closed else "tokens"

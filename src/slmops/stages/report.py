@@ -27,6 +27,7 @@ from slmops.stages.project import Project
 from slmops.stages.prove import recorded_chain
 from slmops.stages.run import check_gates, figures_of, open_store, plan
 from slmops.stages.trials import SEARCH_FILE
+from slmops.stages.verdict import read_verdict
 from slmops.tasks.types import Labels, Record, Source, Task
 from slmops.training.curve import read_curve
 from slmops.training.tracking import say_resources
@@ -94,6 +95,7 @@ def summarize(project: Project) -> Summary:
         mistakes=_mistakes(answers, shipped, task),
         lineage=_lineage(planned),
         foundry_local=_foundry(bundle, quality.name) if bundle else None,
+        verdict=_verdict(project, evidence.parents[shipped]),
     )
 
 
@@ -312,6 +314,12 @@ def _lineage(planned: dict[str, Planned]) -> tuple[parts.Step, ...]:
         for name, item in planned.items()
         if item.made
     )
+
+
+def _verdict(project: Project, artifact: str) -> parts.Verdict | None:
+    found = read_verdict(project, artifact)
+    told = {name: value for name, value in asdict(found).items() if name != "artifact"} if found else None
+    return parts.Verdict.model_validate(told) if told else None
 
 
 def _foundry(bundle: Manifest, quality: str) -> parts.FoundryLocal:

@@ -65,7 +65,7 @@ def run(
         follow()
         return Outcome()
     lead()
-    _fetch_models(project, progress)
+    fetch_models(project, progress)
     planned = plan(project, first=first, only=only, until=until)
     made: list[Made] = []
     verdicts: list[gates.Verdict] = []
@@ -141,7 +141,7 @@ def _pass_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
     return verdicts
 
 
-def _fetch_models(project: Project, progress: Progress) -> None:
+def fetch_models(project: Project, progress: Progress) -> None:
     """Base models come first: their content decides keys."""
     references = [project.local_teacher.model] if project.local_teacher else []
     references += [project.student.model] if project.student.model else []

@@ -29,7 +29,7 @@ def student_stage(project: Project) -> Stage:
         "rounding": shipped.block_size if shipped else None,
         "seed": project.seed,
     }
-    if project.local_teacher:
+    if project.caches_targets:
         inputs["targets"] = "targets"
         section["loss"] = project.distillation.loss.model_dump()
     elif project.teacher:

@@ -353,10 +353,11 @@ class CacheConfig(Section):
 class DistillationConfig(Section):
     """How the student learns from the teacher."""
 
-    match: Literal["auto", "labels", "tokens"] = Field(
+    match: Literal["auto", "labels", "tokens", "answers"] = Field(
         default="auto",
         description="labels (probabilities of a closed set's labels), tokens (of likely tokens at each place of the "
-        "answer), or auto (labels where answers are a closed set)",
+        "answer), answers (what the teacher answered, as if it were gold), or auto (labels where answers are a closed "
+        "set, else tokens)",
     )
     classical: Literal["auto"] | Annotated[float, Field(ge=0, le=10)] = Field(
         default="auto",

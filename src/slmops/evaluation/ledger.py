@@ -1,0 +1,69 @@
+"""Where points were lost between the teacher and what runs, and whether the teacher helped at all, for the report.
+
+In comes a summary, out go pieces of the page. Knows no store, no model, no file.
+"""
+
+from __future__ import annotations
+
+from slmops.core.page import Html, element, join, table
+from slmops.evaluation.figures import MISSING, describe_figure, write, write_difference
+from slmops.evaluation.summary import Comparison, Summary
+
+_STEPS = (("untrained", "cut"), ("student", "taught"))
+
+
+def show_ledger(summary: Summary) -> Html:
+    """A row a step on the way: the figure behind it, and by how much it changed on the same messages."""
+    start = summary.figure("teacher", summary.quality)
+    steps = _steps(summary)
+    if start is None or not steps:
+        return element("p", "No teacher was measured.")
+    unit, label = describe_figure(summary.quality).unit, describe_figure(summary.quality).label
+    rows: list[list[Html | str]] = [["the teacher", write(start.value, unit), MISSING]]
+    for what, step in steps:
+        after = summary.figure(step.a, summary.quality)
+        change, between = write_difference(step.difference, unit)
+        cell = element("td", change, element("small", between))
+        rows.append([what, write(after.value, unit) if after else MISSING, cell])
+    rows += _in_its_runtime(summary)
+    caption = "Each step against the one before, on the same messages; before it is taught, a cut model knows nothing"
+    return table(["after which step", label, "change"], rows, caption=caption)
+
+
+def _steps(summary: Summary) -> list[tuple[str, Comparison]]:
+    before, found = "teacher", []
+    shipped = [(summary.shipped, f"quantized: {summary.shipped}")] if summary.shipped != "student" else []
+    for name, what in (*_STEPS, *shipped):
+        step = next((one for one in summary.comparisons if (one.a, one.b) == (name, before)), None)
+        if step is not None:
+            found.append((what, step))
+            before = name
+    return found
+
+
+def _in_its_runtime(summary: Summary) -> list[list[Html | str]]:
+    ours, there = summary.figure(summary.shipped, summary.quality), summary.foundry_local
+    if ours is None or there is None or there.quality is None:
+        return []
+    unit = describe_figure(summary.quality).unit
+    change = 100 * (there.quality.value - ours.value)
+    return [["in Foundry Local", write(there.quality.value, unit), f"{change:+.1f}\u00a0points".replace("-", "−")]]
+
+
+def show_verdict(summary: Summary) -> Html:
+    """Whether being distilled gave more than the same training without a teacher, over several seeds."""
+    verdict = summary.verdict
+    if verdict is None:
+        return element("p", "Not judged: ", element("code", "slmops verdict"), " trains the same student without one.")
+    unit = describe_figure(verdict.metric).unit
+    rows = [
+        [arm, ", ".join(write(value, unit) for value in values), write(sum(values) / len(values), unit)]
+        for arm, values in verdict.figures.items()
+    ]
+    told = [
+        element("p", element("b", one.word), f" over {one.arm}: {' ('.join(write_difference(one.difference, unit))})")
+        for one in verdict.against
+    ]
+    seeds = f"{len(next(iter(verdict.figures.values())))} seeds of {verdict.asked} at most"
+    caption = f"Each trained {verdict.steps:,} steps, with {seeds}; {verdict.rows:,} messages"
+    return join(*told, table(["student", "a seed each", "mean"], rows, caption=caption))

@@ -1,0 +1,205 @@
+"""Did the teacher help? The same student on the same budget, three ways, several times: distilled, taught the teacher's
+answers alone, and taught gold alone.
+
+Teacher, labels, cached targets and cut student are the project's own: only students are trained, each with as many
+steps. After every round of seeds all are asked the test together, and it ends as soon as the difference is certain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from slmops.core import pipeline
+from slmops.core.errors import SlmopsError
+from slmops.core.files import lock, write_whole
+from slmops.core.measurement import ArtifactId, Interval
+from slmops.core.pipeline import Stage
+from slmops.core.statistics import Rows, difference_over_runs
+from slmops.core.store import Store
+from slmops.evaluation.benchmark import Subject, benchmark
+from slmops.evaluation.compare import parse_all
+from slmops.stages.assemble import assemble
+from slmops.stages.parts import read_answered, read_part, read_task, read_task_spec
+from slmops.stages.project import Project
+from slmops.stages.run import Progress, choices, fetch_models, open_store
+from slmops.stages.targets import accepted
+from slmops.training.config import DistillationConfig
+
+Word = Literal["helped", "no gain", "hurt"]
+DISTILLED, ANSWERS, ALONE = "distilled", "teacher's answers", "no teacher"
+_LEVEL = 0.95  # of all looks together: each may err by its share (Bonferroni)
+_FILE = "verdict.json"
+
+
+def _say_nothing(stage: str, share: float, note: str) -> None:
+    """Nobody asked."""
+
+
+@dataclass(frozen=True)
+class Against:
+    """What being distilled gave over another arm: the difference of the task's first figure, over all seeds so far."""
+
+    arm: str
+    word: Word
+    difference: Interval
+
+    def __str__(self) -> str:
+        points, spread = 100 * self.difference.value, 50 * (self.difference.high - self.difference.low)
+        sign = "" if self.word == "no gain" else f" by {abs(points):.1f} ± {spread:.1f} points"
+        found = f" ({points:+.1f} ± {spread:.1f} points)" if self.word == "no gain" else ""
+        return f"{self.word}{sign}{found} over {self.arm}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`figures` are each arm's, one a seed; `asked` is how many seeds it might have taken, had nothing been certain;
+    `artifact` is what ships of the project, the first of the distilled."""
+
+    metric: str
+    against: tuple[Against, ...]
+    figures: Mapping[str, tuple[float, ...]]
+    steps: int
+    rows: int
+    asked: int
+    artifact: ArtifactId
+
+
+def judge(project: Project, progress: Progress = _say_nothing) -> Verdict:
+    """Trains and asks until the verdict over no teacher is certain, or `evaluation.verdict.seeds` rounds are done. What
+    was trained stays in the store, so that it goes on where it was; the verdict is written where the report finds it.
+
+    Raises:
+        SlmopsError: there is no teacher here to judge.
+        BusyError: a run works in this project.
+    """
+    if not project.local_teacher:
+        raise SlmopsError("there is no teacher here to judge", where="verdict", remedy="add teacher: …")
+    fetch_models(project, progress)
+    with lock(project.state / "lock"):
+        return _judge(project, progress)
+
+
+def _judge(project: Project, progress: Progress) -> Verdict:
+    store, seeds = open_store(project), project.evaluation.verdict.seeds
+    arms, steps = _arms(project, store, progress)
+    made: dict[str, list[ArtifactId]] = {name: [] for name in arms}
+    for number in range(seeds):
+        for name, arm in arms.items():
+            made[name].append(_student(arm, store, project.seed + number, f"{name}, seed {number + 1}", progress))
+        if number == 0:
+            continue
+        verdict = _weigh(project, store, made, steps)
+        write_whole(project.state / _FILE, json.dumps(asdict(verdict), indent=1) + "\n")
+        if next(one for one in verdict.against if one.arm == ALONE).word != "no gain":
+            break
+    return verdict
+
+
+def read_verdict(project: Project, shipped: ArtifactId) -> Verdict | None:
+    """The project's last one, if it is of what ships now."""
+    path = project.state / _FILE
+    if not path.is_file():
+        return None
+    told: dict[str, Any] = json.loads(path.read_text())
+    if told["artifact"] != shipped:
+        return None
+    against = (Against(one["arm"], one["word"], Interval.from_json(one["difference"])) for one in told.pop("against"))
+    figures = {arm: tuple(values) for arm, values in told.pop("figures").items()}
+    return Verdict(against=tuple(against), figures=figures, **told)
+
+
+def _arms(project: Project, store: Store, progress: Progress) -> tuple[dict[str, Project], int]:
+    """The project and its other ways, and the steps of each: gold alone is fewer rows, seen more often."""
+    labels = store.open(_run(project, "labels", store, project.seed, "what all share", progress))
+    dataset = _dataset(project, store)
+    gold = read_answered(dataset, "train", read_task(dataset))
+    taught = len(gold) + len(accepted(labels, {record.text for record, _ in gold}))
+    student, train, teacher = project.student, project.student.train, project.local_teacher
+    assert teacher
+    asked = project.evaluation.model_copy(update={"compare": (project.shipped(),)})
+    project = project.model_copy(update={"evaluation": asked, "deployment": ()})
+    longer = train.model_copy(update={"epochs": train.epochs * taught / len(gold)})
+    origin = {"from_": None, "model": student.model or teacher.model, "train": longer}
+    answers = DistillationConfig(match="answers")
+    arms = {
+        DISTILLED: project,
+        ANSWERS: project.model_copy(update={"distillation": answers}),
+        ALONE: project.model_copy(update={"teacher": None, "student": student.model_copy(update=origin)}),
+    }
+    if not project.caches_targets:
+        del arms[ANSWERS]  # which is what the project does
+    return arms, round(taught * train.epochs / train.batch_size)
+
+
+def _student(arm: Project, store: Store, seed: int, told: str, progress: Progress) -> ArtifactId:
+    """What ships of an arm, its student trained with `seed`; all before it is made with the project's own."""
+    _run(arm, "pruned", store, arm.seed, told, progress)
+    if arm.caches_targets:
+        _run(arm, "targets", store, arm.seed, told, progress)
+    return _run(arm, arm.shipped(), store, seed, told, progress)
+
+
+def _run(arm: Project, until: str, store: Store, seed: int, told: str, progress: Progress) -> ArtifactId:
+    stages = [_seeded(stage, seed) if stage.name == "student" else stage for stage in assemble(arm)]
+    folder, frozen = arm.state / "verdict", choices(arm)
+    folder.mkdir(parents=True, exist_ok=True)
+    planned = pipeline.plan(stages, store, folder, _name(arm), frozen, until=until)
+
+    def report(stage: str, share: float, note: str) -> None:
+        progress(f"{told}: {stage}", share, note)
+
+    made = list(pipeline.run(planned, store, folder, _name(arm), frozen, seed=seed, progress=report))
+    return next(step.manifest.id for step in made if step.stage.name == until)
+
+
+def _name(arm: Project) -> str:
+    """Under which an arm's artifacts are the latest: the project's own stay what they are."""
+    return f"{arm.name}-verdict"
+
+
+def _dataset(project: Project, store: Store) -> Path:
+    return store.open(store.manifest(f"{_name(project)}/dataset@latest").id)
+
+
+def _seeded(stage: Stage, seed: int) -> Stage:
+    return replace(stage, section=stage.section | {"seed": seed})
+
+
+def _weigh(project: Project, store: Store, made: Mapping[str, Sequence[ArtifactId]], steps: int) -> Verdict:
+    """Asks all of them the test, and holds the distilled ones against each other arm."""
+    dataset = _dataset(project, store)
+    task, test = read_task(dataset), read_part(dataset, "test")
+    metric, gold = task.metrics[0], [record.gold for record in test]
+    subjects = [
+        Subject(f"{name}-{number}", store.open(one), project.student.prompt)
+        for name, ones in made.items()
+        for number, one in enumerate(ones)
+    ]
+    threads, spec = choices(project)["threads"], read_task_spec(dataset)
+    done = {found.name: found for found in benchmark(subjects, test, test[:3], task=spec, threads=threads, timed=0)}
+    runs: dict[str, Rows] = {
+        name: np.stack(
+            [metric.rows(parse_all(task, done[f"{name}-{number}"].texts), gold) for number in range(len(ones))]
+        )
+        for name, ones in made.items()
+    }
+    against, seeds = [], project.evaluation.verdict.seeds
+    level = 1 - (1 - _LEVEL) / (seeds - 1)  # after each round but the first it might end
+    for arm in runs:
+        if arm != DISTILLED:
+            found = difference_over_runs(runs[DISTILLED], runs[arm], metric.reduce, seed=project.seed, level=level)
+            against.append(Against(arm, _word(found), found))
+    figures = {arm: tuple(float(metric.reduce(run.sum(axis=0))) for run in of) for arm, of in runs.items()}
+    return Verdict(metric.name, tuple(against), figures, steps, len(test), seeds, made[DISTILLED][0])
+
+
+def _word(difference: Interval) -> Word:
+    if difference.low > 0:
+        return "helped"
+    return "hurt" if difference.high < 0 else "no gain"

@@ -1,0 +1,117 @@
+"""Whether the teacher helped is found out on the same budget, and said in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slmops.core.errors import BusyError, SlmopsError
+from slmops.core.files import lock
+from slmops.core.measurement import Interval
+from slmops.core.statistics import difference_over_runs
+from slmops.stages.project import Project
+from slmops.stages.report import write_report
+from slmops.stages.run import open_store, run
+from slmops.stages.verdict import ALONE, ANSWERS, DISTILLED, Against, judge, read_verdict
+from tests.stages.tiny_project import write_project
+
+TRAIN = "train: {epochs: 20, learning_rate: 0.01}"
+CHANGES = {
+    "student": f"{{from: teacher, layers: 1, {TRAIN}}}",
+    "evaluation": "{compare: [teacher, untrained, student, int4], bench: {messages: 2}, verdict: 2}",
+}
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project.load(write_project(tmp_path_factory.mktemp("judged"), **CHANGES))
+    run(project)
+    judge(project)
+    return project
+
+
+def test_each_way_is_trained_as_long_and_the_projects_own_student_is_one_of_them(judged: Project) -> None:
+    store = open_store(judged)
+    own = store.manifest("tiny/int4@latest")
+    verdict = read_verdict(judged, own.id)
+    assert verdict and verdict.artifact == own.id
+    assert set(verdict.figures) == {DISTILLED, ANSWERS, ALONE}
+    assert all(len(values) == 2 for values in verdict.figures.values())
+    assert [one.arm for one in verdict.against] == [ANSWERS, ALONE]
+    students = [store.manifest(entry.id) for entry in store.entries() if entry.kind == "student"]
+    ends = [
+        json.loads((store.open(student.id) / "curve.jsonl").read_text().splitlines()[-1])["step"]
+        for student in students
+    ]
+    assert len(students) == 6
+    assert {abs(end - verdict.steps) <= 1 for end in ends} == {True}
+    assert {frozenset(student.parents) for student in students} == {
+        frozenset({"dataset", "pruned", "targets"}),
+        frozenset({"dataset", "pruned", "labels"}),
+        frozenset({"dataset", "pruned"}),
+    }
+
+
+def test_it_goes_on_where_it_was_and_stays_what_it_is(judged: Project) -> None:
+    before, notes = open_store(judged).entries(), list[str]()
+    verdict = judge(judged, lambda stage, share, note: notes.append(stage))
+    assert open_store(judged).entries() == before
+    assert verdict == read_verdict(judged, verdict.artifact)
+
+
+def test_the_report_tells_it_with_where_points_were_lost(judged: Project) -> None:
+    summary, page = write_report(judged)
+    assert summary.verdict and summary.verdict.asked == 2
+    steps = [(one.a, one.b) for one in summary.comparisons]
+    assert ("untrained", "teacher") in steps and ("student", "untrained") in steps
+    written = page.read_text()
+    assert "Did the teacher help?" in written and "a seed each" in written
+    assert "Where points were lost" in written and "quantized: int4" in written
+
+
+def test_another_student_has_no_verdict_yet(judged: Project) -> None:
+    assert read_verdict(judged, "another") is None
+
+
+def test_while_a_run_works_here_it_waits_for_nobody(judged: Project) -> None:
+    with lock(judged.state / "lock"), pytest.raises(BusyError):
+        judge(judged)
+
+
+def test_without_a_teacher_there_is_nothing_to_judge(tmp_path: Path) -> None:
+    alone = {"teacher": None, "synthesis": None, "student": f"{{model: 'file:model', {TRAIN}}}"}
+    with pytest.raises(SlmopsError, match=r"no teacher here.*add teacher"):
+        judge(Project.load(write_project(tmp_path, **alone)))
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        ((0.031, 0.022, 0.040), "helped by 3.1 ± 0.9 points over no teacher"),
+        ((-0.031, -0.040, -0.022), "hurt by 3.1 ± 0.9 points over no teacher"),
+        ((0.004, -0.005, 0.013), "no gain (+0.4 ± 0.9 points) over no teacher"),
+    ],
+)
+def test_it_is_said_in_words(difference: tuple[float, float, float], said: str) -> None:
+    word = said.split(" by ")[0].split(" (")[0]
+    assert str(Against(ALONE, word, Interval(*difference))) == said  # type: ignore[arg-type]
+
+
+def test_the_spread_of_seeds_is_counted_as_chance() -> None:
+    """Right on the same rows at every seed, but seeds differ: with two, nothing is certain that with one seemed so."""
+    chance = np.random.default_rng(0)
+
+    def runs(accuracies: list[float], count: int = 400) -> np.ndarray:
+        return np.stack([(chance.random(count) < accuracy)[:, None] for accuracy in accuracies]).astype(float)
+
+    def accuracy(sums: np.ndarray) -> np.ndarray:
+        return sums[..., 0] / 400
+
+    steady = difference_over_runs(runs([0.8, 0.8]), runs([0.7, 0.7]), accuracy, seed=1)
+    shaky = difference_over_runs(runs([0.9, 0.7]), runs([0.8, 0.6]), accuracy, seed=1)
+    assert 0.05 < steady.value < 0.15 and 0.05 < shaky.value < 0.15
+    assert steady.low > 0 > shaky.low
+    assert shaky.high - shaky.low > 2 * (steady.high - steady.low)
