@@ -1,7 +1,9 @@
-"""Makes a smaller model by keeping chosen layers of a bigger one. Learns nothing, measures nothing."""
+"""Makes a smaller model by keeping chosen layers of a bigger one. Learns nothing; what others measured comes in."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import ModelError, need
@@ -34,18 +36,73 @@ def lower_layers(count: int, keep: int) -> list[int]:
     return [*range(keep - 1), count - 1]
 
 
-def keep_layers(model: nn.Module, layers: list[int]) -> nn.Module:
+def dissimilar_layers(count: int, keep: int, angle: Callable[[int, int], float]) -> list[int]:
+    """All but those `count` − `keep` neighbours that together change least: `angle(start, end)` tells how far what
+    comes out below `end` is turned from what went into `start` (Gromov et al. 2024, arXiv 2403.17887, section 3.2).
+
+    Raises:
+        ModelError: `keep` is not between 1 and `count`.
+    """
+    _check(count, keep)
+    gone = count - keep
+    start = min(range(keep + 1), key=lambda start: angle(start, start + gone))
+    return [*range(start), *range(start + gone, count)]
+
+
+def least_missed_layers(count: int, keep: int, loss: Callable[[Sequence[int]], float]) -> list[int]:
+    """Those without which, one at a time, the `loss` of the others would be largest (leave one out).
+
+    Raises:
+        ModelError: `keep` is not between 1 and `count`.
+    """
+    _check(count, keep)
+    without = {layer: loss([other for other in range(count) if other != layer]) for layer in range(count)}
+    return sorted(sorted(range(count), key=lambda layer: -without[layer])[:keep])
+
+
+def greedily_kept_layers(count: int, keep: int, loss: Callable[[Sequence[int]], float]) -> list[int]:
+    """What stays when the layer that is missed least is taken out, again and again.
+
+    Raises:
+        ModelError: `keep` is not between 1 and `count`.
+    """
+    _check(count, keep)
+    kept = list(range(count))
+    while len(kept) > keep:
+        gone = min(kept, key=lambda layer: loss([other for other in kept if other != layer]))
+        kept.remove(gone)
+    return kept
+
+
+def keep_layers(model: nn.Module, layers: Sequence[int]) -> nn.Module:
     """The model with only `layers`, in place, in their order."""
+    _take_layers(model, layers)
+    for index, layer in enumerate(decoder_layers(model)):
+        layer.self_attn.layer_idx = index  # where the layer finds its keys and values in the cache
+    model.config.num_hidden_layers = len(layers)
+    return model
+
+
+@contextmanager
+def with_layers(model: nn.Module, layers: Sequence[int]) -> Iterator[nn.Module]:
+    """The model with only `layers`, for a while."""
+    decoder, types = getattr(model, model.base_model_prefix), getattr(model.config, "layer_types", None)
+    whole = decoder.layers
+    _take_layers(model, layers)
+    try:
+        yield model
+    finally:
+        decoder.layers = whole
+        if types:
+            model.config.layer_types = types
+
+
+def _take_layers(model: nn.Module, layers: Sequence[int]) -> None:
     torch = need("torch", "train")
     kept = [decoder_layers(model)[index] for index in layers]
     getattr(model, model.base_model_prefix).layers = torch.nn.ModuleList(kept)
-    for index, layer in enumerate(kept):
-        layer.self_attn.layer_idx = index  # where the layer finds its keys and values in the cache
-    config = model.config
-    config.num_hidden_layers = len(layers)
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[index] for index in layers]
-    return model
+    if getattr(model.config, "layer_types", None):
+        model.config.layer_types = [model.config.layer_types[index] for index in layers]
 
 
 def _check(count: int, keep: int) -> None:

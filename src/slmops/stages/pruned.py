@@ -3,25 +3,42 @@ that it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.records import read_records
 from slmops.models.families import encode_lesson, family_of
-from slmops.models.forward import load_causal_lm
+from slmops.models.forward import last_states, load_causal_lm
+from slmops.models.packing import Example, by_length, pack
 from slmops.models.tokenizer import Ids, Tokenizer
-from slmops.optimization.prune import keep_layers, lower_layers, spread_layers
+from slmops.optimization.importance import Importance, measure
+from slmops.optimization.narrow import keep_channels, keep_groups, keep_units
+from slmops.optimization.prune import (
+    dissimilar_layers,
+    greedily_kept_layers,
+    keep_layers,
+    least_missed_layers,
+    lower_layers,
+    spread_layers,
+    with_layers,
+)
 from slmops.optimization.vocabulary import trim_model, trim_tokenizer, write_kept, write_tokenizer
-from slmops.stages.parts import read_answered, read_task
+from slmops.stages.parts import answered_examples, read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
 from slmops.stages.teacher import base_model
 from slmops.tasks.types import Labels, Record, Task
+from slmops.training.looks import mean_loss
+from slmops.training.losses import cross_entropy
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+_NARROWER = ("units", "kv_heads", "width")
+_BY_LOSS = {"least-missed": least_missed_layers, "greedy": greedily_kept_layers}
+_CALIBRATION_ROWS, _MAX_TOKENS = 32, 1024
 
 
 def pruned_stage(project: Project, identity: str | None) -> Stage:
@@ -30,6 +47,7 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
     student = project.student
     section = {"model": identity, "layers": student.layers, "keep": student.keep, "prompt": student.prompt}
     inputs = {"dataset": "dataset"} | ({"teacher": "teacher"} if from_teacher else {})
+    section |= {name: value for name in _NARROWER if (value := getattr(student, name)) is not None}
     if student.vocabulary != "all":
         section["vocabulary"] = student.vocabulary
         inputs |= {"labels": "labels"} if project.teacher else {}  # whose answers are learned, too
@@ -45,17 +63,61 @@ def _make(project: Project, work: Work) -> None:
         source, licence = base.folder, base.licence
     work.licence = licence
     model = load_causal_lm(source)
-    if student.layers is not None:
-        count = model.config.num_hidden_layers
-        if student.layers > count:
-            raise project.error(
-                "student.layers", f"{student.layers} is more than the teacher's {count}", f"choose 1…{count}"
-            )
-        choose = lower_layers if student.keep == "lower" else spread_layers
-        model = keep_layers(model, choose(count, student.layers))
+    if student.layers is not None or student.is_narrower:
+        _cut(model, source, project, work)
     if student.vocabulary != "all":
         source = _trim(model, source, student.vocabulary, work)
     save_model("pruned", model, source, work.out, work.inputs["dataset"], student.prompt, licence)
+
+
+def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
+    """Cuts layers, and what is in each, in place; what is kept is told by rows that the model will learn."""
+    student, count = project.student, model.config.num_hidden_layers
+    keep = count if student.layers is None else student.layers
+    if keep > count:
+        raise project.error("student.layers", f"{keep} is more than the teacher's {count}", f"choose 1…{count}")
+    task = read_task(work.inputs["dataset"])
+    some = read_answered(work.inputs["dataset"], "train", task)[:_CALIBRATION_ROWS]
+    examples = answered_examples(Tokenizer(source), task, some, "full")
+    found = None
+    if student.is_narrower or student.keep == "dissimilar":
+        work.progress(0.1, f"looking at what each part does with {len(some)} rows")
+        found = measure(model, pack(by_length(examples), _MAX_TOKENS))
+    layers = _choose_layers(model, examples, keep, student.keep, found, work)
+    keep_layers(model, layers)
+    for name, of, narrow in (("units", "units", keep_units), ("kv_heads", "groups", keep_groups)):
+        wanted = getattr(student, name)
+        if wanted is not None and found is not None:
+            magnitudes = [getattr(found, of)[layer] for layer in layers]
+            narrow(model, [_strongest(project, name, magnitude, wanted) for magnitude in magnitudes])
+    if student.width is not None and found is not None:
+        keep_channels(model, _strongest(project, "width", found.channels, student.width))
+
+
+def _choose_layers(
+    model: nn.Module, examples: Sequence[Example], keep: int, how: str, found: Importance | None, work: Work
+) -> list[int]:
+    count, asked = model.config.num_hidden_layers, 0
+
+    def loss(layers: Sequence[int]) -> float:
+        nonlocal asked
+        asked += 1
+        work.progress(0.2, f"asked without one layer, {asked} times")
+        with with_layers(model, layers):
+            return mean_loss(model, examples, _MAX_TOKENS, cross_entropy, lambda batch: last_states(model, batch))
+
+    if how == "dissimilar" and found is not None:
+        return dissimilar_layers(count, keep, found.angle)
+    if how in _BY_LOSS:
+        return _BY_LOSS[how](count, keep, loss)
+    return spread_layers(count, keep) if how == "spread" else lower_layers(count, keep)
+
+
+def _strongest(project: Project, name: str, magnitudes: Tensor, count: int) -> Tensor:
+    if count > len(magnitudes):
+        of = len(magnitudes)
+        raise project.error(f"student.{name}", f"{count} is more than the teacher's {of}", f"choose at most {of}")
+    return magnitudes.topk(count).indices.sort().values
 
 
 def _trim(model: nn.Module, source: Path, at_least: int, work: Work) -> Path:

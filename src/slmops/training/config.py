@@ -267,8 +267,20 @@ class StudentConfig(Section):
     from_: Literal["teacher"] | None = Field(default=None, alias="from", description="teacher: cut from the teacher")
     model: str | None = Field(default=None, min_length=1, description="a ready small model: hf:owner/name …")
     layers: int | None = Field(default=None, ge=1, le=1000, description="the number of layers kept; all if absent")
-    keep: Literal["lower", "spread"] = Field(
-        default="lower", description="which layers: lower (the first ones and the last), or spread (evenly)"
+    keep: Literal["lower", "spread", "dissimilar", "least-missed", "greedy"] = Field(
+        default="lower",
+        description="which layers: lower (the first ones and the last), spread (evenly), dissimilar (all but the "
+        "neighbours that together change least), least-missed (without which, one at a time, training rows would cost "
+        "most), or greedy (what stays when the least missed goes, again and again)",
+    )
+    units: int | None = Field(
+        default=None, ge=32, multiple_of=32, description="the hidden units kept of every MLP; all if absent"
+    )
+    kv_heads: int | None = Field(
+        default=None, ge=1, description="the key-value heads kept in every layer, each with its queries; all if absent"
+    )
+    width: int | None = Field(
+        default=None, ge=32, multiple_of=32, description="the channels kept of the hidden states; all if absent"
     )
     vocabulary: Literal["all"] | Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default="all",
@@ -284,6 +296,11 @@ class StudentConfig(Section):
             found = "both from and model" if self.model else "neither from nor model"
             raise wrong(f"found {found}", "write from: teacher, or model: hf:owner/name")
         return self
+
+    @property
+    def is_narrower(self) -> bool:
+        """Whether something within its layers is cut, too."""
+        return (self.units, self.kv_heads, self.width) != (None, None, None)
 
 
 class LossWeights(Section):

@@ -1,0 +1,68 @@
+"""A student of every family, cut in all directions, goes the whole way: made, distilled, int4, asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from slmops.core.errors import ConfigError
+from slmops.stages.project import Project
+from slmops.stages.run import open_store, run
+from slmops.stages.verbs import ask
+from tests.models.architectures import ARCHITECTURES, Architecture
+from tests.stages.tiny_project import LABELS, write_project
+from tests.tiny import write_model
+
+TRAIN = "train: {epochs: 2, learning_rate: 0.01}"
+TEACHER = "{model: 'file:model', train: {method: full, epochs: 1, learning_rate: 0.01, upper_layers: 1}}"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: one.name)
+def test_a_student_of_every_family_answers(architecture: Architecture, tmp_path: Path) -> None:
+    wide = {"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 64, "intermediate_size": 128}
+    more = {"phi-4-mini": {"hidden_size": 256}}.get(architecture.name, {})  # its rotary embeddings are of a head of 64
+    cut = {"units": 64, "kv_heads": 1, "width": 32}
+    for name in {"gemma-3": ["width"], "phi-4-mini": ["kv_heads", "width"]}.get(architecture.name, []):
+        del cut[name]
+    options = ", ".join(f"{name}: {value}" for name, value in cut.items())
+    student = f"{{from: teacher, layers: 1, keep: dissimilar, {options}, vocabulary: 1, {TRAIN}}}"
+    project = Project.load(write_project(tmp_path, teacher=TEACHER, student=student, synthesis="{augment: 0}"))
+    shutil.rmtree(tmp_path / "model")
+    write_model(tmp_path / "model", architecture.model_type, architecture.markers, **wide | architecture.changes | more)
+    run(project, until="int4")
+
+    store = open_store(project)
+    config = json.loads((store.open("tiny/student@latest") / "config.json").read_text())
+    assert (config["num_hidden_layers"], config["intermediate_size"]) == (1, 64)
+    assert (config["num_key_value_heads"], config["num_attention_heads"]) == ((1, 2) if "kv_heads" in cut else (2, 4))
+    assert config["hidden_size"] == (32 if "width" in cut else more.get("hidden_size", 64))
+    assert ask("tiny/int4@latest", "Where is my parcel?", store=store).text in LABELS
+
+
+@pytest.mark.parametrize("how", ["least-missed", "greedy"])
+def test_layers_are_kept_by_what_is_missed_without_them(tmp_path: Path, how: str) -> None:
+    student = f"{{from: teacher, layers: 1, keep: {how}, {TRAIN}}}"
+    project = Project.load(write_project(tmp_path, student=student))
+    told: list[str] = []
+    run(project, until="pruned", progress=lambda stage, share, note: told.append(f"{stage}: {note}"))
+    assert "pruned: asked without one layer, 2 times" in told
+    config = json.loads((open_store(project).open("tiny/pruned@latest") / "config.json").read_text())
+    assert config["num_hidden_layers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("cut", "told"),
+    [
+        ("layers: 3", r"student.layers: 3 is more than the teacher's 2 — choose 1…2"),
+        ("units: 1024", r"student.units: 1024 is more than the teacher's 64 — choose at most 64"),
+        ("kv_heads: 5", r"student.kv_heads: 5 is more than the teacher's 1"),
+        ("width: 640", r"student.width: 640 is more than the teacher's 64"),
+        ("units: 33", r"student.units.*multiple of 32"),
+    ],
+)
+def test_more_than_the_teacher_has_cannot_be_kept(tmp_path: Path, cut: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        run(Project.load(write_project(tmp_path, student=f"{{from: teacher, {cut}}}")), until="pruned")
