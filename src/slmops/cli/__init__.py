@@ -20,9 +20,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Runs the command line: exit codes 0, 1 error, 2 usage, 3 a gate fell short, 130 interrupted."""
-    from slmops.cli import adapters, data, models, olive, project, store
+    from slmops.cli import adapters, data, models, olive, project, store, student
 
-    for group in (project, data, store, models, adapters, olive):
+    for group in (project, data, store, models, student, adapters, olive):
         group.register(app)
     debug = "--debug" in sys.argv
     if debug:

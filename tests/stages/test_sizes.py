@@ -1,0 +1,45 @@
+"""What a student will be is told before it is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slmops.core.errors import ModelError
+from slmops.models.forward import load_causal_lm
+from slmops.stages.project import Project
+from slmops.stages.run import open_store, run
+from slmops.stages.sizes import Size, sizes
+from tests.models.architectures import ARCHITECTURES, Architecture
+from tests.stages.tiny_project import write_project
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: one.name)
+def test_parameters_are_those_of_the_models_matrices(architecture: Architecture, tmp_path: Path) -> None:
+    model = load_causal_lm(architecture.write(tmp_path / "model"))
+    matrices = {id(weight): weight.numel() for weight in model.parameters() if weight.dim() == 2}
+    assert Size.of(model.config.to_dict()).parameters == sum(matrices.values())
+
+
+def test_the_student_that_is_asked_for_has_the_size_that_was_told(tmp_path: Path) -> None:
+    student = "{from: teacher, layers: 1, units: 64, kv_heads: 1}"
+    project = Project.load(write_project(tmp_path, student=student))
+    options = sizes(project)
+    asked = next(option for option in options if option.asked)
+    run(project, until="pruned")
+    model = load_causal_lm(open_store(project).open("tiny/pruned@latest"))
+    assert asked.parameters == sum(weight.numel() for weight in model.parameters() if weight.dim() == 2)
+    assert asked.layers == 1 and 0 < asked.work < 1
+    assert [option.layers for option in options] == sorted((option.layers for option in options), reverse=True)
+
+
+def test_the_shipped_students_bytes_are_as_predicted() -> None:
+    """The figures of benchmarks/results and docs/decisions/0007: 8 layers with all tokens as int4 were 37.7 MB."""
+    model = Size(8, 576, 1536, 9, 3, 64, 49152, tied=True, tables=8192 * 64)
+    assert model.int4_bytes(32) == pytest.approx(37.7e6, rel=0.02)
+
+
+def test_a_config_of_another_kind_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"no 'num_attention_heads'"):
+        Size.of({"n_head": 2})
