@@ -1,4 +1,4 @@
-"""Where points were lost between the teacher and what runs, and whether the teacher helped at all, for the report.
+"""Where points were lost between the teacher and what runs, on which messages, and whether the teacher helped at all.
 
 In comes a summary, out go pieces of the page. Knows no store, no model, no file.
 """
@@ -6,10 +6,11 @@ In comes a summary, out go pieces of the page. Knows no store, no model, no file
 from __future__ import annotations
 
 from slmops.core.page import Html, element, join, table
-from slmops.evaluation.figures import MISSING, describe_figure, write, write_difference
+from slmops.evaluation.figures import MISSING, describe_figure, write, write_difference, write_duration
 from slmops.evaluation.summary import Comparison, Summary
 
 _STEPS = (("untrained", "cut"), ("student", "taught"))
+_SHOWN = 10
 
 
 def show_ledger(summary: Summary) -> Html:
@@ -48,6 +49,34 @@ def _in_its_runtime(summary: Summary) -> list[list[Html | str]]:
     unit = describe_figure(summary.quality).unit
     change = 100 * (there.quality.value - ours.value)
     return [["in Foundry Local", write(there.quality.value, unit), f"{change:+.1f}\u00a0points".replace("-", "−")]]
+
+
+def show_slices(summary: Summary) -> Html:
+    """Parts of the test, those first where most was lost."""
+    if not summary.slices:
+        return element("p", "No teacher was measured.")
+    unit = describe_figure(summary.quality).unit
+    rows = []
+    for part in summary.slices[:_SHOWN]:
+        change, between = write_difference(part.difference, unit)
+        shown = [part.name, f"{part.rows:,}", write(part.teacher, unit), write(part.student, unit)]
+        rows.append([*shown, element("td", change, element("small", between))])
+    agrees = summary.agreement
+    told = f"Both answer the same to {write(agrees.value, 'share')} of the messages. " if agrees else ""
+    caption = f"The {len(rows)} of {len(summary.slices)} parts where most was lost; of few messages much is chance"
+    columns = ["part", "messages", "teacher", summary.shipped, "difference"]
+    return join(element("p", told), table(columns, rows, caption=caption))
+
+
+def show_making(summary: Summary) -> Html | None:
+    """What it cost, and when that is saved."""
+    making = summary.making
+    if making is None:
+        return None
+    price = f"at this machine’s price {write(making.usd, '$')}"
+    if making.break_even_answers is not None:
+        price += f", saved after {making.break_even_answers:,.0f} answers against the teacher’s"
+    return element("p", f"Making it took {write_duration(making.seconds)}, {price}.")
 
 
 def show_verdict(summary: Summary) -> Html:

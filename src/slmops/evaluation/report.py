@@ -21,7 +21,7 @@ from slmops.evaluation.figures import (
     write_range,
     write_times,
 )
-from slmops.evaluation.ledger import show_ledger, show_verdict
+from slmops.evaluation.ledger import show_ledger, show_making, show_slices, show_verdict
 from slmops.evaluation.mistakes import list_mistakes, show_confusion
 from slmops.evaluation.plots import TEACHER, plot_curve
 from slmops.evaluation.search_plots import plot_importance, plot_trials
@@ -61,6 +61,7 @@ def render(summary: Summary) -> str:
         "gates": ("Gates", _list_gates(summary.gates)),
         "proof": ("Is what ships what was trained?", show_proof(summary.proof)),
         "ledger": ("Where points were lost", show_ledger(summary)),
+        "slices": ("On which messages it lost", show_slices(summary)),
         "verdict": ("Did the teacher help?", show_verdict(summary)),
         "chance": ("Could it be chance?", show_comparisons(summary.comparisons)),
         "confusion": ("What it confuses", show_confusion(summary.confusion, summary.labels)),
@@ -69,7 +70,7 @@ def render(summary: Summary) -> str:
         "foundry-local": ("In Foundry Local", show_foundry_local(summary)),
         "asked": ("What was asked", _show_asked(summary)),
         "training": ("Training", _show_curves(summary)),
-        "lineage": ("Where it comes from", _draw_lineage(summary.lineage)),
+        "lineage": ("Where it comes from", _draw_lineage(summary.lineage, show_making(summary))),
         "method": ("How each figure was measured", _explain(summary)),
         "machine": ("Machine and versions", _describe_making(summary)),
     }
@@ -197,7 +198,7 @@ def _show_curves(summary: Summary) -> Html:
     return join(show_plots([*curves, *searches]), *took, *([element("ul", *wrong)] if wrong else []))
 
 
-def _draw_lineage(steps: Sequence[Step]) -> Html:
+def _draw_lineage(steps: Sequence[Step], making: Html | None) -> Html:
     if not steps:
         return element("p", "Not recorded.")
     stage_of = {step.id: step.stage for step in steps}
@@ -214,6 +215,7 @@ def _draw_lineage(steps: Sequence[Step]) -> Html:
     total = write_duration(sum(step.seconds for step in steps))
     return join(
         element("p", f"Every step’s result is kept under the hash of its content. All steps together took {total}."),
+        making,
         element("ol", links, class_="chain"),
     )
 

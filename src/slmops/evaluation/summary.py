@@ -195,9 +195,29 @@ class Verdict(_Part):
     asked: int
 
 
+class Slice(_Part):
+    """A part of the test, by label or length: mean score of teacher and student, and the difference."""
+
+    kind: str
+    name: str
+    rows: int
+    teacher: float
+    student: float
+    difference: Interval
+
+
+class Making(_Part):
+    """What it took to make all of it, and after how many answers that is saved against the teacher's; None if never."""
+
+    seconds: float
+    usd: float
+    break_even_answers: float | None = None
+
+
 class Summary(Gain):
     """A run's evidence. `shipped` names the subject that ships; its gain against the teacher is the summary's own.
-    `quality` is the figure that decides: the name of the task's first metric. `trainings` says what each took."""
+    `quality` is the figure that decides: the name of the task's first metric. `trainings` says what each took.
+    `agreement` is the share of test messages that what ships answers as its teacher does, right or wrong."""
 
     name: str
     task: str
@@ -222,6 +242,9 @@ class Summary(Gain):
     lineage: tuple[Step, ...] = ()
     foundry_local: FoundryLocal | None = None
     verdict: Verdict | None = None
+    agreement: Measured = None
+    slices: tuple[Slice, ...] = ()
+    making: Making | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Summary:

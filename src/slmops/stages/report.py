@@ -12,9 +12,11 @@ from slmops.core.errors import SlmopsError
 from slmops.core.files import write_whole
 from slmops.core.measurement import Interval
 from slmops.core.pipeline import Planned
+from slmops.core.statistics import bootstrap
 from slmops.core.store import Store
 from slmops.evaluation import summary as parts
 from slmops.evaluation.compare import scores
+from slmops.evaluation.slices import slices
 from slmops.evaluation.summary import Summary
 from slmops.models.families import family_of, render_prompt
 from slmops.models.tokenizer import Tokenizer
@@ -96,6 +98,8 @@ def summarize(project: Project) -> Summary:
         lineage=_lineage(planned),
         foundry_local=_foundry(bundle, quality.name) if bundle else None,
         verdict=_verdict(project, evidence.parents[shipped]),
+        **_against_teacher(answers, shipped, task, bool(labels), evidence.made_by.seed),
+        making=_making(planned, figures, shipped, project.evaluation.cost.usd_per_hour),
     )
 
 
@@ -314,6 +318,37 @@ def _lineage(planned: dict[str, Planned]) -> tuple[parts.Step, ...]:
         for name, item in planned.items()
         if item.made
     )
+
+
+def _against_teacher(
+    answers: dict[str, list[dict[str, Any]]], shipped: str, task: Task, closed: bool, seed: int
+) -> dict[str, Any]:
+    """How often both say the same, and on which parts of the test more was lost than on others."""
+    if "teacher" not in answers or shipped == "teacher":
+        return {}
+    ours, theirs, metric = answers[shipped], answers["teacher"], task.metrics[0]
+    same = [[float(one["answer"] == other["answer"]), 1.0] for one, other in zip(ours, theirs, strict=True)]
+    gold = [row["gold"] for row in ours]
+    score = {
+        name: scores(metric, metric.rows([row["answer"] for row in rows], gold))
+        for name, rows in (("ours", ours), ("theirs", theirs))
+    }
+    texts = [Record("", row["inputs"], None, Source("")).text for row in ours]
+    found = slices(texts, [task.write(one) for one in gold] if closed else [], score["theirs"], score["ours"], seed)
+    return {
+        "agreement": bootstrap(same, lambda sums: sums[..., 0] / sums[..., 1], seed=seed),
+        "slices": tuple(found),
+    }
+
+
+def _making(
+    planned: dict[str, Planned], figures: dict[tuple[str, str, str], Interval], shipped: str, usd_per_hour: float
+) -> parts.Making:
+    seconds = sum(item.made.made_by.seconds for item in planned.values() if item.made)
+    usd = seconds / 3600 * usd_per_hour
+    ours, teacher = (figures.get((name, "cost_per_million_usd", "")) for name in (shipped, "teacher"))
+    saved = (teacher.value - ours.value) / 1e6 if ours and teacher else 0.0
+    return parts.Making(seconds=seconds, usd=usd, break_even_answers=usd / saved if saved > 0 else None)
 
 
 def _verdict(project: Project, artifact: str) -> parts.Verdict | None:

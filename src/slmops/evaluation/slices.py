@@ -1,0 +1,47 @@
+"""Where a student lost: its figure beside its teacher's on parts of the test, by label and by length.
+
+In come rows with each one's score by both; out come parts with a difference, the worst first. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+
+from slmops.core.statistics import paired_difference
+from slmops.evaluation.summary import Slice
+
+Kind = Literal["label", "length"]
+_FEWEST = 5  # rows of a part: of fewer a difference says nothing
+_THIRDS = ("short", "middling", "long")
+
+
+def slices(
+    texts: Sequence[str], labels: Sequence[str], teacher: Sequence[float], student: Sequence[float], seed: int
+) -> list[Slice]:
+    """Parts of at least five rows, those first where most was lost. `labels` may be empty."""
+    found = []
+    for kind, name, at in (*_by_label(labels), *_by_length(texts)):
+        if len(at) < _FEWEST:
+            continue
+        ours, theirs = (np.array([[scores[row], 1.0] for row in at]) for scores in (student, teacher))
+        apart = paired_difference(ours, theirs, lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
+        before, after = float(theirs[:, 0].mean()), float(ours[:, 0].mean())
+        found.append(Slice(kind=kind, name=name, rows=len(at), teacher=before, student=after, difference=apart))
+    return sorted(found, key=lambda part: part.difference.value)
+
+
+def _by_label(labels: Sequence[str]) -> Iterator[tuple[Kind, str, list[int]]]:
+    for label in sorted(set(labels)):
+        yield "label", label, [row for row, other in enumerate(labels) if other == label]
+
+
+def _by_length(texts: Sequence[str]) -> Iterator[tuple[Kind, str, list[int]]]:
+    """Thirds of the test by how many characters a text has."""
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    for name, part in zip(_THIRDS, np.array_split(order, len(_THIRDS)), strict=True):
+        if len(part):
+            lengths = [len(texts[row]) for row in part]
+            yield "length", f"{name} ({min(lengths):,} to {max(lengths):,} characters)", part.tolist()

@@ -1,0 +1,41 @@
+"""Parts of the test on which a student lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from slmops.evaluation.ledger import show_making, show_slices
+from slmops.evaluation.slices import slices
+from slmops.evaluation.summary import Making
+from tests.evaluation.example import make_summary
+
+TEXTS = ["x" * length for length in range(1, 31)]
+
+
+def test_the_part_where_most_was_lost_comes_first() -> None:
+    labels = ["refund"] * 10 + ["track"] * 20
+    teacher, student = [1.0] * 30, [0.0] * 8 + [1.0] * 22
+    found = slices(TEXTS, labels, teacher, student, seed=1)
+    assert [(part.kind, part.name, part.rows) for part in found[:2]] == [
+        ("label", "refund", 10),
+        ("length", "short (1 to 10 characters)", 10),
+    ]
+    assert found[0].difference.value == pytest.approx(-0.8) and found[0].difference.high < 0
+    assert (found[0].teacher, found[0].student) == pytest.approx((1.0, 0.2))
+    assert {part.name for part in found[2:] if part.difference.value == 0} >= {"track"}
+
+
+def test_free_answers_have_no_labels_and_few_rows_say_nothing() -> None:
+    found = slices(TEXTS[:12], [], [1.0] * 12, [0.5] * 12, seed=1)
+    assert found == []
+    assert {part.kind for part in slices(TEXTS, [], [1.0] * 30, [0.5] * 30, seed=1)} == {"length"}
+
+
+def test_the_report_says_how_often_both_agree_and_what_it_cost() -> None:
+    parts = slices(TEXTS, [], [1.0] * 30, [0.5] * 30, seed=1)
+    summary = make_summary(slices=parts, agreement={"value": 0.9, "low": 0.85, "high": 0.95})
+    assert "Both answer the same to 90.0" in str(show_slices(summary))
+    made = make_summary(making=Making(seconds=600, usd=0.0167, break_even_answers=12345.6))
+    assert "saved after 12,346 answers" in str(show_making(made))
+    never = make_summary(making=Making(seconds=600, usd=0.0167))
+    assert "saved" not in str(show_making(never))
