@@ -23,6 +23,7 @@ from slmops.models.tokenizer import Tokenizer
 from slmops.models.virtual_tokens import add_virtual_tokens
 from slmops.stages.diagnosis import Diagnosis, course_of, faults_of_rows, write_diagnosis
 from slmops.stages.engine import EngineConfig, together
+from slmops.stages.own_words import OwnWords
 from slmops.stages.parts import (
     Prompt,
     answer_begins,
@@ -59,7 +60,7 @@ _OF_ANSWERS = LossWeights(cross_entropy=1)
 class Lesson:
     """What a model learns: rows with their answers, asked for with `prompt`; by which losses; a teacher's targets, and
     what the shipped format does to a weight, where there are such; and where it is computed. Rows are `taught` where a
-    teacher gave some of the answers."""
+    teacher gave some of the answers; some are answered anew in the model's `own` words."""
 
     model: Path
     rows: Sequence[tuple[Record, str]]
@@ -69,6 +70,7 @@ class Lesson:
     taught: bool = False
     rounding: Rounding | None = None
     engine: EngineConfig = field(default_factory=EngineConfig)
+    own: OwnWords | None = None
 
 
 def code_of_training(config: TrainConfig) -> list[str]:
@@ -174,12 +176,15 @@ def _learn_share(
         report(0.0, f"warning: {fault}")
     once = config.model_copy(update={"epochs": min(1.0, config.epochs)})  # the copies are the others
     diagnosis = Diagnosis(course_of(examples, once, closed=bool(begins), rounded=bool(lesson.rounding)), report)
+    teach = open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None
+    own = lesson.own.begin(rows, task, work.choices["number_format"]) if lesson.own else None
     curve = train(
         model,
         examples,
         once,
         mix_of(lesson.loss, gold_loss(config)),
-        teach=open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None,
+        teach=own.teach(teach) if own and teach else teach,
+        on_policy=own,
         begins=begins,
         rounding=lesson.rounding,
         validation=validation,

@@ -86,6 +86,11 @@ class Project(Config):
             yield "distillation.match", why, "write match: labels, or cut the student from the teacher"
         if self.distillation.match == "labels" and not self.task.closed:
             yield "distillation.match", f"{self.task.type} has no closed set of answers", "write match: tokens"
+        if self.distillation.on_policy and self.matches() != "tokens":
+            yield "distillation.on_policy", "what is written is scored token by token", "write match: tokens"
+        if self.distillation.on_policy and self.student.vocabulary != "all":
+            why = "the teacher scores what the student writes, token by token"
+            yield "student.vocabulary", why, "write vocabulary: all, or remove distillation.on_policy"
         if self.distillation.match == "answers":
             for name in sorted({"loss", "temperature", "cache", "classical"} & self.distillation.model_fields_set):
                 yield f"distillation.{name}", "answers are learned as gold is, without it", f"remove {name}"

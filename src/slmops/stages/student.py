@@ -12,6 +12,7 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.stages.estimates import training_minutes
 from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
+from slmops.stages.own_words import OwnWords
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
@@ -32,6 +33,9 @@ def student_stage(project: Project) -> Stage:
     if project.caches_targets:
         inputs["targets"] = "targets"
         section["loss"] = project.distillation.loss.model_dump()
+        if project.distillation.on_policy:
+            inputs["teacher"] = "teacher"
+            section["on_policy"] = project.distillation.model_dump(exclude={"loss", "match", "classical"})
     elif project.teacher:
         inputs["labels"] = "labels"
     return Stage(
@@ -76,6 +80,7 @@ def _make(project: Project, work: Work) -> None:
         taught=project.teacher is not None,
         rounding=rounding,
         engine=project.engine,
+        own=OwnWords(work.inputs["teacher"], project.distillation) if "teacher" in work.inputs else None,
     )
     model = learned(lesson, project.student.train, work, run_of(project, "student", work))
     save_model("student", model, source, work.out, dataset, project.student.prompt, work.licence)

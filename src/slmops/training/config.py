@@ -367,6 +367,17 @@ class CacheConfig(Section):
         return max(1, min(4096, int(self.megabytes * 1e6 / (BYTES * max(1, targets)))))
 
 
+class OnPolicyConfig(Section):
+    """How much the student learns from what it writes itself (match: tokens)."""
+
+    main: ClassVar[str] = "ratio"
+
+    ratio: float = Field(
+        gt=0, le=1, description="the share of rows whose answer the student writes, for its teacher to score"
+    )
+    temperature: float = Field(default=1.0, ge=0, le=100, description="how freely it writes; 0: what is likeliest")
+
+
 class DistillationConfig(Section):
     """How the student learns from the teacher."""
 
@@ -384,6 +395,9 @@ class DistillationConfig(Section):
     loss: LossWeights = LossWeights(forward_kl=0.9, cross_entropy=0.1)
     temperature: float = Field(default=1.0, gt=0, le=100, description="what softens both models' distributions")
     cache: CacheConfig = CacheConfig()
+    on_policy: OnPolicyConfig | None = Field(
+        default=None, description="the share of rows that the student answers itself, for its teacher to score"
+    )
 
     @model_validator(mode="after")
     def _draws_for_what_is_linear(self) -> DistillationConfig:

@@ -62,6 +62,10 @@ class Reader:
         if not self._frozen:
             return last_states(self._model, batch)
         torch = need("torch", "train")
+        if any(path not in self._starts for paths in batch.paths for path in paths):  # just written, so never read
+            with torch.no_grad():
+                below = run_layers(self._model, batch, batch.ids, slice(self._frozen)).unflatten(0, batch.ids.shape)
+            return run_layers(self._model, batch, below, slice(self._frozen, None))
         at = np.zeros(batch.ids.shape, dtype=np.int64)
         for row, paths in zip(at, batch.paths, strict=True):
             laid = [np.arange(self._starts[path], self._starts[path] + len(path[-1])) for path in paths]

@@ -1,7 +1,7 @@
 """A teacher's distribution at a target in few bytes: k tokens, each with its log-probability, in 32 bits.
 
 20 bits are the token's id, 12 the root of its surprise: fine steps where the teacher is sure, coarse ones where it
-is not, with an error below that of fp16 everywhere. Knows no model and no file.
+is not, with about the error of fp16. Knows no model and no file.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from slmops.training.curve import Moment, Point, looks_since_best
 from slmops.training.frozen import Reader
 from slmops.training.looks import Looks, Teach
 from slmops.training.losses import TokenLoss
+from slmops.training.on_policy import OWN, OnPolicy
 from slmops.training.own import told
 from slmops.training.parallel import Workers
 from slmops.training.sampled_head import sampled_logits
@@ -51,6 +52,7 @@ def train(
     loss: TokenLoss,
     *,
     teach: Teach | None = None,
+    on_policy: OnPolicy | None = None,
     begins: Ids = (),
     rounding: Rounding | None = None,
     validation: Sequence[Example] = (),
@@ -66,6 +68,7 @@ def train(
 ) -> list[Point]:
     """Trains in place; returns the curve. Started again over the same scratch folder, it goes on where it was.
 
+    `on_policy` has some rows answered by the model itself; `teach` then knows such rows, too.
     `begins` are the tokens that can begin an answer, where they are few: then the target is replicated. `rounding` is
     what the shipped format will do to a weight: it is done during the last steps, so that the model learns to bear it.
     `frozen` is a folder for what lower layers say, which trainings with the same ones share. `show` writes a row for
@@ -120,6 +123,8 @@ def train(
     while state.step < steps:
         step, began = state.step, time.perf_counter()
         chosen = [examples[row] for row in _rows_of_step(len(examples), config.batch_size, seed, step)]
+        if on_policy:
+            chosen = on_policy.rows_of_step(computing.model, chosen, (seed, step))
         rate = set_learning_rate(optimizer, step, steps, config)
         value, losses = _step(computing, reader, chosen, config, loss, teach, begins, (seed, step), workers)
         norm = float(torch.nn.utils.clip_grad_norm_(computing.learning, config.max_grad_norm))
@@ -165,7 +170,7 @@ def train(
 
 
 def _named(rows: Sequence[str], show: Callable[[str], str]) -> str:
-    return ", ".join(f"{row} ({text[:80]!r})" if (text := show(row)) != row else row for row in rows)
+    return ", ".join(f"{row} ({text[:80]!r})" if (text := show(row.removesuffix(OWN))) != row else row for row in rows)
 
 
 def _step(

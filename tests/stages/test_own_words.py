@@ -1,0 +1,44 @@
+"""A student learns from what it writes itself, from its project's YAML to the shipped model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slmops.core.errors import ConfigError
+from slmops.stages.project import Project
+from slmops.stages.run import open_store, run
+from slmops.training.curve import read_curve
+from tests.stages.test_every_task import project_of
+from tests.stages.tiny_project import write_project
+
+DISTILLATION = "{match: tokens, on_policy: 0.5, loss: {skewed_reverse_kl: 1}, cache: 16}"
+
+
+def test_a_student_that_writes_for_itself_goes_the_whole_way(tmp_path: Path) -> None:
+    path = project_of(tmp_path, "summarization")
+    path.write_text(path.read_text() + f"distillation: {DISTILLATION}\n")
+    project = Project.load(path)
+    run(project, until="student")
+    store = open_store(project)
+    student = store.manifest("tiny/student@latest")
+    assert set(student.parents) == {"dataset", "pruned", "targets", "teacher"}
+    curve = list(read_curve(store.open(student.id) / "curve.jsonl"))
+    assert curve[-1].loss < curve[1].loss * 1.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"distillation": "{on_policy: 0.5}"}, "scored token by token — write match: tokens"),
+        ({"distillation": "{match: tokens, on_policy: 1.5}"}, "distillation.on_policy"),
+        (
+            {"distillation": DISTILLATION, "student": "{from: teacher, vocabulary: 1}"},
+            "student.vocabulary: the teacher scores what the student writes",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_where_it_stands(tmp_path: Path, changes: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Project.load(write_project(tmp_path, **changes))
