@@ -16,7 +16,8 @@ from slmops.evaluation.gates_config import GatesConfig
 from slmops.stages.project import Project, json_schema, project_name, starter_yaml
 from slmops.tasks import TASKS
 from slmops.tasks.config import TaskConfig
-from slmops.training.config import LossWeights, TrainConfig
+from slmops.training.config import TrainConfig
+from slmops.training.distillation_config import LossWeights
 from slmops.training.losses import LOSSES
 
 SHORT = """\

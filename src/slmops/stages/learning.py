@@ -38,8 +38,9 @@ from slmops.stages.targets import open_targets
 from slmops.stages.trials import Learned, best_trial, scratch_of
 from slmops.tasks.types import Record
 from slmops.training.computing import Rounding
-from slmops.training.config import LossWeights, TrainConfig
+from slmops.training.config import TrainConfig
 from slmops.training.curve import Moment, write_curve
+from slmops.training.distillation_config import LossWeights
 from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
 from slmops.training.examples import within
 from slmops.training.losses import mix_of

@@ -13,7 +13,7 @@ from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.runtimes.together import write_together
 from slmops.runtimes.types import Request, Sampling
 from slmops.tasks.types import Record, Task
-from slmops.training.config import DistillationConfig
+from slmops.training.distillation_config import DistillationConfig
 from slmops.training.on_policy import OnPolicy
 
 if TYPE_CHECKING:

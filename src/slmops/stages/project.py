@@ -23,7 +23,8 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.stages.engine import EngineConfig
 from slmops.synthesis.config import SynthesisConfig
 from slmops.tasks.config import TaskConfig
-from slmops.training.config import DistillationConfig, StudentConfig, TeacherConfig
+from slmops.training.config import StudentConfig, TeacherConfig
+from slmops.training.distillation_config import DistillationConfig
 from slmops.training.tracking_config import TrackingConfig
 
 _STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "student", "evidence", "bundle")

@@ -17,7 +17,7 @@ from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
 from slmops.stages.targets import accepted, read_answers
-from slmops.training.config import LossWeights
+from slmops.training.distillation_config import LossWeights
 
 
 def student_stage(project: Project) -> Stage:

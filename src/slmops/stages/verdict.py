@@ -29,7 +29,7 @@ from slmops.stages.parts import read_answered, read_part, read_task, read_task_s
 from slmops.stages.project import Project
 from slmops.stages.run import Progress, choices, fetch_models, open_store
 from slmops.stages.targets import accepted
-from slmops.training.config import DistillationConfig
+from slmops.training.distillation_config import DistillationConfig
 
 Word = Literal["helped", "no gain", "hurt"]
 DISTILLED, ANSWERS, ALONE = "distilled", "teacher's answers", "no teacher"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from slmops.training.config import LossWeights
+from slmops.training.distillation_config import LossWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
