@@ -12,7 +12,7 @@ FOR_WORK := .venv/for-work-$(STATE)
 EXAMPLE := examples/support-triage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-data bench-finetuning docs constraints clean
+.PHONY: help demo test check bench bench-data bench-finetuning bench-headline bench-distillation docs constraints clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /make \1	/' | expand -t 20
@@ -42,6 +42,12 @@ bench-data: $(FOR_WORK)  ## measure what is done with data, and every task type 
 bench-finetuning: $(FOR_WORK)  ## measure fine-tuning, TRL beside it (SLMOPS_BENCH_DATA)
 	$(PIP) --editable '.[bench]'
 	status=0; for name in finetuning adapters diagnosis; do $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
+
+bench-headline: $(FOR_WORK)  ## measure what distillation makes of 30 intents, under an hour (SLMOPS_BENCH_DATA)
+	$(BIN)/python -m benchmarks.headline
+
+bench-distillation: $(FOR_WORK)  ## measure the parts of distillation, one by one (SLMOPS_BENCH_DATA)
+	$(BIN)/python -m benchmarks.distillation
 
 docs: $(FOR_WORK)  ## generate the reference pages and build the site into site/
 	$(BIN)/python scripts/reference.py

@@ -34,7 +34,7 @@ CONFIG: dict[str, Any] = {
     "data": {"train": "train.jsonl", "validation": "validation.jsonl", "test": "test.jsonl"},
     "teacher": {"model": "smollm2-135m-instruct", "train": {"epochs": 1, "batch_size": 16}},
     "synthesis": {"augment": 2},
-    "student": {"from": "teacher", "layers": 6, "vocabulary": 1},
+    "student": {"from": "teacher", "layers": 6, "vocabulary": 1, "context": 2048},
     "optimization": "int4",
 }
 _BYTES, _LOADED, _PEAK = (
@@ -142,7 +142,7 @@ def measure_without_reuse(place: Path) -> Iterator[tuple[str, Measured]]:
         yield id, Measured(float(np.median(ms["int4"])), _remaining(less), float(np.median(ms[against])))
 
 
-def write_project(place: Path) -> None:
+def write_project(place: Path, more: Mapping[str, Any] = {}) -> None:
     place.mkdir(parents=True, exist_ok=True)
     seen: set[str] = set()
     for part in ("test", "validation", "train"):  # a message stands in one of them: never learned if it is judged
@@ -151,12 +151,12 @@ def write_project(place: Path) -> None:
         seen |= {normalise(row["text"]) for row in rows}
         lines = (json.dumps({"text": row["text"], "label": row["label"]}) + "\n" for row in rows)
         (place / f"{part}.jsonl").write_text("".join(lines))
-    (place / "slmops.yaml").write_text(json.dumps(CONFIG))
+    (place / "slmops.yaml").write_text(json.dumps(CONFIG | dict(more)))
 
 
-def artifacts(place: Path) -> tuple[Store, Mapping[str, str]]:
+def artifacts(place: Path, *variant: str) -> tuple[Store, Mapping[str, str]]:
     """The project's store, and what was made last for each stage."""
-    made = {step["stage"]: step["artifact"] for step in json.loads(slmops("status", "--json", cwd=place))}
+    made = {step["stage"]: step["artifact"] for step in json.loads(slmops("status", "--json", *variant, cwd=place))}
     return Store(place / ".slmops" / "store"), made
 
 

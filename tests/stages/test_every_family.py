@@ -42,6 +42,21 @@ def test_a_student_of_every_family_answers(architecture: Architecture, tmp_path:
     assert ask("tiny/int4@latest", "Where is my parcel?", store=store).text in LABELS
 
 
+def test_a_shorter_context_takes_fewer_bytes(tmp_path: Path) -> None:
+    sizes = {}
+    for context in (512, 128):
+        folder = tmp_path / str(context)
+        folder.mkdir()
+        student = f"{{from: teacher, layers: 1, context: {context}, {TRAIN}}}"
+        project = Project.load(write_project(folder, student=student))
+        run(project, until="int4")
+        store = open_store(project)
+        sizes[context] = sum(path.stat().st_size for path in store.open("tiny/int4@latest").glob("*.onnx*"))
+        assert ask("tiny/int4@latest", "Where is my parcel?", store=store).text in LABELS
+    head_width = 16  # of each position the table has a sine and a cosine, in fp32, for half of it
+    assert sizes[512] - sizes[128] == pytest.approx((512 - 128) * head_width * 4, rel=0.05)
+
+
 @pytest.mark.parametrize("how", ["least-missed", "greedy"])
 def test_layers_are_kept_by_what_is_missed_without_them(tmp_path: Path, how: str) -> None:
     student = f"{{from: teacher, layers: 1, keep: {how}, {TRAIN}}}"
@@ -60,6 +75,7 @@ def test_layers_are_kept_by_what_is_missed_without_them(tmp_path: Path, how: str
         ("units: 1024", r"student.units: 1024 is more than the teacher's 64 — choose at most 64"),
         ("kv_heads: 5", r"student.kv_heads: 5 is more than the teacher's 1"),
         ("width: 640", r"student.width: 640 is more than the teacher's 64"),
+        ("context: 1024", r"student.context: 1024 is more than the teacher's 512 — at most 512"),
         ("units: 33", r"student.units.*multiple of 32"),
     ],
 )

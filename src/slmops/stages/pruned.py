@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.records import read_records
@@ -36,7 +36,7 @@ from slmops.training.losses import cross_entropy
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_NARROWER = ("units", "kv_heads", "width")
+_NARROWER = ("units", "kv_heads", "width", "context")
 _BY_LOSS = {"least-missed": least_missed_layers, "greedy": greedily_kept_layers}
 _CALIBRATION_ROWS, _MAX_TOKENS = 32, 1024
 
@@ -65,9 +65,22 @@ def _make(project: Project, work: Work) -> None:
     model = load_causal_lm(source)
     if student.layers is not None or student.is_narrower:
         _cut(model, source, project, work)
+    if student.context is not None:
+        _shorten(model, student.context, project)
     if student.vocabulary != "all":
         source = _trim(model, source, student.vocabulary, work)
     save_model("pruned", model, source, work.out, work.inputs["dataset"], student.prompt, licence)
+
+
+def _shorten(model: nn.Module, context: int, project: Project) -> None:
+    config: Any = model.config
+    longest, rope = config.max_position_embeddings, getattr(config, "rope_parameters", None) or {}
+    if context > longest:
+        raise project.error("student.context", f"{context} is more than the teacher's {longest}", f"at most {longest}")
+    if rope.get("rope_type", "default") != "default":
+        what = f"{rope['rope_type']} rotary embeddings are told by the context"
+        raise project.error("student.context", what, "remove student.context")
+    config.max_position_embeddings = context
 
 
 def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:

@@ -112,6 +112,7 @@ def sizes(project: Project, progress: Progress = lambda stage, share, note: None
         units=student.units or whole.units,
         kv_heads=kv_heads,
         heads=whole.heads * kv_heads // whole.kv_heads,
+        tables=(student.context or whole.tables // whole.head_width) * whole.head_width,
     )
     asked = (student.layers or whole.layers, whole.vocabulary if student.vocabulary == "all" else student.vocabulary)
     layers = {asked[0], *(max(1, round(whole.layers * share)) for share in _SHARES)}

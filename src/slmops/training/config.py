@@ -281,6 +281,12 @@ class StudentConfig(Section):
     width: int | None = Field(
         default=None, ge=32, multiple_of=32, description="the channels kept of the hidden states; all if absent"
     )
+    context: int | None = Field(
+        default=None,
+        ge=64,
+        description="how many tokens it can read and write together: ONNX keeps a table of so many positions; as many "
+        "as its source if absent",
+    )
     vocabulary: Literal["all"] | Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default="all",
         description="all tokens, or about how many: those of the project's texts, however many these are, then the "

@@ -1,0 +1,121 @@
+"""What the parts of distillation give, each measured alone: `make bench-distillation`, goes on row by row.
+
+The vocabulary: the headline's student with all of its teacher's tokens, beside the one that has the domain's. The
+cache: DialogSum's summaries by a tuned teacher, in 64 bytes a token, the likeliest beside drawn ones.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import headline
+from benchmarks.public import read_public
+from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
+from slmops.core.measurement import Interval
+from slmops.core.statistics import paired_difference
+from slmops.core.store import Store
+from slmops.models.folder import weight_files
+from slmops.stages.evidence import read_answers
+
+_ALL = {"student": {"from": "teacher", "layers": 6, "vocabulary": "all"}}
+VOCABULARY = (
+    Asked(
+        "vocabulary-bytes",
+        "bytes that the 6-layer int4 student loses with the tokens of other domains",
+        "share",
+        Target("≥ 40 % of the 6-layer student's bytes", "at least", 0.4),
+    ),
+    Asked(
+        "vocabulary-of-teacher",
+        "those of the whole model as int4 that are tokens of other domains",
+        "share",
+        Target("≥ 17 % of the full model's", "at least", 0.17),
+    ),
+    Asked(
+        "vocabulary-accuracy",
+        "accuracy with the domain's tokens (peer: with all); decides: the upper end of the difference",
+        "share",
+        Target("no loss on the domain (paired test)", "at least", 0),
+    ),
+)
+_BYTES = Target("≤ 64 bytes a target token at k = 16", "at most", 64)
+CACHE = (
+    Asked("cache-bytes", "the cache at k = 16", "bytes a target", _BYTES),
+    Asked("cache-error", "error of gradients at k = 16, the likeliest (peer: drawn, in as many bytes)", "share"),
+    Asked("cache-bias", "bias of gradients at k = 16, the likeliest (peer: drawn, in as many bytes)", "share"),
+)
+_ROWS, _TEST = 200, 20
+DIALOGSUM: dict[str, Any] = {
+    "name": "dialogsum",
+    "task": {"type": "summarization", "max_tokens": 80},
+    "data": {"train": "train.jsonl", "test": "test.jsonl"},
+    "teacher": {"model": "smollm2-135m-instruct", "train": {"epochs": 1}},
+    "student": {"from": "teacher", "layers": 12},
+    "distillation": {"match": "tokens", "cache": {"top_k": 16}, "loss": {"forward_kl": 1.0}},
+}
+
+
+def main() -> int:
+    place = ROOT / "build" / "bench" / describe_commit()[:12]
+    groups = [
+        Group(CACHE, lambda wanted: measure_cache(place / "dialogsum")),
+        Group(VOCABULARY, lambda wanted: measure_vocabulary(place / "headline")),
+    ]
+    return run("distillation", groups, parser(__doc__.splitlines()[0]).parse_args())
+
+
+def measure_vocabulary(place: Path) -> Iterator[tuple[str, Measured]]:
+    """The headline's project, and the same with all tokens; both stand in one store."""
+    config = {"variants": {"all-tokens": _ALL}}
+    headline.write_project(place, config)
+    headline.slmops("run", cwd=place)
+    headline.slmops("run", "--variant", "all-tokens", cwd=place)
+    few, many = headline.artifacts(place), headline.artifacts(place, "--variant", "all-tokens")
+    sizes = {name: _bytes(*of, "int4") for name, of in (("few", few), ("many", many))}
+    whole = _bytes(*few, "teacher_int4")
+    gone = sizes["many"] - sizes["few"]
+    yield "vocabulary-bytes", of_one(gone / sizes["many"])
+    yield "vocabulary-of-teacher", of_one(gone / whole)
+    rows = {name: _right(*of) for name, of in (("few", few), ("many", many))}
+    apart = paired_difference(rows["few"], rows["many"], lambda sums: sums[..., 0] / sums[..., 1], seed=0)
+    decides = Interval(apart.high, apart.low, apart.high, apart.level, apart.n)
+    accuracy = {name: float(right[:, 0].mean()) for name, right in rows.items()}
+    note = f"difference {apart.value:+.4f} ({apart.low:+.4f} … {apart.high:+.4f})"
+    yield "vocabulary-accuracy", Measured(accuracy["few"], decides, accuracy["many"], note=note)
+
+
+def measure_cache(place: Path) -> Iterator[tuple[str, Measured]]:
+    """Up to the cached targets; what they are worth, they say themselves."""
+    place.mkdir(parents=True, exist_ok=True)
+    for part, count in (("train", _ROWS), ("test", _TEST)):
+        rows = read_public("dialogsum", part)[:count]
+        (place / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (place / "slmops.yaml").write_text(json.dumps(DIALOGSUM))
+    for stage in ("dataset", "teacher", "labels", "pruned", "targets"):
+        headline.slmops("run", "--only", stage, cwd=place)
+    store, made = headline.artifacts(place)
+    told = json.loads((store.open(made["targets"]) / "certificate.json").read_text())
+    of = {(one["kind"], one["k"]): one for one in told}
+    top, drawn = of["top", 16], of["sampled", 16]
+    yield "cache-bytes", of_one(float(top["bytes_per_target"]), note=f"{top['targets']} targets")
+    for name in ("error", "bias"):
+        yield f"cache-{name}", of_one(top[name], drawn[name], note=f"total variation {top['total_variation']:.3f}")
+
+
+def _bytes(store: Store, made: Mapping[str, str], stage: str) -> int:
+    return sum(path.stat().st_size for path in weight_files(store.open(made[stage])))
+
+
+def _right(store: Store, made: Mapping[str, str]) -> np.ndarray:
+    answers = read_answers(store.open(made["evidence"]), "int4")
+    return np.array([[float(row["answer"] == row["gold"]), 1.0] for row in answers])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
