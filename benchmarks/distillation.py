@@ -21,6 +21,7 @@ from slmops.core.measurement import Interval
 from slmops.core.statistics import paired_difference
 from slmops.core.store import Store
 from slmops.models.folder import weight_files
+from slmops.stages.certificate import read_certificates
 from slmops.stages.evidence import read_answers
 
 _ALL = {"student": {"from": "teacher", "layers": 6, "vocabulary": "all"}}
@@ -97,15 +98,14 @@ def measure_cache(place: Path) -> Iterator[tuple[str, Measured]]:
         rows = read_public("dialogsum", part)[:count]
         (place / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (place / "slmops.yaml").write_text(json.dumps(DIALOGSUM))
-    for stage in ("dataset", "teacher", "labels", "pruned", "targets"):
+    for stage in ("dataset", "teacher", "labels", "pruned", "targets", "certificate"):
         headline.slmops("run", "--only", stage, cwd=place)
     store, made = headline.artifacts(place)
-    told = json.loads((store.open(made["targets"]) / "certificate.json").read_text())
-    of = {(one["kind"], one["k"]): one for one in told}
+    of = {(one.kind, one.k): one for one in read_certificates(store.open(made["certificate"]))}
     top, drawn = of["top", 16], of["sampled", 16]
-    yield "cache-bytes", of_one(float(top["bytes_per_target"]), note=f"{top['targets']} targets")
-    for name in ("error", "bias"):
-        yield f"cache-{name}", of_one(top[name], drawn[name], note=f"total variation {top['total_variation']:.3f}")
+    yield "cache-bytes", of_one(float(top.bytes_per_target), note=f"{top.targets} targets")
+    yield "cache-error", of_one(top.error, drawn.error, note=f"total variation {top.total_variation:.3f}")
+    yield "cache-bias", of_one(top.bias, drawn.bias)
 
 
 def _bytes(store: Store, made: Mapping[str, str], stage: str) -> int:

@@ -56,6 +56,12 @@ def test_every_character_there_is_can_be_written(small: Tokenizer) -> None:
         assert small.decode(small.encode(text)) == text
 
 
+def test_the_texts_it_was_made_of_are_encoded_as_before(source: Tokenizer, small: Tokenizer) -> None:
+    new_id = trimmed(source).new_id
+    for text in DOMAIN:
+        assert small.encode(text) == tuple(new_id[id] for id in source.encode(text))
+
+
 @given(words=st.lists(st.sampled_from([word for text in DOMAIN for word in text.split()]), min_size=1))
 def test_texts_of_the_domain_are_encoded_as_before(source: Tokenizer, small: Tokenizer, words: list[str]) -> None:
     text, new_id = " ".join(words), trimmed(source).new_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,26 @@ def test_a_student_that_writes_for_itself_goes_the_whole_way(tmp_path: Path) -> 
     student = store.manifest("tiny/student@latest")
     assert set(student.parents) == {"dataset", "pruned", "targets", "teacher"}
     curve = list(read_curve(store.open(student.id) / "curve.jsonl"))
-    assert curve[-1].loss < curve[1].loss * 1.5
+    assert curve[-1].loss < curve[1].loss
+    asked = json.loads((project.state / "asked" / "student.json").read_text())
+    assert asked["on_policy"]["on_policy"]["ratio"] == 0.5
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"distillation": "{on_policy: 0.5}"}, "scored token by token — write match: tokens"),
+        (
+            {"distillation": "{match: tokens, on_policy: 0.5, loss: {cross_entropy: 1}}"},
+            "learned by no loss — give a divergence a weight",
+        ),
+        (
+            {
+                "distillation": DISTILLATION,
+                "student": "{from: teacher, train: {method: prompt, quantization_aware: 0}}",
+            },
+            "student.train.method: the student may write its virtual tokens",
+        ),
         ({"distillation": "{match: tokens, on_policy: 1.5}"}, "distillation.on_policy"),
         (
             {"distillation": DISTILLATION, "student": "{from: teacher, vocabulary: 1}"},

@@ -10,6 +10,7 @@ import pytest
 from slmops.core.config import ConfigError
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.vocabulary import read_kept
+from slmops.stages.certificate import read_certificates
 from slmops.stages.project import Project
 from slmops.stages.run import figures_of, open_store, run
 from slmops.stages.verbs import ask
@@ -44,20 +45,20 @@ def test_a_student_of_fewer_tokens_goes_the_whole_way(tmp_path: Path, distillati
 def test_a_cache_of_tokens_says_what_it_is_worth(tmp_path: Path) -> None:
     distillation = "{match: tokens, cache: 16}"
     project = Project.load(write_project(tmp_path, distillation=distillation, data=_WITH_VALIDATION))
-    run(project, until="targets")
+    run(project, until="certificate")
     store = open_store(project)
-    told = json.loads((store.open("tiny/targets@latest") / "certificate.json").read_text())
-    figures = {one.name: one.value.value for one in store.manifest("tiny/targets@latest").measurements}
+    told = read_certificates(store.open("tiny/certificate@latest"))
+    figures = {one.name: one.value.value for one in store.manifest("tiny/certificate@latest").measurements}
     used, others = told[0], told[1:]
 
-    assert (used["kind"], used["k"], used["bytes_per_target"]) == ("top", 16, 64)
-    assert {(other["kind"], other["k"]) for other in others} == {
+    assert (used.kind, used.k, used.bytes_per_target) == ("top", 16, 64)
+    assert {(other.kind, other.k) for other in others} == {
         *(("top", 4), ("top", 64)),
         *(("sampled", 4), ("sampled", 16), ("sampled", 64)),
     }
-    assert figures["cache_error"] == used["error"]
+    assert figures["cache_error"] == used.error
     assert figures["cache_bytes_per_target"] == 64
-    by_k = {other["k"]: other["error"] for other in told if other["kind"] == "top"}
+    by_k = {other.k: other.error for other in told if other.kind == "top"}
     assert by_k[4] > by_k[16] > by_k[64]
 
 

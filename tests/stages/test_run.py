@@ -90,7 +90,7 @@ def test_a_student_can_match_its_teachers_tokens_instead(copied: Path) -> None:
     project = _project(copied, evaluation=None, distillation="{match: tokens, cache: {top_k: 8}}", deployment=None)
     assert {"targets", "student"} <= set(_ran(run(project)))
     targets = open_store(project).manifest("tiny/targets@latest")
-    assert set(targets.parents) == {"dataset", "teacher", "labels", "pruned"}
+    assert set(targets.parents) == {"dataset", "teacher", "labels"}
     assert figures_of(open_store(project).manifest("tiny/evidence@latest"))["student", "accuracy", ""].value > 0.5
 
 

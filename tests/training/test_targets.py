@@ -12,7 +12,7 @@ from slmops.core.errors import DataError
 from slmops.models.forward import load_causal_lm, target_logits
 from slmops.models.packing import pack
 from slmops.training.losses import forward_kl
-from slmops.training.targets import cache_targets, teach_from_cache
+from slmops.training.targets import cache_targets, kept_tokens, teach_from_cache
 from tests.models.architectures import ARCHITECTURES
 from tests.training.rows import rows
 
@@ -118,6 +118,10 @@ def test_a_student_of_fewer_tokens_is_taught_in_its_own(teacher: torch.nn.Module
     kept: list[int | None] = [*range(teacher.config.vocab_size - 1, 1, -1), None]
     new_id = {old: new for new, old in enumerate(kept) if old is not None}
     cache_targets(teacher, rows(20), [], tmp_path, k=4, temperature=TEMPERATURE, max_tokens=128, vocabulary=kept)
+    fewer = tmp_path / "more-than-there-are"
+    fewer.mkdir()
+    cache_targets(teacher, rows(3), [], fewer, k=4096, temperature=TEMPERATURE, max_tokens=128, vocabulary=kept)
+    assert kept_tokens(fewer) == len(kept)
     own = [
         replace(row, path=tuple(tuple(new_id[token] for token in ids) for ids in row.path))
         for row in rows(20)

@@ -16,6 +16,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from slmops.core.errors import need
 from slmops.core.measurement import Interval
 
 Rows = NDArray[np.float64]
@@ -24,6 +25,7 @@ Reduce = Callable[[Rows], Rows]
 _SAMPLES = 10_000
 _DRAWN_AT_ONCE = 4_000_000  # indices: 32 MB
 _NORMAL = NormalDist()
+_ONE_DEVIATION = 2 * _NORMAL.cdf(1) - 1  # the level of an interval that reaches one standard deviation to both sides
 
 
 def bootstrap(
@@ -63,25 +65,23 @@ def paired_ratio(
     return _paired(rows_a, rows_b, reduce, np.divide, seed, level, samples)
 
 
-def difference_over_runs(
-    runs_a: Rows, runs_b: Rows, reduce: Reduce, *, seed: int, level: float = 0.95, samples: int = _SAMPLES
-) -> Interval:
-    """By how much a's figure is above b's, where each was trained several times: (run, example, statistic) rows.
+def difference_over_runs(runs_a: Rows, runs_b: Rows, reduce: Reduce, *, seed: int, level: float = 0.95) -> Interval:
+    """By how much a's figure is above b's, where each was trained twice or more: (run, example, statistic) rows.
 
-    Examples are drawn together for all, runs for a and b apart: one fewer than there are, so that the spread of their
-    mean is not told too small (McCarthy and Snowden 1985, The bootstrap and finite population sampling, section 2).
+    Two things are chance: which examples were asked, drawn together for all by the bootstrap; and what each training
+    came to, whose spread is told by the runs' own figures. Their variances add up, and with few runs the interval is as
+    wide as Student's t makes it (Welch 1947, The generalization of "Student's" problem, equation 29).
     """
-    draws = np.random.default_rng(seed)
-    sums: list[list[Rows]] = [[], []]
-    for counts in _draw_counts(runs_a.shape[1], samples, seed):
-        for of, runs in zip(sums, (runs_a, runs_b), strict=True):
-            by_run = np.stack([counts @ run for run in runs], axis=1)  # (draw, run, statistic)
-            drawn = draws.integers(len(runs), size=(len(counts), max(1, len(runs) - 1)))
-            of.append(np.take_along_axis(by_run, drawn[:, :, None], axis=1).mean(axis=1))
-    differences = reduce(np.concatenate(sums[0])) - reduce(np.concatenate(sums[1]))
-    value = float(reduce(runs_a.mean(axis=0).sum(axis=0)) - reduce(runs_b.mean(axis=0).sum(axis=0)))
-    low, high = np.quantile(differences[np.isfinite(differences)], [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), level, runs_a.shape[1])
+    student = need("scipy.stats", "evaluation").t
+    means = [runs.mean(axis=0) for runs in (runs_a, runs_b)]
+    rows = paired_difference(means[0], means[1], reduce, seed=seed, level=_ONE_DEVIATION)
+    of_rows = ((rows.high - rows.low) / 2) ** 2
+    of_runs = [float(np.var(reduce(runs.sum(axis=1)), ddof=1)) / len(runs) for runs in (runs_a, runs_b)]
+    variance = of_rows + sum(of_runs)
+    parts = zip((of_rows, *of_runs), (runs_a.shape[1] - 1, len(runs_a) - 1, len(runs_b) - 1), strict=True)
+    freedom = variance**2 / sum(part**2 / of for part, of in parts) if variance else math.inf
+    reach = float(student.ppf((1 + level) / 2, freedom)) * math.sqrt(variance)
+    return Interval(rows.value, rows.value - reach, rows.value + reach, level, runs_a.shape[1])
 
 
 def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> float:

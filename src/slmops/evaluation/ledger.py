@@ -18,7 +18,7 @@ def show_ledger(summary: Summary) -> Html:
     start = summary.figure("teacher", summary.quality)
     steps = _steps(summary)
     if start is None or not steps:
-        return element("p", "No teacher was measured.")
+        return element("p", "It was not compared with a teacher.")
     unit, label = describe_figure(summary.quality).unit, describe_figure(summary.quality).label
     rows: list[list[Html | str]] = [["the teacher", write(start.value, unit), MISSING]]
     for what, step in steps:
@@ -32,14 +32,16 @@ def show_ledger(summary: Summary) -> Html:
 
 
 def _steps(summary: Summary) -> list[tuple[str, Comparison]]:
-    before, found = "teacher", []
-    shipped = [(summary.shipped, f"quantized: {summary.shipped}")] if summary.shipped != "student" else []
-    for name, what in (*_STEPS, *shipped):
-        step = next((one for one in summary.comparisons if (one.a, one.b) == (name, before)), None)
-        if step is not None:
-            found.append((what, step))
-            before = name
-    return found
+    """The steps one after another, where each was compared with the one before; else all of them together."""
+    ends = ["teacher", *(name for name, _ in _STEPS)]
+    told = dict(_STEPS)
+    if summary.shipped not in ends:
+        ends, told = [*ends, summary.shipped], told | {summary.shipped: f"quantized: {summary.shipped}"}
+    compared = {(one.a, one.b): one for one in summary.comparisons}
+    if all(pair in compared for pair in zip(ends[1:], ends, strict=False)):
+        return [(told[a], compared[a, b]) for a, b in zip(ends[1:], ends, strict=False)]
+    whole = compared.get((summary.shipped, "teacher"))
+    return [("all steps together", whole)] if whole else []
 
 
 def _in_its_runtime(summary: Summary) -> list[list[Html | str]]:

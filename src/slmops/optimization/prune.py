@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import ModelError, need
-from slmops.models.forward import decoder_layers
+from slmops.models.forward import can_begin_between_layers, decoder_layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,6 +99,8 @@ def with_layers(model: nn.Module, layers: Sequence[int]) -> Iterator[nn.Module]:
 
 def _take_layers(model: nn.Module, layers: Sequence[int]) -> None:
     torch = need("torch", "train")
+    if not can_begin_between_layers(model):
+        raise ModelError("its layers cannot be cut", remedy="remove student.layers; cut its vocabulary only")
     kept = [decoder_layers(model)[index] for index in layers]
     getattr(model, model.base_model_prefix).layers = torch.nn.ModuleList(kept)
     if getattr(model.config, "layer_types", None):

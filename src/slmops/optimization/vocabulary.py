@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 _NEVER_IN_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
 _KEPT = "vocabulary.json"
+_LONGEST = 2000  # letters; joining them takes the square of it
 _REMEDY = "write student.vocabulary: all"
 
 
@@ -49,7 +50,7 @@ def trim_tokenizer(tokenizer: Json, used: Collection[int], at_least: int) -> Voc
         ModelError: it is no byte-pair encoding that can spell any text.
     """
     bpe = _Bpe(tokenizer)
-    keep = {bpe.tokens[id] for id in used if id in bpe.tokens}
+    keep = {bpe.tokens[id] for id in {*used, *_named(tokenizer)} if id in bpe.tokens}
     keep = {part for token in keep for part in bpe.joined_of(token)} | bpe.alphabet
     for left, right in bpe.merges:
         if len(keep) + len(bpe.added) >= at_least:
@@ -135,6 +136,13 @@ def _renumber_ids(value: int | list[int], new_id: Mapping[int, int]) -> int | li
     return [new_id[id] for id in value if id in new_id]
 
 
+def _named(tokenizer: Json) -> Iterator[int]:
+    """The ids that its post-processor puts around a text."""
+    for part in _parts(tokenizer.get("post_processor")):
+        yield from part["ids"] if isinstance(part.get("ids"), list) else ()
+        yield from (part[name][1] for name in {"sep", "cls"} & part.keys())
+
+
 def _renumber(tokenizer: Json, new_id: Mapping[int, int]) -> Json:
     """The tokenizer with new ids wherever it names one."""
     tokenizer = copy.deepcopy(tokenizer)
@@ -167,6 +175,8 @@ class _Bpe:
         text is encoded. What crosses a token's border was never joined, so that each can be followed on its own."""
         if token in self.alphabet:
             return {token}
+        if len(token) > _LONGEST:
+            raise ModelError(f"its tokenizer has a token of {len(token):,} letters", remedy=_REMEDY)
         parts, seen = list(token), set(token)
         while len(parts) > 1:
             rank, at = min((self._ranks.get(pair, len(self._ranks)), at) for at, pair in enumerate(pairwise(parts)))

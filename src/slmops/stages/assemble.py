@@ -6,6 +6,7 @@ from slmops.core.pipeline import Stage
 from slmops.models.references import find_cached, resolve
 from slmops.optimization.config import OptimizationConfig
 from slmops.stages.bundle import bundle_stage
+from slmops.stages.certificate import certificate_stage
 from slmops.stages.converted import converted_stage
 from slmops.stages.dataset import dataset_stage
 from slmops.stages.evidence import evidence_stage
@@ -28,6 +29,8 @@ def assemble(project: Project) -> list[Stage]:
     stages.append(pruned_stage(project, identity_of(project, student_model) if student_model else None))
     if project.caches_targets:
         stages.append(targets_stage(project))
+        if project.matches() == "tokens":
+            stages.append(certificate_stage(project))
     stages.append(student_stage(project))
     stages += [converted_stage("student", optimization) for optimization in project.optimization]
     if "teacher_int4" in project.subjects():

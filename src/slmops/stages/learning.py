@@ -170,7 +170,10 @@ def _learn_share(
     if not work.force:
         rounded, number_format = bool(lesson.rounding), work.choices["number_format"]
         lessons = [*examples, *validation]
-        has_room(lesson.model, lessons, config, number_format, scratch, closed=bool(begins), rounded=rounded)
+        beside = lesson.own.teacher if lesson.own else None
+        has_room(
+            lesson.model, lessons, config, number_format, scratch, closed=bool(begins), rounded=rounded, beside=beside
+        )
     model = prepare(model, config, work.seed, tokenizer.virtual_ids)
     by_people = [] if goes_on or lesson.taught else list(faults_of_rows(task, lesson.rows))
     for fault in by_people:
@@ -210,8 +213,10 @@ def has_room(
     *,
     closed: bool = False,
     rounded: bool = False,
+    beside: Path | None = None,
 ) -> None:
-    """That the model in its folder can learn all examples on this machine; `closed`: answers are of a closed set.
+    """That the model in its folder can learn all examples on this machine; `closed`: answers are of a closed set;
+    `beside`: a model that stays in memory, too.
 
     Raises:
         SlmopsError: memory or disk does not suffice.
@@ -222,4 +227,6 @@ def has_room(
         return training_needs(shape, config, Lessons.of(examples, config, closed), number_format, rounded)
 
     free = free_memory_bytes() + psutil.Process().memory_info().rss  # of which what this process holds is a part
+    if beside:
+        free -= Shape.of(read_json(beside / "config.json")).weights * (2 if number_format == "bfloat16" else 4)
     check_room(config, needs, Needs(free, free_bytes(scratch)))

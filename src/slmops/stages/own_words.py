@@ -24,9 +24,10 @@ _MAX_TOKENS = 1024
 
 @dataclass(frozen=True)
 class OwnWords:
-    """The teacher's folder, and how the student is to learn from it."""
+    """The teacher's folder, how many tokens are learned of what it says, and how."""
 
     teacher: Path
+    k: int
     distillation: DistillationConfig
 
     def begin(self, rows: Sequence[tuple[Record, str]], task: Task, number_format: NumberFormat) -> OnPolicy:
@@ -51,7 +52,7 @@ class OwnWords:
             write,
             load_causal_lm(self.teacher, number_format),
             {record.id: encode_prompt(tokenizer, family, task.messages(record)) for record, _ in rows},
-            self.distillation.cache.top_k,
+            self.k,
             self.distillation.temperature,
             _MAX_TOKENS,
         )

@@ -27,7 +27,7 @@ from slmops.training.config import StudentConfig, TeacherConfig
 from slmops.training.distillation_config import DistillationConfig
 from slmops.training.tracking_config import TrackingConfig
 
-_STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "student", "evidence", "bundle")
+_STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "certificate", "student", "evidence", "bundle")
 _SUBJECTS = ("untrained", "teacher_int4", "classical")
 
 
@@ -89,6 +89,11 @@ class Project(Config):
             yield "distillation.match", f"{self.task.type} has no closed set of answers", "write match: tokens"
         if self.distillation.on_policy and self.matches() != "tokens":
             yield "distillation.on_policy", "what is written is scored token by token", "write match: tokens"
+        if self.distillation.on_policy and not self.distillation.loss.follows_teacher:
+            yield "distillation.loss", "what the student writes is learned by no loss", "give a divergence a weight"
+        if self.distillation.on_policy and self.student.train.method == "prompt":
+            why = "the student may write its virtual tokens, which the teacher does not know"
+            yield "student.train.method", why, "write another method, or remove distillation.on_policy"
         if self.distillation.on_policy and self.student.vocabulary != "all":
             why = "the teacher scores what the student writes, token by token"
             yield "student.vocabulary", why, "write vocabulary: all, or remove distillation.on_policy"

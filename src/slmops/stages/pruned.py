@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmops.core.errors import need
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.records import read_records
 from slmops.models.families import encode_lesson, family_of
@@ -55,6 +56,7 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
 
 
 def _make(project: Project, work: Work) -> None:
+    need("torch", "train").set_num_threads(work.choices["threads"])
     student = project.student
     if student.model is None:
         source, licence = work.inputs["teacher"], work.parent_licences["teacher"]
@@ -76,7 +78,7 @@ def _shorten(model: nn.Module, context: int, project: Project) -> None:
     config: Any = model.config
     longest, rope = config.max_position_embeddings, getattr(config, "rope_parameters", None) or {}
     if context > longest:
-        raise project.error("student.context", f"{context} is more than the teacher's {longest}", f"at most {longest}")
+        raise project.error("student.context", f"{context} is more than its source's {longest}", f"at most {longest}")
     if rope.get("rope_type", "default") != "default":
         what = f"{rope['rope_type']} rotary embeddings are told by the context"
         raise project.error("student.context", what, "remove student.context")
@@ -88,7 +90,7 @@ def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
     student, count = project.student, model.config.num_hidden_layers
     keep = count if student.layers is None else student.layers
     if keep > count:
-        raise project.error("student.layers", f"{keep} is more than the teacher's {count}", f"choose 1…{count}")
+        raise project.error("student.layers", f"{keep} is more than its source's {count}", f"choose 1…{count}")
     task = read_task(work.inputs["dataset"])
     some = read_answered(work.inputs["dataset"], "train", task)[:_CALIBRATION_ROWS]
     examples = answered_examples(Tokenizer(source), task, some, "full")
@@ -129,7 +131,7 @@ def _choose_layers(
 def _strongest(project: Project, name: str, magnitudes: Tensor, count: int) -> Tensor:
     if count > len(magnitudes):
         of = len(magnitudes)
-        raise project.error(f"student.{name}", f"{count} is more than the teacher's {of}", f"choose at most {of}")
+        raise project.error(f"student.{name}", f"{count} is more than its source's {of}", f"choose at most {of}")
     return magnitudes.topk(count).indices.sort().values
 
 

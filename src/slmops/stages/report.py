@@ -97,7 +97,7 @@ def summarize(project: Project) -> Summary:
         mistakes=_mistakes(answers, shipped, task),
         lineage=_lineage(planned),
         foundry_local=_foundry(bundle, quality.name) if bundle else None,
-        verdict=_verdict(project, evidence.parents[shipped]),
+        verdict=_verdict(project, evidence.parents[shipped], evidence.parents["dataset"]),
         **_against_teacher(answers, shipped, task, bool(labels), evidence.made_by.seed),
         making=_making(planned, figures, shipped, project.evaluation.cost.usd_per_hour),
     )
@@ -327,7 +327,10 @@ def _against_teacher(
     if "teacher" not in answers or shipped == "teacher":
         return {}
     ours, theirs, metric = answers[shipped], answers["teacher"], task.metrics[0]
-    same = [[float(one["answer"] == other["answer"]), 1.0] for one, other in zip(ours, theirs, strict=True)]
+    same = [
+        [float(one["answer"] is not None and one["answer"] == other["answer"]), 1.0]
+        for one, other in zip(ours, theirs, strict=True)
+    ]
     gold = [row["gold"] for row in ours]
     score = {
         name: scores(metric, metric.rows([row["answer"] for row in rows], gold))
@@ -351,10 +354,11 @@ def _making(
     return parts.Making(seconds=seconds, usd=usd, break_even_answers=usd / saved if saved > 0 else None)
 
 
-def _verdict(project: Project, artifact: str) -> parts.Verdict | None:
-    found = read_verdict(project, artifact)
-    told = {name: value for name, value in asdict(found).items() if name != "artifact"} if found else None
-    return parts.Verdict.model_validate(told) if told else None
+def _verdict(project: Project, artifact: str, dataset: str) -> parts.Verdict | None:
+    found = read_verdict(project, artifact, dataset)
+    if found is None:
+        return None
+    return parts.Verdict.model_validate({name: asdict(found)[name] for name in parts.Verdict.model_fields})
 
 
 def _foundry(bundle: Manifest, quality: str) -> parts.FoundryLocal:

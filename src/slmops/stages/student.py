@@ -18,6 +18,7 @@ from slmops.stages.project import Project
 from slmops.stages.saved import save_model
 from slmops.stages.targets import accepted, read_answers
 from slmops.training.distillation_config import LossWeights
+from slmops.training.targets import kept_tokens
 
 
 def student_stage(project: Project) -> Stage:
@@ -80,7 +81,11 @@ def _make(project: Project, work: Work) -> None:
         taught=project.teacher is not None,
         rounding=rounding,
         engine=project.engine,
-        own=OwnWords(work.inputs["teacher"], project.distillation) if "teacher" in work.inputs else None,
+        own=_own_words(project, work) if "teacher" in work.inputs else None,
     )
     model = learned(lesson, project.student.train, work, run_of(project, "student", work))
     save_model("student", model, source, work.out, dataset, project.student.prompt, work.licence)
+
+
+def _own_words(project: Project, work: Work) -> OwnWords:
+    return OwnWords(work.inputs["teacher"], kept_tokens(work.inputs["targets"]), project.distillation)

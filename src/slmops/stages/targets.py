@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,23 +19,21 @@ from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.core.statistics import bootstrap
 from slmops.data.records import read_records, write_records
 from slmops.models.families import encode_answer, family_of
-from slmops.models.forward import load_causal_lm, target_logits
-from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.models.forward import load_causal_lm
+from slmops.models.packing import Batch, Example
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.vocabulary import read_kept
 from slmops.stages.estimates import forward_minutes
 from slmops.stages.parts import answered_examples, read_answered, read_task
 from slmops.stages.project import Project
 from slmops.tasks.types import Labels, Record, Task
-from slmops.training.certificate import Certificate, certify
 from slmops.training.label_targets import teach_labels, write_label_targets
-from slmops.training.losses import Taught, mix_of
+from slmops.training.losses import Taught
 from slmops.training.opinions import best_weight, mix, surprise
-from slmops.training.target_codes import BYTES, Kind
-from slmops.training.targets import cache_targets, teach_from_cache, teacher_logprobs
+from slmops.training.targets import cache_targets, teach_from_cache
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 CERTIFICATE_FILE = "certificate.json"
 _MAX_TOKENS = 1024
@@ -56,13 +53,10 @@ def targets_stage(project: Project) -> Stage:
     if project.matches() == "labels":
         section["classical"] = distillation.classical
     else:
-        section |= {
-            "cache": distillation.cache.model_dump(),
-            "loss": distillation.loss.model_dump(),
-            "seed": project.seed,
-        }
-        section["prompt"] = project.student.prompt
-        inputs |= {"teacher": "teacher", "pruned": "pruned"}
+        section["cache"] = distillation.cache.model_dump()
+        section |= {"seed": project.seed} if distillation.cache.kind == "sampled" else {}
+        inputs |= {"teacher": "teacher"}
+        inputs |= {} if project.student.vocabulary == "all" else {"pruned": "pruned"}
         choices = ("number_format", "threads")
         minutes = forward_minutes(project, "targets")
     return Stage("targets", 3, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
@@ -152,58 +146,18 @@ def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted:
     """The teacher reads every row, with the answer that is learned behind it: what it says at each of its tokens."""
     need("torch", "train").set_num_threads(work.choices["threads"])
     cache, temperature = project.distillation.cache, project.distillation.temperature
-    tokenizer, vocabulary = Tokenizer(work.inputs["teacher"]), read_kept(work.inputs["pruned"])
-    teacher = load_causal_lm(work.inputs["teacher"], work.choices["number_format"])
-    examples = answered_examples(tokenizer, task, rows, "full")
-    k = cache.k(sum(sum(example.learn) for example in examples))
+    vocabulary = read_kept(work.inputs["pruned"]) if "pruned" in work.inputs else None
+    examples = answered_examples(Tokenizer(work.inputs["teacher"]), task, rows, "full")
     cache_targets(
-        teacher,
+        load_causal_lm(work.inputs["teacher"], work.choices["number_format"]),
         examples,
         trusted,
         work.out,
-        k=k,
+        k=cache.k(sum(sum(example.learn) for example in examples)),
         kind=cache.kind,
         temperature=temperature,
         max_tokens=_MAX_TOKENS,
         vocabulary=vocabulary,
         seed=work.seed,
-        report=lambda done, total: work.progress(0.9 * done / total, f"{done}/{total} texts"),
+        report=lambda done, total: work.progress(done / total, f"{done}/{total} texts"),
     )
-    work.progress(0.9, "holding it against whole distributions")
-    certificates = _certify(project, work, task, teacher, k)
-    write_whole(work.out / CERTIFICATE_FILE, json.dumps([asdict(found) for found in certificates], indent=1) + "\n")
-    for name in ("total_variation", "error", "bias") if certificates else ():
-        of = certificates[0]
-        work.measure(f"cache_{name}", "share", getattr(of, name), kind=of.kind, k=of.k, targets=of.targets)
-    work.measure("cache_bytes_per_target", "bytes", float(k * BYTES))
-
-
-def _certify(project: Project, work: Work, task: Task, teacher: nn.Module, k: int) -> list[Certificate]:
-    """What the cache is worth, on validation rows; then what others would be, of both kinds and fewer or more tokens.
-    The student is as it begins."""
-    import torch
-
-    dataset, pruned = work.inputs["dataset"], work.inputs["pruned"]
-    held_out = read_answered(dataset, "validation", task)[:_CERTIFIED_ROWS]
-    if not held_out:
-        return []
-    distillation, prompt = project.distillation, project.student.prompt
-    asked = answered_examples(Tokenizer(work.inputs["teacher"]), task, held_out, "full")
-    same = by_length(answered_examples(Tokenizer(pruned), task, held_out, prompt))
-    order = {example.row: at for at, example in enumerate(same)}
-    asked.sort(key=lambda example: order[example.row])
-    said = teacher_logprobs(teacher, asked, distillation.temperature, _MAX_TOKENS, read_kept(pruned))
-    teachers = torch.cat([logprobs for _, logprobs in said])[:_CERTIFIED_TARGETS].float()
-    student, batches = load_causal_lm(pruned), list(pack(same, _MAX_TOKENS))
-    with torch.inference_mode():
-        students = torch.cat([target_logits(student, batch) for batch in batches])[: len(teachers)]
-    ids = torch.cat([batch.target_ids for batch in batches])[: len(teachers)]
-    loss = mix_of(distillation.loss)
-
-    def certificate(kind: Kind, k: int) -> Certificate:
-        return certify(kind, k, teachers, students.clone(), ids, loss, distillation.temperature, work.seed)
-
-    kinds: tuple[Kind, ...] = ("top", "sampled") if distillation.loss.is_linear else ("top",)
-    others = [(kind, k // 4 if less else k * 4) for kind in kinds for less in (True, False)]
-    others += [(kind, k) for kind in kinds if kind != distillation.cache.kind]
-    return [certificate(distillation.cache.kind, k), *(certificate(kind, max(1, k)) for kind, k in sorted(others))]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -59,7 +58,7 @@ class Against:
 @dataclass(frozen=True)
 class Verdict:
     """`figures` are each arm's, one a seed; `asked` is how many seeds it might have taken, had nothing been certain;
-    `artifact` is what ships of the project, the first of the distilled."""
+    `artifact` is what ships of the project, the first of the distilled, `dataset` what it was asked."""
 
     metric: str
     against: tuple[Against, ...]
@@ -68,6 +67,7 @@ class Verdict:
     rows: int
     asked: int
     artifact: ArtifactId
+    dataset: ArtifactId
 
 
 def judge(project: Project, progress: Progress = _say_nothing) -> Verdict:
@@ -75,39 +75,47 @@ def judge(project: Project, progress: Progress = _say_nothing) -> Verdict:
     was trained stays in the store, so that it goes on where it was; the verdict is written where the report finds it.
 
     Raises:
-        SlmopsError: there is no teacher here to judge.
+        SlmopsError: there is no teacher here to judge, or what is trained would not be the same in all ways.
         BusyError: a run works in this project.
     """
     if not project.local_teacher:
         raise SlmopsError("there is no teacher here to judge", where="verdict", remedy="add teacher: …")
+    if project.student.train.search:
+        why = "a search would train another student in each way"
+        raise project.error("student.train.search", why, "write what it found, and remove search")
+    if project.engine.workers > 1:
+        raise project.error("engine.workers", "a verdict is found by one process", "write engine: local")
     fetch_models(project, progress)
-    with lock(project.state / "lock"):
-        return _judge(project, progress)
+    store = open_store(project)
+    with lock(project.state / "lock"), store.in_use():
+        return _judge(project, store, progress)
 
 
-def _judge(project: Project, progress: Progress) -> Verdict:
-    store, seeds = open_store(project), project.evaluation.verdict.seeds
+def _judge(project: Project, store: Store, progress: Progress) -> Verdict:
     arms, steps = _arms(project, store, progress)
-    made: dict[str, list[ArtifactId]] = {name: [] for name in arms}
-    for number in range(seeds):
-        for name, arm in arms.items():
-            made[name].append(_student(arm, store, project.seed + number, f"{name}, seed {number + 1}", progress))
+    runs: dict[str, list[Rows]] = {name: [] for name in arms}
+    shipped = ""
+    for number in range(project.evaluation.verdict.seeds):
+        made = {name: _student(name, arm, store, number, progress) for name, arm in arms.items()}
+        shipped = shipped or made[DISTILLED]
+        for name, answered in _ask(project, store, made).items():
+            runs[name].append(answered)
         if number == 0:
             continue
-        verdict = _weigh(project, store, made, steps)
+        verdict = _weigh(project, store, runs, steps, shipped)
         write_whole(project.state / _FILE, json.dumps(asdict(verdict), indent=1) + "\n")
         if next(one for one in verdict.against if one.arm == ALONE).word != "no gain":
             break
     return verdict
 
 
-def read_verdict(project: Project, shipped: ArtifactId) -> Verdict | None:
-    """The project's last one, if it is of what ships now."""
+def read_verdict(project: Project, shipped: ArtifactId, dataset: ArtifactId) -> Verdict | None:
+    """The project's last one, if it is of what ships and is asked now."""
     path = project.state / _FILE
     if not path.is_file():
         return None
     told: dict[str, Any] = json.loads(path.read_text())
-    if told["artifact"] != shipped:
+    if (told["artifact"], told["dataset"]) != (shipped, dataset):
         return None
     against = (Against(one["arm"], one["word"], Interval.from_json(one["difference"])) for one in told.pop("against"))
     figures = {arm: tuple(values) for arm, values in told.pop("figures").items()}
@@ -117,7 +125,7 @@ def read_verdict(project: Project, shipped: ArtifactId) -> Verdict | None:
 def _arms(project: Project, store: Store, progress: Progress) -> tuple[dict[str, Project], int]:
     """The project and its other ways, and the steps of each: gold alone is fewer rows, seen more often."""
     labels = store.open(_run(project, "labels", store, project.seed, "what all share", progress))
-    dataset = _dataset(project, store)
+    dataset = store.open(_dataset(project, store))
     gold = read_answered(dataset, "train", read_task(dataset))
     taught = len(gold) + len(accepted(labels, {record.text for record, _ in gold}))
     student, train, teacher = project.student, project.student.train, project.local_teacher
@@ -137,12 +145,15 @@ def _arms(project: Project, store: Store, progress: Progress) -> tuple[dict[str,
     return arms, round(taught * train.epochs / train.batch_size)
 
 
-def _student(arm: Project, store: Store, seed: int, told: str, progress: Progress) -> ArtifactId:
-    """What ships of an arm, its student trained with `seed`; all before it is made with the project's own."""
-    _run(arm, "pruned", store, arm.seed, told, progress)
-    if arm.caches_targets:
-        _run(arm, "targets", store, arm.seed, told, progress)
-    return _run(arm, arm.shipped(), store, seed, told, progress)
+def _student(name: str, arm: Project, store: Store, number: int, progress: Progress) -> ArtifactId:
+    """What ships of an arm, its student trained with another seed each time; all before it is the project's own."""
+    told = f"{name}, seed {number + 1}"
+    for before in ("pruned", *(("targets",) if arm.caches_targets else ())):
+        _run(arm, before, store, arm.seed, told, progress)
+    made = _run(arm, arm.shipped(), store, arm.seed + number, told, progress)
+    slug = name.replace(" ", "-").replace("'", "")
+    store.set_alias(f"{_name(arm)}/{slug}", f"seed-{number + 1}", made)  # so that none is collected
+    return made
 
 
 def _run(arm: Project, until: str, store: Store, seed: int, told: str, progress: Progress) -> ArtifactId:
@@ -163,40 +174,43 @@ def _name(arm: Project) -> str:
     return f"{arm.name}-verdict"
 
 
-def _dataset(project: Project, store: Store) -> Path:
-    return store.open(store.manifest(f"{_name(project)}/dataset@latest").id)
+def _dataset(project: Project, store: Store) -> ArtifactId:
+    return store.manifest(f"{_name(project)}/dataset@latest").id
 
 
 def _seeded(stage: Stage, seed: int) -> Stage:
     return replace(stage, section=stage.section | {"seed": seed})
 
 
-def _weigh(project: Project, store: Store, made: Mapping[str, Sequence[ArtifactId]], steps: int) -> Verdict:
-    """Asks all of them the test, and holds the distilled ones against each other arm."""
-    dataset = _dataset(project, store)
+def _ask(project: Project, store: Store, made: Mapping[str, ArtifactId]) -> dict[str, Rows]:
+    """The (message, statistic) rows of the test for each model, all asked together."""
+    dataset = store.open(_dataset(project, store))
     task, test = read_task(dataset), read_part(dataset, "test")
-    metric, gold = task.metrics[0], [record.gold for record in test]
-    subjects = [
-        Subject(f"{name}-{number}", store.open(one), project.student.prompt)
-        for name, ones in made.items()
-        for number, one in enumerate(ones)
-    ]
+    subjects = [Subject(name, store.open(one), project.student.prompt) for name, one in made.items()]
     threads, spec = choices(project)["threads"], read_task_spec(dataset)
-    done = {found.name: found for found in benchmark(subjects, test, test[:3], task=spec, threads=threads, timed=0)}
-    runs: dict[str, Rows] = {
-        name: np.stack(
-            [metric.rows(parse_all(task, done[f"{name}-{number}"].texts), gold) for number in range(len(ones))]
-        )
-        for name, ones in made.items()
+    gold = [record.gold for record in test]
+    return {
+        done.name: task.metrics[0].rows(parse_all(task, done.texts), gold)
+        for done in benchmark(subjects, test, test[:3], task=spec, threads=threads, timed=0)
     }
-    against, seeds = [], project.evaluation.verdict.seeds
+
+
+def _weigh(
+    project: Project, store: Store, runs: Mapping[str, Sequence[Rows]], steps: int, shipped: ArtifactId
+) -> Verdict:
+    """Holds the distilled ones against each other arm."""
+    dataset, seeds = _dataset(project, store), project.evaluation.verdict.seeds
+    metric = read_task(store.open(dataset)).metrics[0]
     level = 1 - (1 - _LEVEL) / (seeds - 1)  # after each round but the first it might end
-    for arm in runs:
+    stacked = {arm: np.stack(of) for arm, of in runs.items()}
+    against = []
+    for arm, of in stacked.items():
         if arm != DISTILLED:
-            found = difference_over_runs(runs[DISTILLED], runs[arm], metric.reduce, seed=project.seed, level=level)
+            found = difference_over_runs(stacked[DISTILLED], of, metric.reduce, seed=project.seed, level=level)
             against.append(Against(arm, _word(found), found))
-    figures = {arm: tuple(float(metric.reduce(run.sum(axis=0))) for run in of) for arm, of in runs.items()}
-    return Verdict(metric.name, tuple(against), figures, steps, len(test), seeds, made[DISTILLED][0])
+    figures = {arm: tuple(float(metric.reduce(run.sum(axis=0))) for run in of) for arm, of in stacked.items()}
+    rows = stacked[DISTILLED].shape[1]
+    return Verdict(metric.name, tuple(against), figures, steps, rows, seeds, shipped, dataset)
 
 
 def _word(difference: Interval) -> Word:

@@ -17,6 +17,7 @@ from slmops.training.target_codes import BYTES, Codes, Kind, choose_tokens, deco
 if TYPE_CHECKING:
     from torch import Tensor
 
+_NOTHING = 0.01  # of the probability is to move: where less is, the gradient is no measure
 _DRAWS = 8  # caches that are drawn to tell how far their mean is off
 
 
@@ -57,7 +58,7 @@ def certify(
         off.append(_gradient(student, target_ids, loss, kept) - exact)
         wrong = _gradient(student, target_ids, forward_kl, kept) - right  # T times what the student takes for the
         variation += float(wrong.abs().sum()) / (2 * temperature * draws * len(target_ids))  # teacher's distribution
-    size = float(exact.square().sum()) or 1.0
+    size = max(float(exact.square().sum()), len(target_ids) * (_NOTHING * temperature) ** 2)
     squared = sum(float(one.square().sum()) for one in off) / draws
     halves = [sum(half[1:], start=half[0]) / len(half) for half in (off[::2], off[1::2] or off)]
     mean_squared = max(0.0, float((halves[0] * halves[1]).sum()))

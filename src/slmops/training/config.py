@@ -300,6 +300,8 @@ class StudentConfig(Section):
         if (self.from_ is None) == (self.model is None):
             found = "both from and model" if self.model else "neither from nor model"
             raise wrong(f"found {found}", "write from: teacher, or model: hf:owner/name")
+        if "keep" in self.model_fields_set and self.layers is None:
+            raise wrong("keep says which layers stay, but all do", "give layers, or remove keep")
         return self
 
     @property

@@ -30,6 +30,11 @@ class LossWeights(Section):
         return self.model_dump(exclude={"beta", "skew"})
 
     @property
+    def follows_teacher(self) -> bool:
+        """Whether any of it is a divergence."""
+        return any(weight for name, weight in self.weights.items() if name != "cross_entropy")
+
+    @property
     def is_linear(self) -> bool:
         """Whether it is linear in the teacher's probabilities, so that the mean of what is drawn teaches the same."""
         return not any(weight for name, weight in self.weights.items() if name not in ("forward_kl", "cross_entropy"))

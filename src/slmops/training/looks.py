@@ -6,6 +6,7 @@ noise, dropout, replicated targets or a teacher. Knows no optimizer and no sched
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -51,12 +52,17 @@ class Looks:
         return mean_loss(self._model, self._held_out, self._max_tokens, cross_entropy, self._read)
 
     def pulls(self, loss: TokenLoss, teach: Teach | None, begins: Ids, config: TrainConfig) -> dict[str, float]:
-        """The norm of each term's gradient, of a packed sequence of rows that are learned; nothing of a single term."""
+        """The norm of each term's gradient, of some rows that are learned; nothing of a single term."""
         if not has_several(loss, begins, config):
             return {}
-        batch = next(pack(by_length(self._seen), self._max_tokens))
-        taught = teach(batch) if teach else None
-        return gradient_norms(self._model, self._read(batch), batch, taught, loss, begins, config)
+        squares: Counter[str] = Counter()
+        for batch in pack(by_length(self._seen), self._max_tokens):
+            with need("torch", "train").no_grad():
+                states = self._read(batch)
+            taught = teach(batch) if teach else None
+            norms = gradient_norms(self._model, states, batch, taught, loss, begins, config)
+            squares.update({name: norm**2 for name, norm in norms.items()})
+        return {name: square**0.5 for name, square in squares.items()}
 
     def twice_as_far(
         self, begin: Mapping[str, Tensor], learning: Mapping[str, Tensor], take: Callable[[], None]

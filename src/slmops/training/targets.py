@@ -52,12 +52,12 @@ def cache_targets(
         first[example.row] = total
         total += sum(example.learn)
     place = _place(first, ordered)
-    k = min(k, teacher.config.vocab_size)
+    k = min(k, teacher.config.vocab_size if vocabulary is None else len(vocabulary))
     codes = np.lib.format.open_memmap(folder / _CODES, mode="w+", dtype=np.uint32, shape=(total, k))
     generator, done = np.random.default_rng(seed), 0
     for batch, logprobs in teacher_logprobs(teacher, ordered, temperature, max_tokens, vocabulary):
         found = choose_tokens(logprobs, k, kind, generator)
-        codes[place(batch), : found.shape[1]] = found
+        codes[place(batch)] = found
         done += len(batch.rows)
         report(done, len(ordered))
     codes.flush()
@@ -117,6 +117,11 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
         return Taught(torch.from_numpy(ids), torch.from_numpy(logprobs), trusted, index["temperature"])
 
     return teach
+
+
+def kept_tokens(folder: Path) -> int:
+    """How many tokens a cache has of each target."""
+    return int(np.load(folder / _CODES, mmap_mode="r", allow_pickle=False).shape[1])
 
 
 def find_rows(kept: Mapping[str, Any], examples: Sequence[Example]) -> dict[str, Any]:

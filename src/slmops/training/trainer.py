@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,7 @@ def train(
         step, began = state.step, time.perf_counter()
         chosen = [examples[row] for row in _rows_of_step(len(examples), config.batch_size, seed, step)]
         if on_policy:
-            chosen = on_policy.rows_of_step(computing.model, chosen, (seed, step))
+            chosen = workers.agree(partial(on_policy.rows_of_step, computing.model, chosen, (seed, step)))
         rate = set_learning_rate(optimizer, step, steps, config)
         value, losses = _step(computing, reader, chosen, config, loss, teach, begins, (seed, step), workers)
         norm = float(torch.nn.utils.clip_grad_norm_(computing.learning, config.max_grad_norm))
