@@ -10,7 +10,8 @@ from slmops.core.errors import ModelError
 from slmops.models.forward import load_causal_lm
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, run
-from slmops.stages.sizes import Size, sizes
+from slmops.stages.sizes import int4_bytes, sizes
+from slmops.training.estimate import Shape
 from tests.models.architectures import ARCHITECTURES, Architecture
 from tests.stages.tiny_project import write_project
 
@@ -19,7 +20,7 @@ from tests.stages.tiny_project import write_project
 def test_parameters_are_those_of_the_models_matrices(architecture: Architecture, tmp_path: Path) -> None:
     model = load_causal_lm(architecture.write(tmp_path / "model"))
     matrices = {id(weight): weight.numel() for weight in model.parameters() if weight.dim() == 2}
-    assert Size.of(model.config.to_dict()).parameters == sum(matrices.values())
+    assert Shape.of(model.config.to_dict()).weights == sum(matrices.values())
 
 
 def test_the_student_that_is_asked_for_has_the_size_that_was_told(tmp_path: Path) -> None:
@@ -36,10 +37,12 @@ def test_the_student_that_is_asked_for_has_the_size_that_was_told(tmp_path: Path
 
 def test_the_shipped_students_bytes_are_as_predicted() -> None:
     """The figures of benchmarks/results and docs/decisions/0007: 8 layers with all tokens as int4 were 37.7 MB."""
-    model = Size(8, 576, 1536, 9, 3, 64, 49152, tied=True, tables=8192 * 64)
-    assert model.int4_bytes(32) == pytest.approx(37.7e6, rel=0.02)
+    shape = Shape(576, 1536, 8, 9, 192, 49152, tied=True)
+    assert int4_bytes(shape, 8192, 32) == pytest.approx(37.7e6, rel=0.02)
 
 
-def test_a_config_of_another_kind_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"no 'num_attention_heads'"):
-        Size.of({"n_head": 2})
+def test_a_config_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = write_project(tmp_path)
+    (tmp_path / "model" / "config.json").write_text('{"n_head": 2}')
+    with pytest.raises(ModelError, match=r"no '\w+' — choose a model of a supported family"):
+        sizes(Project.load(path))

@@ -12,6 +12,7 @@ from slmops.data.sources import find_rows
 from slmops.models.folder import read_json
 from slmops.models.references import find_cached
 from slmops.stages.project import Project
+from slmops.training.config import StudentConfig
 from slmops.training.duration import training_amount
 from slmops.training.estimate import Lessons, Shape
 
@@ -30,8 +31,8 @@ def training_minutes(project: Project, role: str) -> float:
         return 0.1
     part = "train" if role == "teacher" else "targets"
     rows, shape = _rows(project, part), base_shape(project)
-    if role == "student" and project.student.layers:
-        shape = replace(shape, layers=project.student.layers)
+    if role == "student":
+        shape = cut(shape, project.student)
     own = _bytes(project, part) / max(1.0, rows) / _BYTES_A_TOKEN + _FRAME_TOKENS
     shared = _INSTRUCTION_TOKENS if role == "teacher" or project.student.prompt == "full" else 0
     learned = _LABEL_TOKENS if project.task.closed else own / 2
@@ -40,6 +41,24 @@ def training_minutes(project: Project, role: str) -> float:
     if not config.search:
         return once
     return once * (1 + config.search.num_trials * (_HALVED if config.search.halving else 1))
+
+
+def cut(shape: Shape, student: StudentConfig) -> Shape:
+    """What is left of a model that a student is cut from; no more than there is."""
+    head = shape.queries // shape.heads
+    shared = shape.key_width // head
+    kept = min(student.kv_heads or shared, shared)
+    heads = shape.heads * kept // shared
+    return replace(
+        shape,
+        layers=min(student.layers or shape.layers, shape.layers),
+        width=min(student.width or shape.width, shape.width),
+        inner=min(student.units or shape.inner, shape.inner),
+        heads=heads,
+        key_width=kept * head,
+        query_width=heads * head,
+        vocabulary=shape.vocabulary if student.vocabulary == "all" else min(student.vocabulary, shape.vocabulary),
+    )
 
 
 def forward_minutes(project: Project, part: str) -> float:

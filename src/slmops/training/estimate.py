@@ -30,7 +30,8 @@ _NF4 = 0.5625  # bytes a weight
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a model that decide what it needs."""
+    """The sizes of a model that decide what it needs. `query_width` is that of all heads together, `key_width` that of
+    those that are shared; 0 stands for the model's width."""
 
     width: int
     inner: int
@@ -39,6 +40,7 @@ class Shape:
     key_width: int
     vocabulary: int
     tied: bool
+    query_width: int = 0
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
@@ -53,12 +55,17 @@ class Shape:
             size * (config.get("num_key_value_heads") or heads),
             config["vocab_size"],
             bool(config.get("tie_word_embeddings", True)),
+            size * heads,
         )
 
     @property
     def layer(self) -> int:
         """The weights of a layer's matrices."""
-        return 2 * self.width * (self.width + self.key_width) + 3 * self.width * self.inner
+        return 2 * self.width * (self.queries + self.key_width) + 3 * self.width * self.inner
+
+    @property
+    def queries(self) -> int:
+        return self.query_width or self.width
 
     @property
     def embeddings(self) -> int:
