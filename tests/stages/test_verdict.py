@@ -12,10 +12,11 @@ from slmops.core.errors import BusyError, SlmopsError
 from slmops.core.files import lock
 from slmops.core.measurement import Interval
 from slmops.core.statistics import difference_over_runs
+from slmops.evaluation.summary import Against
 from slmops.stages.project import Project
 from slmops.stages.report import write_report
 from slmops.stages.run import open_store, run
-from slmops.stages.verdict import ALONE, ANSWERS, DISTILLED, Against, judge, read_verdict
+from slmops.stages.verdict import ALONE, ANSWERS, DISTILLED, judge, read_verdict
 from tests.stages.tiny_project import write_project
 
 TRAIN = "train: {epochs: 20, learning_rate: 0.01}"
@@ -103,7 +104,7 @@ def test_without_a_teacher_there_is_nothing_to_judge(tmp_path: Path) -> None:
 )
 def test_it_is_said_in_words(difference: tuple[float, float, float], said: str) -> None:
     word = said.split(" by ")[0].split(" (")[0]
-    assert str(Against(ALONE, word, Interval(*difference))) == said  # type: ignore[arg-type]
+    assert str(Against(arm=ALONE, word=word, difference=Interval(*difference))) == said  # type: ignore[arg-type]
 
 
 def test_the_spread_of_seeds_is_counted_as_chance() -> None:

@@ -167,7 +167,7 @@ def verdict(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = 
     with show_progress() as progress:
         found = judge(project, progress)
     if as_json:
-        print_json(found)
+        print_json(found.model_dump(mode="json"))
         return
     rows = [(arm, *(f"{value:.1%}" for value in values)) for arm, values in found.figures.items()]
     seeds = len(rows[0]) - 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
@@ -177,15 +177,23 @@ class FoundryLocal(_Part):
 
 
 class Against(_Part):
-    """What being distilled gave over another way to train the same student."""
+    """What being distilled gave over another way to train the same student: the difference of the figure that decides,
+    over all seeds so far."""
 
     arm: str
-    word: str
+    word: Literal["helped", "no gain", "hurt"]
     difference: Interval
+
+    def __str__(self) -> str:
+        points, spread = 100 * self.difference.value, 50 * (self.difference.high - self.difference.low)
+        if self.word == "no gain":
+            return f"no gain ({points:+.1f} ± {spread:.1f} points) over {self.arm}"
+        return f"{self.word} by {abs(points):.1f} ± {spread:.1f} points over {self.arm}"
 
 
 class Verdict(_Part):
-    """Whether the teacher helped; `figures` are each arm's, one a seed, of `asked` at most."""
+    """Whether the teacher helped: `figures` are each arm's, one a seed, of `asked` at most. `artifact` is what ships of
+    the project, the first of the distilled, `dataset` what it was asked."""
 
     metric: str
     against: tuple[Against, ...]
@@ -193,6 +201,8 @@ class Verdict(_Part):
     steps: int
     rows: int
     asked: int
+    artifact: ArtifactId
+    dataset: ArtifactId
 
 
 class Slice(_Part):

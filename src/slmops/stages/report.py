@@ -97,7 +97,7 @@ def summarize(project: Project) -> Summary:
         mistakes=_mistakes(answers, shipped, task),
         lineage=_lineage(planned),
         foundry_local=_foundry(bundle, quality.name) if bundle else None,
-        verdict=_verdict(project, evidence.parents[shipped], evidence.parents["dataset"]),
+        verdict=read_verdict(project, evidence.parents[shipped], evidence.parents["dataset"]),
         **_against_teacher(answers, shipped, task, bool(labels), evidence.made_by.seed),
         making=_making(planned, figures, shipped, project.evaluation.cost.usd_per_hour),
     )
@@ -352,13 +352,6 @@ def _making(
     ours, teacher = (figures.get((name, "cost_per_million_usd", "")) for name in (shipped, "teacher"))
     saved = (teacher.value - ours.value) / 1e6 if ours and teacher else 0.0
     return parts.Making(seconds=seconds, usd=usd, break_even_answers=usd / saved if saved > 0 else None)
-
-
-def _verdict(project: Project, artifact: str, dataset: str) -> parts.Verdict | None:
-    found = read_verdict(project, artifact, dataset)
-    if found is None:
-        return None
-    return parts.Verdict.model_validate({name: asdict(found)[name] for name in parts.Verdict.model_fields})
 
 
 def _foundry(bundle: Manifest, quality: str) -> parts.FoundryLocal:

@@ -7,10 +7,9 @@ steps. After every round of seeds all are asked the test together, and it ends a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from slmops.core.statistics import Rows, difference_over_runs
 from slmops.core.store import Store
 from slmops.evaluation.benchmark import Subject, benchmark
 from slmops.evaluation.compare import parse_all
+from slmops.evaluation.summary import Against, Verdict
 from slmops.stages.assemble import assemble
 from slmops.stages.parts import read_answered, read_part, read_task, read_task_spec
 from slmops.stages.project import Project
@@ -30,7 +30,6 @@ from slmops.stages.run import Progress, choices, fetch_models, open_store
 from slmops.stages.targets import accepted
 from slmops.training.distillation_config import DistillationConfig
 
-Word = Literal["helped", "no gain", "hurt"]
 DISTILLED, ANSWERS, ALONE = "distilled", "teacher's answers", "no teacher"
 _LEVEL = 0.95  # of all looks together: each may err by its share (Bonferroni)
 _FILE = "verdict.json"
@@ -38,36 +37,6 @@ _FILE = "verdict.json"
 
 def _say_nothing(stage: str, share: float, note: str) -> None:
     """Nobody asked."""
-
-
-@dataclass(frozen=True)
-class Against:
-    """What being distilled gave over another arm: the difference of the task's first figure, over all seeds so far."""
-
-    arm: str
-    word: Word
-    difference: Interval
-
-    def __str__(self) -> str:
-        points, spread = 100 * self.difference.value, 50 * (self.difference.high - self.difference.low)
-        sign = "" if self.word == "no gain" else f" by {abs(points):.1f} ± {spread:.1f} points"
-        found = f" ({points:+.1f} ± {spread:.1f} points)" if self.word == "no gain" else ""
-        return f"{self.word}{sign}{found} over {self.arm}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """`figures` are each arm's, one a seed; `asked` is how many seeds it might have taken, had nothing been certain;
-    `artifact` is what ships of the project, the first of the distilled, `dataset` what it was asked."""
-
-    metric: str
-    against: tuple[Against, ...]
-    figures: Mapping[str, tuple[float, ...]]
-    steps: int
-    rows: int
-    asked: int
-    artifact: ArtifactId
-    dataset: ArtifactId
 
 
 def judge(project: Project, progress: Progress = _say_nothing) -> Verdict:
@@ -103,7 +72,7 @@ def _judge(project: Project, store: Store, progress: Progress) -> Verdict:
         if number == 0:
             continue
         verdict = _weigh(project, store, runs, steps, shipped)
-        write_whole(project.state / _FILE, json.dumps(asdict(verdict), indent=1) + "\n")
+        write_whole(project.state / _FILE, verdict.model_dump_json(indent=1) + "\n")
         if next(one for one in verdict.against if one.arm == ALONE).word != "no gain":
             break
     return verdict
@@ -114,12 +83,8 @@ def read_verdict(project: Project, shipped: ArtifactId, dataset: ArtifactId) -> 
     path = project.state / _FILE
     if not path.is_file():
         return None
-    told: dict[str, Any] = json.loads(path.read_text())
-    if (told["artifact"], told["dataset"]) != (shipped, dataset):
-        return None
-    against = (Against(one["arm"], one["word"], Interval.from_json(one["difference"])) for one in told.pop("against"))
-    figures = {arm: tuple(values) for arm, values in told.pop("figures").items()}
-    return Verdict(against=tuple(against), figures=figures, **told)
+    found = Verdict.model_validate_json(path.read_bytes())
+    return found if (found.artifact, found.dataset) == (shipped, dataset) else None
 
 
 def _arms(project: Project, store: Store, progress: Progress) -> tuple[dict[str, Project], int]:
@@ -207,13 +172,22 @@ def _weigh(
     for arm, of in stacked.items():
         if arm != DISTILLED:
             found = difference_over_runs(stacked[DISTILLED], of, metric.reduce, seed=project.seed, level=level)
-            against.append(Against(arm, _word(found), found))
+            against.append(Against(arm=arm, word=_word(found), difference=found))
     figures = {arm: tuple(float(metric.reduce(run.sum(axis=0))) for run in of) for arm, of in stacked.items()}
     rows = stacked[DISTILLED].shape[1]
-    return Verdict(metric.name, tuple(against), figures, steps, rows, seeds, shipped, dataset)
+    return Verdict(
+        metric=metric.name,
+        against=tuple(against),
+        figures=figures,
+        steps=steps,
+        rows=rows,
+        asked=seeds,
+        artifact=shipped,
+        dataset=dataset,
+    )
 
 
-def _word(difference: Interval) -> Word:
+def _word(difference: Interval) -> Literal["helped", "no gain", "hurt"]:
     if difference.low > 0:
         return "helped"
     return "hurt" if difference.high < 0 else "no gain"
