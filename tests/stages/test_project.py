@@ -130,7 +130,7 @@ def test_without_a_teacher_nothing_of_the_teachers_is_compared(tmp_path: Path) -
         ("distillation:\n  cache: 0", "6 · distillation.cache: 0 is less than 1 — choose 1…4,096"),
         (
             "distillation: {loss: {forward_kl: 0}}",
-            "5 · distillation.loss: all weights are 0 — give one of forward_kl and cross_entropy a weight above 0",
+            "5 · distillation.loss: all weights are 0 — give one a weight above 0, as forward_kl: 1",
         ),
         ("optimization: in4", "5 · optimization: found 'in4', expected fp32, int8, int4 — did you mean int4?"),
         (

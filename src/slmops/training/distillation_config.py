@@ -43,7 +43,7 @@ class LossWeights(Section):
     def _weighs_something(self) -> LossWeights:
         weights = self.weights
         if not sum(weights.values()):
-            raise wrong("all weights are 0", f"give one of {', '.join(weights)} a weight above 0")
+            raise wrong("all weights are 0", "give one a weight above 0, as forward_kl: 1")
         for option, names in _OPTION_OF.items():
             if option in self.model_fields_set and not any(weights[name] for name in names):
                 raise wrong(f"{option} is for {' and '.join(names)}", f"give {names[0]} a weight, or remove {option}")
