@@ -71,11 +71,11 @@ def test_layers_are_kept_by_what_is_missed_without_them(tmp_path: Path, how: str
 @pytest.mark.parametrize(
     ("cut", "told"),
     [
-        ("layers: 3", r"student.layers: 3 is more than its source's 2 — choose 1…2"),
-        ("units: 1024", r"student.units: 1024 is more than its source's 64 — choose at most 64"),
-        ("kv_heads: 5", r"student.kv_heads: 5 is more than its source's 1"),
-        ("width: 640", r"student.width: 640 is more than its source's 64"),
-        ("context: 1024", r"student.context: 1024 is more than its source's 512 — at most 512"),
+        ("layers: 3", r"student.layers: 3 is more than the teacher's 2 — choose 1…2"),
+        ("units: 1024", r"student.units: 1024 is more than the teacher's 64 — choose at most 64"),
+        ("kv_heads: 5", r"student.kv_heads: 5 is more than the teacher's 1"),
+        ("width: 640", r"student.width: 640 is more than the teacher's 64"),
+        ("context: 1024", r"student.context: 1024 is more than the teacher's 512 — at most 512"),
         ("units: 33", r"student.units.*multiple of 32"),
     ],
 )

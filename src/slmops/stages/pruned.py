@@ -78,7 +78,9 @@ def _shorten(model: nn.Module, context: int, project: Project) -> None:
     config: Any = model.config
     longest, rope = config.max_position_embeddings, getattr(config, "rope_parameters", None) or {}
     if context > longest:
-        raise project.error("student.context", f"{context} is more than its source's {longest}", f"at most {longest}")
+        raise project.error(
+            "student.context", f"{context} is more than {_whose(project)} {longest}", f"at most {longest}"
+        )
     if rope.get("rope_type", "default") != "default":
         what = f"{rope['rope_type']} rotary embeddings are told by the context"
         raise project.error("student.context", what, "remove student.context")
@@ -90,7 +92,7 @@ def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
     student, count = project.student, model.config.num_hidden_layers
     keep = count if student.layers is None else student.layers
     if keep > count:
-        raise project.error("student.layers", f"{keep} is more than its source's {count}", f"choose 1…{count}")
+        raise project.error("student.layers", f"{keep} is more than {_whose(project)} {count}", f"choose 1…{count}")
     task = read_task(work.inputs["dataset"])
     some = read_answered(work.inputs["dataset"], "train", task)[:_CALIBRATION_ROWS]
     examples = answered_examples(Tokenizer(source), task, some, "full")
@@ -131,8 +133,12 @@ def _choose_layers(
 def _strongest(project: Project, name: str, magnitudes: Tensor, count: int) -> Tensor:
     if count > len(magnitudes):
         of = len(magnitudes)
-        raise project.error(f"student.{name}", f"{count} is more than its source's {of}", f"choose at most {of}")
+        raise project.error(f"student.{name}", f"{count} is more than {_whose(project)} {of}", f"choose at most {of}")
     return magnitudes.topk(count).indices.sort().values
+
+
+def _whose(project: Project) -> str:
+    return "the teacher's" if project.student.from_ else "the model's"
 
 
 def _trim(model: nn.Module, source: Path, at_least: int, work: Work) -> Path:
