@@ -74,7 +74,10 @@ def in_mlflow(run: Run) -> dict[str, list[tuple[int, float]]]:
 def in_wandb(run: Run) -> dict[str, list[tuple[int, float]]]:
     (file,) = (run.folder / "wandb").glob("offline-run-*/*.wandb")
     told: dict[str, list[tuple[int, float]]] = {}
-    for row in history(file):
+    until = time.monotonic() + 30  # another process writes it, on a busy machine later
+    while not (rows := history(file)) and time.monotonic() < until:
+        time.sleep(0.2)
+    for row in rows:
         for name in row.keys() - {"_step", "_timestamp", "_runtime"}:
             told.setdefault(name, []).append((row["_step"], row[name]))
     return told
