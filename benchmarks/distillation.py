@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import headline
+from benchmarks.projects import artifacts, slmops
 from benchmarks.public import read_public
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
 from slmops.core.measurement import Interval
@@ -77,9 +78,9 @@ def measure_vocabulary(place: Path) -> Iterator[tuple[str, Measured]]:
     """The headline's project, and the same with all tokens; both stand in one store."""
     config = {"variants": {"all-tokens": _ALL}}
     headline.write_project(place, config)
-    headline.slmops("run", cwd=place)
-    headline.slmops("run", "--variant", "all-tokens", cwd=place)
-    few, many = headline.artifacts(place), headline.artifacts(place, "--variant", "all-tokens")
+    slmops("run", cwd=place)
+    slmops("run", "--variant", "all-tokens", cwd=place)
+    few, many = artifacts(place), artifacts(place, "--variant", "all-tokens")
     sizes = {name: _bytes(*of, "int4") for name, of in (("few", few), ("many", many))}
     whole = _bytes(*few, "teacher_int4")
     gone = sizes["many"] - sizes["few"]
@@ -101,7 +102,7 @@ def measure_cache(place: Path) -> Iterator[tuple[str, Measured]]:
         (place / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (place / "slmops.yaml").write_text(json.dumps(DIALOGSUM))
     run_project(Project.load(place / "slmops.yaml"), until="certificate")
-    store, made = headline.artifacts(place)
+    store, made = artifacts(place)
     of = {(one.kind, one.k): one for one in read_certificates(store.open(made["certificate"]))}
     top, drawn = of["top", 16], of["sampled", 16]
     yield "cache-bytes", of_one(float(top.bytes_per_target), note=f"{top.targets} targets")

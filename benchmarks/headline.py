@@ -9,7 +9,6 @@ varied texts for each and certain labels alone the student kept 97.8 % there, in
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.projects import artifacts, slmops, value_of
 from benchmarks.public import read_public
-from benchmarks.results import ROOT, SLMOPS, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
+from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
 from benchmarks.without_reuse import Job, time_without_reuse
 from slmops.core.measurement import Interval
 from slmops.core.statistics import paired_latency_reduction
-from slmops.core.store import Store
 from slmops.data.grams import normalise
 from slmops.stages.evidence import read_answers
 
@@ -107,9 +106,9 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
     minutes = (told["making"]["seconds"] + time.perf_counter() - begun) / 60  # of all stages, whenever they ran
     figures = {subject["name"]: subject["figures"] for subject in told["subjects"]}
     student, teacher = figures["int4"], figures["teacher"]
-    yield "teacher", Measured(_value(teacher["accuracy"]), _interval(teacher["accuracy"]))
-    kept = _interval(told["accuracy_kept"])
-    yield "kept", Measured(_value(student["accuracy"]), kept, _value(teacher["accuracy"]))
+    yield "teacher", Measured(value_of(teacher["accuracy"]), Interval.from_json(teacher["accuracy"]))
+    kept = Interval.from_json(told["accuracy_kept"])
+    yield "kept", Measured(value_of(student["accuracy"]), kept, value_of(teacher["accuracy"]))
     yield "kept-low", of_one(kept.low)
     for id, gain, figure, against in (
         ("latency", told["latency_reduction"], "latency_ms", "teacher"),
@@ -117,15 +116,16 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
         ("bytes", told["model_bytes_reduction"], "model_bytes", "teacher"),
         ("peak", told["memory_reduction"], "peak_memory_mb", "teacher"),
     ):
-        yield id, Measured(_value(student[figure]), _remaining(_interval(gain)), _value(figures[against][figure]))
+        remaining, peer = Interval.from_json(gain).remaining(), value_of(figures[against][figure])
+        yield id, Measured(value_of(student[figure]), remaining, peer)
     for id, figure in (("loaded", "load_memory_mb"), ("cost", "cost_per_million_usd")):
-        yield id, of_one(_value(student[figure]), _value(teacher[figure]))
-    yield "users", of_one(_value(teacher["latency_p95_ms"]) / _value(student["latency_p95_ms"]))
+        yield id, of_one(value_of(student[figure]), value_of(teacher[figure]))
+    yield "users", of_one(value_of(teacher["latency_p95_ms"]) / value_of(student["latency_p95_ms"]))
     above = [pair for pair in told["comparisons"] if (pair["b"], pair["metric"]) == ("classical", "accuracy")]
-    margin = _interval(above[0]["difference"])
+    margin = Interval.from_json(above[0]["difference"])
     decides = Interval(margin.low, margin.low, margin.high, margin.level, margin.n)
-    note = f"classical {_value(figures['classical']['accuracy']):.3f}, difference {margin.value:.3f}"
-    yield "above-classical", Measured(_value(student["accuracy"]), decides, note=note)
+    note = f"classical {value_of(figures['classical']['accuracy']):.3f}, difference {margin.value:.3f}"
+    yield "above-classical", Measured(value_of(student["accuracy"]), decides, note=note)
     yield "minutes", of_one(minutes)
 
 
@@ -140,7 +140,7 @@ def measure_without_reuse(place: Path) -> Iterator[tuple[str, Measured]]:
             times += time_without_reuse(Job(str(store.open(made[name])), inputs, str(store.open(made["dataset"]))))
     for id, against in (("latency-alone", "teacher"), ("latency-alone-int4", "teacher_int4")):
         less = paired_latency_reduction(ms[against], ms["int4"], seed=0)
-        yield id, Measured(float(np.median(ms["int4"])), _remaining(less), float(np.median(ms[against])))
+        yield id, Measured(float(np.median(ms["int4"])), less.remaining(), float(np.median(ms[against])))
 
 
 def write_project(place: Path, more: Mapping[str, Any] = {}) -> None:
@@ -153,29 +153,6 @@ def write_project(place: Path, more: Mapping[str, Any] = {}) -> None:
         lines = (json.dumps({"text": row["text"], "label": row["label"]}) + "\n" for row in rows)
         (place / f"{part}.jsonl").write_text("".join(lines))
     (place / "slmops.yaml").write_text(json.dumps(CONFIG | dict(more)))
-
-
-def artifacts(place: Path, *variant: str) -> tuple[Store, Mapping[str, str]]:
-    """The project's store, and what was made last for each stage."""
-    made = {step["stage"]: step["artifact"] for step in json.loads(slmops("status", "--json", *variant, cwd=place))}
-    return Store(place / ".slmops" / "store"), made
-
-
-def slmops(*arguments: str, cwd: Path) -> str:
-    return subprocess.run([SLMOPS, *arguments], cwd=cwd, stdout=subprocess.PIPE, text=True, check=True).stdout
-
-
-def _interval(figure: Mapping[str, Any]) -> Interval:
-    return Interval.from_json(figure)
-
-
-def _value(figure: Mapping[str, Any]) -> float:
-    return _interval(figure).value
-
-
-def _remaining(less: Interval) -> Interval:
-    """0.952 less is 0.048 of it."""
-    return Interval(1 - less.value, 1 - less.high, 1 - less.low, less.level, less.n)
 
 
 if __name__ == "__main__":

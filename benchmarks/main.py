@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import packing
 from benchmarks.clone import Clone, Done, clone_into, find_clone, latest_artifacts
 from benchmarks.kills import Runner, copy_project, kill_and_compare, write_tiny_project
+from benchmarks.projects import value_of
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
 from slmops.core.artifact import Manifest
 from slmops.core.measurement import Interval
@@ -132,28 +133,28 @@ def read_evidence(report: Mapping[str, Any]) -> Iterator[tuple[str, Measured]]:
     """The rows that the demo's own report answers."""
     figures = {subject["name"]: subject["figures"] for subject in report["subjects"]}
     shipped, teacher = figures[report["shipped"]], figures["teacher"]
-    kept = _interval(report["accuracy_kept"])
-    yield "accuracy_kept", Measured(_value(shipped["accuracy"]), kept, _value(teacher["accuracy"]))
+    kept = Interval.from_json(report["accuracy_kept"])
+    yield "accuracy_kept", Measured(value_of(shipped["accuracy"]), kept, value_of(teacher["accuracy"]))
     margin = next(c["difference"] for c in report["comparisons"] if c["b"] == "classical" and c["metric"] == "accuracy")
-    classical = f"{_value(shipped['accuracy']):.3f} against {_value(figures['classical']['accuracy']):.3f}"
-    yield "accuracy_margin", Measured(_value(margin), _interval(margin), note=classical)
+    classical = f"{value_of(shipped['accuracy']):.3f} against {value_of(figures['classical']['accuracy']):.3f}"
+    yield "accuracy_margin", Measured(value_of(margin), Interval.from_json(margin), note=classical)
     for against, gain, suffix in (
         ("teacher", report, ""),
         ("teacher_int4", report["against_teacher_int4"], "_int4"),
     ):
         for name, figure in (("latency", "latency_ms"), ("model_bytes", "model_bytes"), ("memory", "peak_memory_mb")):
-            remaining = _remaining(_interval(gain[f"{name}_reduction"]))
-            peer = _value(figures[against][figure])
-            yield f"{name}{suffix}", Measured(_value(shipped[figure]), remaining, peer)
+            remaining = Interval.from_json(gain[f"{name}_reduction"]).remaining()
+            peer = value_of(figures[against][figure])
+            yield f"{name}{suffix}", Measured(value_of(shipped[figure]), remaining, peer)
     foundry = report["foundry_local"]
     for name, figure, answered in (
         ("foundry_accuracy", "accuracy", "quality"),
         ("foundry_valid", "valid_answers", "valid_answers"),
     ):
-        own = _value(shipped[figure])
-        found = _interval(foundry[answered])
-        yield name, Measured(found.value, _scaled(found, 1 / own), own)
-    same = _interval(foundry["same_as_artifact"])
+        own = value_of(shipped[figure])
+        found = Interval.from_json(foundry[answered])
+        yield name, Measured(found.value, found.scaled(1 / own), own)
+    same = Interval.from_json(foundry["same_as_artifact"])
     yield "foundry_same", Measured(same.value, same)
 
 
@@ -223,24 +224,6 @@ def _time_ms(command: list[str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return (time.perf_counter() - started) * 1e3
-
-
-def _interval(figure: Mapping[str, Any]) -> Interval:
-    return Interval.from_json(figure)
-
-
-def _value(figure: Mapping[str, Any]) -> float:
-    return _interval(figure).value
-
-
-def _scaled(interval: Interval, factor: float) -> Interval:
-    value, low, high = (factor * part for part in (interval.value, interval.low, interval.high))
-    return Interval(value, low, high, interval.level, interval.n)
-
-
-def _remaining(reduction: Interval) -> Interval:
-    """0.952 less is 0.048 of it."""
-    return Interval(1 - reduction.value, 1 - reduction.high, 1 - reduction.low, reduction.level, reduction.n)
 
 
 if __name__ == "__main__":

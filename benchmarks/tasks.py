@@ -10,7 +10,6 @@ size does not calculate.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.projects import artifacts, slmops
 from benchmarks.public import read_intents, read_public
-from benchmarks.results import SLMOPS, Asked, Group, Measured, Target, of_one, parser, run
+from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.measurement import Interval
 from slmops.core.statistics import paired_difference
-from slmops.core.store import Store
 from slmops.data.grams import normalise
 from slmops.evaluation.summary import Summary
 from slmops.runtimes.local import LocalModel
@@ -91,9 +90,9 @@ def _measure(one: PublicSet) -> Iterator[tuple[str, Measured]]:
         root = Path(folder)
         _write_project(root, one)
         begun = time.perf_counter()
-        _slmops("run", cwd=root)
+        slmops("run", cwd=root)
         yield f"{one.name}-minutes", of_one((time.perf_counter() - begun) / 60)
-        told = json.loads(_slmops("report", "--json", cwd=root))
+        told = json.loads(slmops("report", "--json", cwd=root))
         summary = Summary.from_json({name: value for name, value in told.items() if name != "page"})
         if one.by_loss:
             yield f"{one.name}-tuned", _losses(root)
@@ -116,8 +115,7 @@ def _compared(summary: Summary, tuned: Interval, against: str) -> Measured:
 
 def _losses(root: Path) -> Measured:
     """Mean negative log-probability of a token of the gold answers, by the model as it was and by the tuned one."""
-    made = {step["stage"]: step["artifact"] for step in json.loads(_slmops("status", "--json", cwd=root))}
-    store = Store(root / ".slmops" / "store")
+    store, made = artifacts(root)
     dataset = store.open(made["dataset"])
     task, rows = read_task(dataset), read_part(dataset, "test")
     sums = []
@@ -173,11 +171,6 @@ def _drawn(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 def _asked_text(row: dict[str, Any]) -> str:
     turns = [turn["content"] for turn in row.get("messages", [])[:-1]]
     return normalise(" ".join([*(row.get(name, "") for name in _ASKED), *turns]))
-
-
-def _slmops(*arguments: str, cwd: Path) -> str:
-    done = subprocess.run([SLMOPS, *arguments], cwd=cwd, stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 ArtifactId = str
@@ -23,6 +23,14 @@ class Interval:
     @classmethod
     def exact(cls, value: float) -> Interval:
         return cls(value, value, value)
+
+    def scaled(self, factor: float) -> Interval:
+        """So many times as much; the factor is not below 0."""
+        return replace(self, value=self.value * factor, low=self.low * factor, high=self.high * factor)
+
+    def remaining(self) -> Interval:
+        """What a reduction leaves: 0.952 less is 0.048 of it."""
+        return replace(self, value=1 - self.value, low=1 - self.high, high=1 - self.low)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

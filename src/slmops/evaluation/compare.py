@@ -71,7 +71,7 @@ def cost_figures(done: Benchmarked, usd_per_hour: float, seed: int) -> Figures:
         "cpu_percent": Interval.exact(done.cpu_percent),
         "model_bytes": Interval.exact(float(done.model_bytes)),
         "disk_bytes": Interval.exact(float(done.disk_bytes)),
-        "cost_per_million_usd": _scaled(mean, usd_per_hour / 3.6),  # ms × USD/h ÷ 3.6·10⁶ ms/h × 10⁶ answers
+        "cost_per_million_usd": mean.scaled(usd_per_hour / 3.6),  # ms × USD/h ÷ 3.6·10⁶ ms/h × 10⁶ answers
     }
     if len(done.token_ms) >= 2:
         figures["per_token_ms"] = percentile_interval(done.token_ms, 50, seed=seed)
@@ -95,7 +95,7 @@ def gains(
     }
     before, after = ([answer.latency_ms for answer in done.timed] for done in (theirs, ours))
     figures["latency_reduction"] = paired_latency_reduction(before, after, seed=seed)
-    figures["latency_ratio"] = _remaining(figures["latency_reduction"])
+    figures["latency_ratio"] = figures["latency_reduction"].remaining()
     for name, mine, other in (
         ("model_bytes", ours.model_bytes, theirs.model_bytes),
         ("memory", ours.peak_memory_mb, theirs.peak_memory_mb),
@@ -130,11 +130,3 @@ def compare_pairs(
 def scores(metric: Metric, rows: NDArray[np.float64]) -> list[float]:
     """The figure of each row alone."""
     return [float(score) for score in np.atleast_1d(metric.reduce(rows))]
-
-
-def _scaled(interval: Interval, factor: float) -> Interval:
-    return Interval(interval.value * factor, interval.low * factor, interval.high * factor, interval.level, interval.n)
-
-
-def _remaining(reduction: Interval) -> Interval:
-    return Interval(1 - reduction.value, 1 - reduction.high, 1 - reduction.low, reduction.level, reduction.n)

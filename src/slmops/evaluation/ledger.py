@@ -5,8 +5,9 @@ In comes a summary, out go pieces of the page. Knows no store, no model, no file
 
 from __future__ import annotations
 
+from slmops.core.measurement import Interval
 from slmops.core.page import Html, element, join, table
-from slmops.evaluation.figures import MISSING, describe_figure, write, write_difference, write_duration
+from slmops.evaluation.figures import MISSING, describe_figure, write, write_difference
 from slmops.evaluation.summary import Comparison, Summary
 
 _STEPS = (("untrained", "cut"), ("student", "taught"))
@@ -49,8 +50,8 @@ def _in_its_runtime(summary: Summary) -> list[list[Html | str]]:
     if ours is None or there is None or there.quality is None:
         return []
     unit = describe_figure(summary.quality).unit
-    change = 100 * (there.quality.value - ours.value)
-    return [["in Foundry Local", write(there.quality.value, unit), f"{change:+.1f}\u00a0points".replace("-", "−")]]
+    change, _ = write_difference(Interval.exact(there.quality.value - ours.value), unit)
+    return [["in Foundry Local", write(there.quality.value, unit), change]]
 
 
 def show_slices(summary: Summary) -> Html:
@@ -75,10 +76,10 @@ def show_making(summary: Summary) -> Html | None:
     making = summary.making
     if making is None:
         return None
-    price = f"at this machine’s price {write(making.usd, '$')}"
+    told = f"At this machine’s price that is {write(making.usd, '$')}"
     if making.break_even_answers is not None:
-        price += f", saved after {making.break_even_answers:,.0f} answers against the teacher’s"
-    return element("p", f"Making it took {write_duration(making.seconds)}, {price}.")
+        told += f", saved after {making.break_even_answers:,.0f} answers against the teacher’s"
+    return element("p", f"{told}.")
 
 
 def show_verdict(summary: Summary) -> Html:

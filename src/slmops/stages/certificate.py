@@ -58,7 +58,7 @@ def _make(project: Project, work: Work) -> None:
     kinds: tuple[Kind, ...] = ("top", "sampled") if project.distillation.loss.is_linear else ("top",)
     ways = [(other, tokens) for other in kinds for tokens in (k // 4, k, k * 4)]
     others = [way for way in ways if way[1] and way != (kind, k)]
-    found = list(_certify(project, work, [(kind, k), *others]))
+    found = _certify(project, work, [(kind, k), *others])
     write_whole(work.out / _FILE, json.dumps([asdict(one) for one in found], indent=1) + "\n")
     for one in found[:1]:
         conditions: dict[str, Any] = {"kind": one.kind, "k": one.k, "targets": one.targets}
@@ -67,27 +67,26 @@ def _make(project: Project, work: Work) -> None:
         work.measure("cache_bytes_per_target", "bytes", float(one.bytes_per_target), **conditions)
 
 
-def _certify(project: Project, work: Work, asked: list[tuple[Kind, int]]) -> Iterator[Certificate]:
+def _certify(project: Project, work: Work, ways: list[tuple[Kind, int]]) -> list[Certificate]:
     import torch
 
     dataset, pruned = work.inputs["dataset"], work.inputs["pruned"]
     task, distillation = read_task(dataset), project.distillation
     held_out = read_answered(dataset, "validation", task)[:_ROWS]
     if not held_out:
-        return
+        return []
     own = by_length(answered_examples(Tokenizer(pruned), task, held_out, project.student.prompt))
     order = {example.row: place for place, example in enumerate(own)}
-    asked_of = answered_examples(Tokenizer(work.inputs["teacher"]), task, held_out, "full")
-    asked_of.sort(key=lambda example: order[example.row])
+    asked = answered_examples(Tokenizer(work.inputs["teacher"]), task, held_out, "full")
+    asked.sort(key=lambda example: order[example.row])
     model, student = load_causal_lm(work.inputs["teacher"], work.choices["number_format"]), load_causal_lm(pruned)
-    said = teacher_logprobs(model, asked_of, distillation.temperature, _MAX_TOKENS, read_kept(pruned))
+    said = teacher_logprobs(model, asked, distillation.temperature, _MAX_TOKENS, read_kept(pruned))
     teachers = _first(logprobs for _, logprobs in said).float()
     batches = list(pack(own, _MAX_TOKENS))
     students = _first(_logits(student, batches))
     ids = torch.cat([batch.target_ids for batch in batches])[: len(students)]
     loss, temperature = mix_of(distillation.loss), distillation.temperature
-    for kind, k in asked:
-        yield certify(kind, k, teachers, students, ids, loss, temperature, work.seed)
+    return certify(ways, teachers, students, ids, loss, temperature, work.seed)
 
 
 def _logits(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +39,7 @@ class OwnWords:
 
         def write(model: nn.Module, prompts: Sequence[Ids], seed: int) -> list[Ids]:
             requests = [
-                Request(str(row), prompt, Sampling(sampling.max_tokens, sampling.temperature, seed + row))
-                for row, prompt in enumerate(prompts)
+                Request(str(row), prompt, replace(sampling, seed=seed + row)) for row, prompt in enumerate(prompts)
             ]
             longest = model.config.max_position_embeddings
             rooms = [min(sampling.max_tokens, longest - len(prompt)) for prompt in prompts]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -32,13 +32,7 @@ from slmops.training.losses import Taught
 from slmops.training.opinions import best_weight, mix, surprise
 from slmops.training.targets import cache_targets, teach_from_cache
 
-if TYPE_CHECKING:
-    pass
-
-CERTIFICATE_FILE = "certificate.json"
 _MAX_TOKENS = 1024
-_CERTIFIED_ROWS, _CERTIFIED_TARGETS = 64, 256
-
 Rows = list[tuple[Record, str]]  # a record with the answer that is learned
 
 

@@ -35,11 +35,7 @@ _LEVEL = 0.95  # of all looks together: each may err by its share (Bonferroni)
 _FILE = "verdict.json"
 
 
-def _say_nothing(stage: str, share: float, note: str) -> None:
-    """Nobody asked."""
-
-
-def judge(project: Project, progress: Progress = _say_nothing) -> Verdict:
+def judge(project: Project, progress: Progress = lambda stage, share, note: None) -> Verdict:
     """Trains and asks until the verdict over no teacher is certain, or `evaluation.verdict.seeds` rounds are done. What
     was trained stays in the store, so that it goes on where it was; the verdict is written where the report finds it.
 
@@ -111,11 +107,9 @@ def _arms(project: Project, store: Store, progress: Progress) -> tuple[dict[str,
 
 
 def _student(name: str, arm: Project, store: Store, number: int, progress: Progress) -> ArtifactId:
-    """What ships of an arm, its student trained with another seed each time; all before it is the project's own."""
-    told = f"{name}, seed {number + 1}"
-    for before in ("pruned", *(("targets",) if arm.caches_targets else ())):
-        _run(arm, before, store, arm.seed, told, progress)
-    made = _run(arm, arm.shipped(), store, arm.seed + number, told, progress)
+    """What ships of an arm, its student trained with another seed each time; all before it is made the first time,
+    with the project's own."""
+    made = _run(arm, arm.shipped(), store, arm.seed + number, f"{name}, seed {number + 1}", progress)
     slug = name.replace(" ", "-").replace("'", "")
     store.set_alias(f"{_name(arm)}/{slug}", f"seed-{number + 1}", made)  # so that none is collected
     return made

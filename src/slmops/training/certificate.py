@@ -6,6 +6,7 @@ tokens. Knows no model and no file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,34 +38,36 @@ class Certificate:
 
 
 def certify(
-    kind: Kind,
-    k: int,
+    ways: Iterable[tuple[Kind, int]],
     teacher: Tensor,
     student: Tensor,
     target_ids: Tensor,
     loss: TokenLoss,
     temperature: float,
     seed: int,
-) -> Certificate:
-    """Of (target, vocab) log-probabilities of the teacher at `temperature`, logits of the student, and the loss that is
-    learned by. What is drawn is drawn several times; its squared bias is the product of two independent halves' errors,
-    which is not biased itself, and 0 where that is below 0."""
-    generator, draws = np.random.default_rng(seed), 1 if kind == "top" else _DRAWS
-    exact = _gradient(student, target_ids, loss, _dense(teacher, temperature))
-    right = _gradient(student, target_ids, forward_kl, _dense(teacher, temperature))
-    off, variation = [], 0.0
-    for _ in range(draws):
-        kept = _taught(choose_tokens(teacher, k, kind, generator), temperature)
-        off.append(_gradient(student, target_ids, loss, kept) - exact)
-        wrong = _gradient(student, target_ids, forward_kl, kept) - right  # T times what the student takes for the
-        variation += float(wrong.abs().sum()) / (2 * temperature * draws * len(target_ids))  # teacher's distribution
+) -> list[Certificate]:
+    """For each way, a kind and how many tokens: of (target, vocab) log-probabilities of the teacher at `temperature`,
+    logits of the student, and the loss that is learned by. What is drawn is drawn several times; its squared bias is
+    the product of two independent halves' errors, which is not biased itself, and 0 where that is below 0."""
+    exact, right = (_gradient(student, target_ids, by, _dense(teacher, temperature)) for by in (loss, forward_kl))
     size = max(float(exact.square().sum()), len(target_ids) * (_NOTHING * temperature) ** 2)
-    squared = sum(float(one.square().sum()) for one in off) / draws
-    halves = [sum(half[1:], start=half[0]) / len(half) for half in (off[::2], off[1::2] or off)]
-    mean_squared = max(0.0, float((halves[0] * halves[1]).sum()))
-    k = kept.ids.shape[1]
-    error, bias = (squared / size) ** 0.5, (mean_squared / size) ** 0.5
-    return Certificate(kind, k, k * BYTES, variation, error, bias, len(target_ids))
+
+    def of(kind: Kind, k: int) -> Certificate:
+        generator, draws = np.random.default_rng(seed), 1 if kind == "top" else _DRAWS
+        off, variation = [], 0.0
+        for _ in range(draws):
+            kept = _taught(choose_tokens(teacher, k, kind, generator), temperature)
+            off.append(_gradient(student, target_ids, loss, kept) - exact)
+            # T times how far what the student takes for the teacher's distribution is from it
+            wrong = _gradient(student, target_ids, forward_kl, kept) - right
+            variation += float(wrong.abs().sum()) / (2 * temperature * draws * len(target_ids))
+        squared = sum(float(one.square().sum()) for one in off) / draws
+        halves = [sum(half[1:], start=half[0]) / len(half) for half in (off[::2], off[1::2] or off)]
+        mean_squared = max(0.0, float((halves[0] * halves[1]).sum()))
+        error, bias, tokens = (squared / size) ** 0.5, (mean_squared / size) ** 0.5, kept.ids.shape[1]
+        return Certificate(kind, tokens, tokens * BYTES, variation, error, bias, len(target_ids))
+
+    return [of(kind, k) for kind, k in ways]
 
 
 def _taught(codes: Codes, temperature: float) -> Taught:

@@ -61,10 +61,11 @@ def cache_targets(
         done += len(batch.rows)
         report(done, len(ordered))
     codes.flush()
+    new_id = {old: new for new, old in enumerate(vocabulary or ()) if old is not None}
     index = {
         "temperature": temperature,
         "rows": {
-            example.row: [first[example.row], example.row in trusted, _mark(example, vocabulary)]
+            example.row: [first[example.row], example.row in trusted, _mark(_renamed(example, new_id))]
             for example in sorted(ordered, key=lambda example: example.row)
         },
     }
@@ -81,12 +82,14 @@ def teacher_logprobs(
     """Batches with the teacher's (target, vocab) log-probabilities; of the tokens that the student's `vocabulary`
     stands for, if that is another one: all others' mass is what is missing to one."""
     torch = need("torch", "train")
+    known = torch.tensor([0 if id is None else id for id in vocabulary or ()])
+    unknown = [new for new, id in enumerate(vocabulary or ()) if id is None]
     for batch in pack(examples, max_tokens):
         with torch.inference_mode():
             logprobs = torch.log_softmax(target_logits(teacher, batch) / temperature, dim=-1)
             if vocabulary is not None:
-                logprobs = logprobs[:, [0 if id is None else id for id in vocabulary]]
-                logprobs[:, [new for new, id in enumerate(vocabulary) if id is None]] = -torch.inf
+                logprobs = logprobs[:, known]
+                logprobs[:, unknown] = -torch.inf
         yield batch, logprobs
 
 
@@ -103,7 +106,7 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
     codes = np.load(folder / _CODES, mmap_mode="r", allow_pickle=False)
     index = json.loads((folder / _INDEX).read_text())
     rows = find_rows(index["rows"], examples)
-    if others := [example.row for example in examples if rows[example.row][2] != _mark(example)]:
+    if others := [example.row for example in examples if rows[example.row][2] != _mark(example.answer)]:
         raise DataError(
             f"the cached targets of {len(others)} rows are of other answers, or in another vocabulary: {others[:3]}",
             where=str(folder),
@@ -151,10 +154,11 @@ def _place(first: Mapping[str, int], examples: Sequence[Example]) -> Callable[[B
     return place
 
 
-def _mark(example: Example, vocabulary: Sequence[int | None] | None = None) -> int:
-    """Tells answers apart, as the student writes them."""
-    answer: Ids = example.answer
-    if vocabulary is not None:
-        new_id = {old: new for new, old in enumerate(vocabulary) if old is not None}
-        answer = tuple(new_id.get(token, -1) for token in answer)
+def _renamed(example: Example, new_id: Mapping[int, int]) -> Ids:
+    """Its answer as the student writes it; `new_id` is empty where both have the same tokens."""
+    return tuple(new_id.get(token, -1) for token in example.answer) if new_id else example.answer
+
+
+def _mark(answer: Ids) -> int:
+    """Tells answers apart."""
     return crc32(np.array(answer, np.int32).tobytes())
