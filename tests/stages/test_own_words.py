@@ -28,7 +28,7 @@ def test_a_student_that_writes_for_itself_goes_the_whole_way(tmp_path: Path) -> 
     curve = list(read_curve(store.open(student.id) / "curve.jsonl"))
     assert curve[-1].loss < curve[1].loss
     asked = json.loads((project.state / "asked" / "student.json").read_text())
-    assert asked["on_policy"]["on_policy"]["ratio"] == 0.5
+    assert asked["beside"]["on_policy"]["ratio"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from slmops.training.curve import Point, read_curve, write_curve
 from slmops.training.diagnosis import diagnose
 from slmops.training.losses import Taught, cross_entropy, forward_kl, mix
 from slmops.training.methods import prepare
-from slmops.training.terms import gradient_norms, has_several
+from slmops.training.terms import Teaching, gradient_norms, has_several
 from slmops.training.trainer import train
 from tests.training.rows import rows
 
@@ -27,25 +28,27 @@ def uniform(count: int) -> Taught:
 
 
 def test_norms_are_those_of_each_weighed_terms_own_gradient(tiny_model: Path) -> None:
-    model = load_causal_lm(tiny_model)
+    model = prepare(load_causal_lm(tiny_model), CONFIG, 1)
     batch = next(pack(rows(12), 1024))
     taught, targets = uniform(len(batch.target_ids)), len(batch.target_ids)
-    states = last_states(model, batch).detach()
     loss = mix({"forward_kl": 3.0, "cross_entropy": 0.01})
-    norms = gradient_norms(model, states, batch, taught, loss, BEGINS, CONFIG)
+    teaching = Teaching(loss, lambda batch: taught, BEGINS)
+    norms = gradient_norms(model, batch, partial(last_states, model), teaching, CONFIG)
     assert set(norms) == {"forward_kl", "cross_entropy", "target_replication", "contrastive"}
     for name, weight, term in (("forward_kl", 3.0, forward_kl), ("cross_entropy", 0.01, cross_entropy)):
-        leaf = states.clone().requires_grad_()
-        value = weight * term(head_logits(model, leaf[batch.target_at]), batch.target_ids, taught).sum() / targets
-        assert norms[name] == pytest.approx(float(torch.autograd.grad(value, leaf)[0].norm()), rel=1e-4)
+        logits = head_logits(model, last_states(model, batch)[batch.target_at])
+        value = weight * term(logits, batch.target_ids, taught).sum() / targets
+        learning = [value for value in model.parameters() if value.requires_grad]
+        gradients = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(value, learning)])
+        assert norms[name] == pytest.approx(float(gradients.norm()), rel=1e-4)
 
 
 def test_a_single_term_is_held_against_nothing() -> None:
     plain = TrainConfig(method="full")
-    assert not has_several(cross_entropy, (), plain)
-    assert not has_several(mix({"forward_kl": 1.0}), (), plain)
-    assert has_several(mix({"forward_kl": 1.0, "cross_entropy": 0.1}), (), plain)
-    assert has_several(cross_entropy, BEGINS, plain)
+    assert not has_several(Teaching(cross_entropy), plain)
+    assert not has_several(Teaching(mix({"forward_kl": 1.0})), plain)
+    assert has_several(Teaching(mix({"forward_kl": 1.0, "cross_entropy": 0.1})), plain)
+    assert has_several(Teaching(cross_entropy, begins=BEGINS), plain)
 
 
 def test_a_curve_has_them_at_every_look_and_a_term_of_no_weight_is_called_drowned(

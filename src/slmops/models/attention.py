@@ -7,6 +7,9 @@ transformers' attention interface and a Batch; knows no model.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,30 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NAME = "slmops_packed"
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What a layer's heads attend with, (sequence, head, time, width) each: scaled queries, and the keys and values
+    that some of them share."""
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+
+
+_WATCHED: ContextVar[dict[int, Heads] | None] = ContextVar("watched", default=None)
+
+
+@contextmanager
+def watched_heads() -> Iterator[dict[int, Heads]]:
+    """Of the layers that are computed meanwhile, by their number, the heads: packed or not."""
+    found: dict[int, Heads] = {}
+    token = _WATCHED.set(found)
+    try:
+        yield found
+    finally:
+        _WATCHED.reset(token)
 
 
 @dataclass(frozen=True)
@@ -104,6 +131,10 @@ def _attend(
     """(sequence, head, time, width) each → (sequence, time, head, width); without a layout, plain attention."""
     import torch
 
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    watched = _WATCHED.get()
+    if watched is not None:
+        watched[int(module.layer_idx)] = Heads(query * scale, key, value)
     if layout is None:
         plain = need("transformers.integrations.sdpa_attention", "train").sdpa_attention_forward
         result: tuple[Tensor, None] = plain(
@@ -115,7 +146,6 @@ def _attend(
     sequences, heads, time, width = query.shape
     key_heads = key.shape[1]
     queries, keys, values = (part.transpose(1, 2).reshape(sequences * time, -1) for part in (query, key, value))
-    scale = width**-0.5 if scaling is None else scaling
     parts = []
     for level in layout.levels:
         asked = _gather(queries, level.query_at, key_heads).unflatten(2, (-1, width)).flatten(1, 2)

@@ -23,7 +23,6 @@ from slmops.models.tokenizer import Tokenizer
 from slmops.models.virtual_tokens import add_virtual_tokens
 from slmops.stages.diagnosis import Diagnosis, course_of, faults_of_rows, write_diagnosis
 from slmops.stages.engine import EngineConfig, together
-from slmops.stages.own_words import OwnWords
 from slmops.stages.parts import (
     Prompt,
     answer_begins,
@@ -35,6 +34,7 @@ from slmops.stages.parts import (
 )
 from slmops.stages.project import Project
 from slmops.stages.targets import open_targets
+from slmops.stages.teacher_beside import TeacherBeside
 from slmops.stages.trials import Learned, best_trial, scratch_of
 from slmops.tasks.types import Record
 from slmops.training.computing import Rounding
@@ -46,6 +46,7 @@ from slmops.training.examples import within
 from slmops.training.losses import mix_of
 from slmops.training.methods import prepare
 from slmops.training.own import gold_loss
+from slmops.training.representation import remove_projections
 from slmops.training.trackers import Run, check_trackers
 from slmops.training.tracking import flat, followed, name_of_run, read_journal, resources
 from slmops.training.trainer import GoesOn, train
@@ -61,7 +62,7 @@ _OF_ANSWERS = LossWeights(cross_entropy=1)
 class Lesson:
     """What a model learns: rows with their answers, asked for with `prompt`; by which losses; a teacher's targets, and
     what the shipped format does to a weight, where there are such; and where it is computed. Rows are `taught` where a
-    teacher gave some of the answers; some are answered anew in the model's `own` words."""
+    teacher gave some of the answers; one that stays `beside` says more while it learns."""
 
     model: Path
     rows: Sequence[tuple[Record, str]]
@@ -71,7 +72,7 @@ class Lesson:
     taught: bool = False
     rounding: Rounding | None = None
     engine: EngineConfig = field(default_factory=EngineConfig)
-    own: OwnWords | None = None
+    beside: TeacherBeside | None = None
 
 
 def code_of_training(config: TrainConfig) -> list[str]:
@@ -170,7 +171,7 @@ def _learn_share(
     if not work.force:
         rounded, number_format = bool(lesson.rounding), work.choices["number_format"]
         lessons = [*examples, *validation]
-        beside = lesson.own.teacher if lesson.own else None
+        beside = lesson.beside.folder if lesson.beside else None
         has_room(
             lesson.model, lessons, config, number_format, scratch, closed=bool(begins), rounded=rounded, beside=beside
         )
@@ -181,7 +182,10 @@ def _learn_share(
     once = config.model_copy(update={"epochs": min(1.0, config.epochs)})  # the copies are the others
     diagnosis = Diagnosis(course_of(examples, once, closed=bool(begins), rounded=bool(lesson.rounding)), report)
     teach = open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None
-    own = lesson.own.begin(rows, task, work.choices["number_format"]) if lesson.own else None
+    own, representation = None, None
+    if lesson.beside:
+        number_format = work.choices["number_format"]
+        own, representation = lesson.beside.begin(model, examples, rows, task, number_format, work.seed)
     curve = train(
         model,
         examples,
@@ -190,6 +194,7 @@ def _learn_share(
         teach=own.teach(teach) if own and teach else teach,
         on_policy=own,
         begins=begins,
+        representation=representation,
         rounding=lesson.rounding,
         validation=validation,
         seed=work.seed,
@@ -201,6 +206,7 @@ def _learn_share(
         report=report,
         watch=watch,
     )
+    remove_projections(model)
     return model, curve, [] if goes_on else [*diagnosis.end(curve), *by_people]
 
 

@@ -97,8 +97,12 @@ class Project(Config):
         if self.distillation.on_policy and self.student.vocabulary != "all":
             why = "the teacher scores what the student writes, token by token"
             yield "student.vocabulary", why, "write vocabulary: all, or remove distillation.on_policy"
+        if self.distillation.representation and self.student.model and self.student.vocabulary != "all":
+            why = "the student's tokens are no longer a ready model's, and may never have been the teacher's"
+            yield "student.vocabulary", why, "write vocabulary: all, or remove distillation.representation"
         if self.distillation.match == "answers":
-            for name in sorted({"loss", "temperature", "cache", "classical"} & self.distillation.model_fields_set):
+            idle = {"representation", "loss", "temperature", "cache", "classical"}
+            for name in sorted(idle & self.distillation.model_fields_set):
                 yield f"distillation.{name}", "answers are learned as gold is, without it", f"remove {name}"
         if self.teacher and self.teacher.endpoint:
             for name in sorted({"synthesis", "distillation"} & self.model_fields_set):

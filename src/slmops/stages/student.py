@@ -8,15 +8,17 @@ from typing import Any
 
 from slmops.core.errors import need
 from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
+from slmops.optimization.vocabulary import read_kept
 from slmops.stages.estimates import training_minutes
 from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
-from slmops.stages.own_words import OwnWords
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
 from slmops.stages.targets import accepted, read_answers
+from slmops.stages.teacher_beside import TeacherBeside
 from slmops.training.distillation_config import LossWeights
 from slmops.training.targets import kept_tokens
 
@@ -34,9 +36,9 @@ def student_stage(project: Project) -> Stage:
     if project.caches_targets:
         inputs["targets"] = "targets"
         section["loss"] = project.distillation.loss.model_dump()
-        if project.distillation.on_policy:
+        if project.distillation.has_teacher_beside:
             inputs["teacher"] = "teacher"
-            section["on_policy"] = project.distillation.model_dump(exclude={"loss", "match", "classical"})
+            section["beside"] = project.distillation.model_dump(exclude={"loss", "match", "classical"})
     elif project.teacher:
         inputs["labels"] = "labels"
     return Stage(
@@ -81,11 +83,21 @@ def _make(project: Project, work: Work) -> None:
         taught=project.teacher is not None,
         rounding=rounding,
         engine=project.engine,
-        own=_own_words(project, work) if "teacher" in work.inputs else None,
+        beside=_teacher_beside(project, work) if "teacher" in work.inputs else None,
     )
     model = learned(lesson, project.student.train, work, run_of(project, "student", work))
     save_model("student", model, source, work.out, dataset, project.student.prompt, work.licence)
 
 
-def _own_words(project: Project, work: Work) -> OwnWords:
-    return OwnWords(work.inputs["teacher"], kept_tokens(work.inputs["targets"]), project.distillation)
+def _teacher_beside(project: Project, work: Work) -> TeacherBeside:
+    distillation, teacher, pruned = project.distillation, work.inputs["teacher"], work.inputs["pruned"]
+    kept = read_kept(pruned)
+    if kept is None and Tokenizer(pruned).vocabulary_id != Tokenizer(teacher).vocabulary_id:
+        raise project.error(
+            "distillation.representation",
+            "the student's tokens are others than the teacher's",
+            "remove it, or cut the student from the teacher",
+        )
+    new_id = {old: new for new, old in enumerate(kept) if old is not None} if kept else None
+    k = kept_tokens(work.inputs["targets"]) if distillation.on_policy else 0
+    return TeacherBeside(teacher, distillation, k, new_id)

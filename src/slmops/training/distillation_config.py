@@ -90,6 +90,38 @@ class OnPolicyConfig(Section):
     temperature: float = Field(default=1.0, ge=0, le=100, description="how freely it writes; 0: what is likeliest")
 
 
+LayerNumber = Annotated[str, Field(pattern=r"^[1-9]\d{0,2}$")]  # keys are text in YAML as we read it
+
+
+class RepresentationConfig(Section):
+    """What the student learns of what goes on inside its teacher, by how much it counts beside the loss of answers."""
+
+    main: ClassVar[str] = "hidden_states"
+
+    hidden_states: float = Field(
+        default=0.0, ge=0, le=1000, description="what each layer makes of a token, as a direction"
+    )
+    attention: float = Field(default=0.0, ge=0, le=1000, description="which tokens each token looks at")
+    values: float = Field(default=0.0, ge=0, le=1000, description="how alike tokens' values are to each other (MiniLM)")
+    layers: Literal["uniform", "last", "similar"] | dict[LayerNumber, Annotated[int, Field(ge=1, le=1000)]] = Field(
+        default="uniform",
+        description="which of the teacher's layers the student's follow, both counted from 1: uniform (evenly spread "
+        "ones), last (its last ones), similar (those they are most like as they begin), or {3: 10, 6: 30}",
+    )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return self.model_dump(exclude={"layers"})
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> RepresentationConfig:
+        if not sum(self.weights.values()):
+            raise wrong("all weights are 0", "give one a weight above 0, as hidden_states: 1")
+        if self.layers == {}:
+            raise wrong("layers: {} follows nothing", "name a layer of each, as {6: 30}, or write uniform")
+        return self
+
+
 class DistillationConfig(Section):
     """How the student learns from the teacher."""
 
@@ -107,9 +139,17 @@ class DistillationConfig(Section):
     loss: LossWeights = LossWeights(forward_kl=0.9, cross_entropy=0.1)
     temperature: float = Field(default=1.0, gt=0, le=100, description="what softens both models' distributions")
     cache: CacheConfig = CacheConfig()
+    representation: RepresentationConfig | None = Field(
+        default=None, description="what is learned of what goes on inside the teacher: hidden states, attention, values"
+    )
     on_policy: OnPolicyConfig | None = Field(
         default=None, description="the share of rows that the student answers itself, for its teacher to score"
     )
+
+    @property
+    def has_teacher_beside(self) -> bool:
+        """Whether the teacher stays in memory while the student learns."""
+        return bool(self.on_policy or self.representation)
 
     @model_validator(mode="after")
     def _draws_for_what_is_linear(self) -> DistillationConfig:

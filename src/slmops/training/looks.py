@@ -12,18 +12,14 @@ from typing import TYPE_CHECKING
 
 from slmops.core.errors import need
 from slmops.models.forward import head_logits
-from slmops.models.packing import Batch, Example, by_length, pack
-from slmops.models.tokenizer import Ids
+from slmops.models.packing import Example, by_length, pack
 from slmops.training.chunked_head import SMALL_CHUNK
 from slmops.training.config import TrainConfig
-from slmops.training.losses import Taught, TokenLoss, cross_entropy
-from slmops.training.terms import gradient_norms, has_several
+from slmops.training.losses import TokenLoss, cross_entropy
+from slmops.training.terms import Read, Teaching, gradient_norms, has_several
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-Read = Callable[[Batch], "Tensor"]  # a batch → its flat last hidden states
-Teach = Callable[[Batch], Taught]
 
 _FEWEST, _MOST, _SHARE = 16, 64, 1 / 16  # how many of the rows that are learned are looked at
 
@@ -51,17 +47,16 @@ class Looks:
             return None
         return mean_loss(self._model, self._held_out, self._max_tokens, cross_entropy, self._read)
 
-    def pulls(self, loss: TokenLoss, teach: Teach | None, begins: Ids, config: TrainConfig) -> dict[str, float]:
+    def pulls(self, teaching: Teaching, config: TrainConfig) -> dict[str, float]:
         """The norm of each term's gradient, of some rows that are learned; nothing of a single term."""
-        if not has_several(loss, begins, config):
+        if not has_several(teaching, config):
             return {}
         squares: Counter[str] = Counter()
+        self._model.train(config.gradient_checkpointing)  # which is done while a model learns, and at no other time
         for batch in pack(by_length(self._seen), self._max_tokens):
-            with need("torch", "train").no_grad():
-                states = self._read(batch)
-            taught = teach(batch) if teach else None
-            norms = gradient_norms(self._model, states, batch, taught, loss, begins, config)
+            norms = gradient_norms(self._model, batch, self._read, teaching, config)
             squares.update({name: norm**2 for name, norm in norms.items()})
+        self._model.eval()
         return {name: square**0.5 for name, square in squares.items()}
 
     def twice_as_far(

@@ -1,14 +1,18 @@
 """The terms that a loss is made of, and how hard each pulls: a term whose gradient another drowns teaches nothing.
 
-In come hidden states of a batch and what is to be learned there; out go terms beside the tokens' own losses, and the
-norm of every term's gradient. Knows no optimizer and no schedule.
+In come what a model computes for a batch and what is to be learned there; out go terms beside the tokens' own losses,
+and the norm of every term's gradient. Knows no optimizer and no schedule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slmops.core.errors import need
+from slmops.models.inside import Inside, watched
 from slmops.models.packing import Batch
 from slmops.models.tokenizer import Ids
 from slmops.training.chunked_head import chunk_of, chunked_losses
@@ -16,17 +20,41 @@ from slmops.training.config import TrainConfig
 from slmops.training.contrastive import contrastive_loss
 from slmops.training.losses import Mixture, Taught, TokenLoss
 from slmops.training.replication import replicated_loss
+from slmops.training.representation import Representation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+Read = Callable[[Batch], "Tensor"]  # a batch → its flat last hidden states
+Teach = Callable[[Batch], Taught]
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What is learned: by which loss of target tokens, of whom; the tokens that can `begin` an answer, where they are
+    few; and what goes on inside the teacher."""
+
+    loss: TokenLoss
+    teach: Teach | None = None
+    begins: Ids = ()
+    representation: Representation | None = None
+
+    def taught(self, batch: Batch) -> Taught | None:
+        return self.teach(batch) if self.teach else None
+
+    def read(self, model: nn.Module, batch: Batch, read: Read) -> tuple[Tensor, Inside | None]:
+        """The last hidden states, and what goes on inside where that is learned."""
+        with watched(model) if self.representation else nullcontext() as inside:
+            return read(batch), inside
 
 
 def terms_beside(
     model: nn.Module,
     states: Tensor,
+    inside: Inside | None,
     batch: Batch,
     taught: Taught | None,
-    begins: Ids,
+    teaching: Teaching,
     config: TrainConfig,
     *,
     targets: int,
@@ -35,41 +63,42 @@ def terms_beside(
     """What is learned of a batch beside its target tokens, weighed: its part of the mean over the `targets` and `rows`
     of a whole step. `states` are (sequence · time, width) last hidden states."""
     terms = {}
-    if begins and config.target_replication:
-        replicated = replicated_loss(model, states, batch, begins, taught)
+    if teaching.begins and config.target_replication:
+        replicated = replicated_loss(model, states, batch, teaching.begins, taught)
         terms["target_replication"] = config.target_replication * replicated / targets
     if config.contrastive:
         alike = contrastive_loss(states, batch, config.contrastive)
         terms["contrastive"] = config.contrastive.weight * alike / rows
+    if teaching.representation and inside:
+        terms |= teaching.representation.terms(model, inside, batch, rows=rows)
     return terms
 
 
 def gradient_norms(
-    model: nn.Module,
-    states: Tensor,
-    batch: Batch,
-    taught: Taught | None,
-    loss: TokenLoss,
-    begins: Ids,
-    config: TrainConfig,
+    model: nn.Module, batch: Batch, read: Read, teaching: Teaching, config: TrainConfig
 ) -> dict[str, float]:
-    """The norm of each weighed term's gradient at the last hidden `states` of a batch."""
-    import torch
-
-    leaf, targets = states.detach().clone().requires_grad_(), len(batch.target_ids)
-    beside = terms_beside(model, leaf, batch, taught, begins, config, targets=targets, rows=len(batch.rows))
-    norms = {name: float(torch.autograd.grad(term, leaf)[0].norm()) for name, term in beside.items()}
-    for name, (weight, term) in _of_tokens(loss).items():
-        at, ids = leaf.detach()[batch.target_at], batch.target_ids
-        gradient = chunked_losses(model, at, ids, taught, term, chunk_of(config))[1]
-        norms[name] = weight * float(gradient.norm()) / targets
+    """The norm of each weighed term's gradient over the weights that learn, for the mean over a batch."""
+    torch = need("torch", "train")
+    (states, inside), taught = teaching.read(model, batch, read), teaching.taught(batch)
+    targets, rows = len(batch.target_ids), len(batch.rows)
+    terms = terms_beside(model, states, inside, batch, taught, teaching, config, targets=targets, rows=rows)
+    at = states[batch.target_at]
+    for name, (weight, loss) in _of_tokens(teaching.loss).items():
+        gradient = chunked_losses(model, at, batch.target_ids, taught, loss, chunk_of(config))[1]
+        terms[name] = weight * (at * gradient).sum() / targets
+    learning = [value for value in model.parameters() if value.requires_grad]
+    norms = {}
+    for name, term in terms.items():
+        found = torch.autograd.grad(term, learning, retain_graph=True, allow_unused=True)
+        norms[name] = sum(float(gradient.norm()) ** 2 for gradient in found if gradient is not None) ** 0.5
     return norms
 
 
-def has_several(loss: TokenLoss, begins: Ids, config: TrainConfig) -> bool:
+def has_several(teaching: Teaching, config: TrainConfig) -> bool:
     """Whether there is more than one term."""
-    beside = bool(begins and config.target_replication) + bool(config.contrastive)
-    return len(_of_tokens(loss)) + beside > 1
+    beside = bool(teaching.begins and config.target_replication) + bool(config.contrastive)
+    inside = sum(map(bool, teaching.representation.config.weights.values())) if teaching.representation else 0
+    return len(_of_tokens(teaching.loss)) + beside + inside > 1
 
 
 def _of_tokens(loss: TokenLoss) -> Mapping[str, tuple[float, TokenLoss]]:

@@ -29,15 +29,16 @@ from slmops.training.config import TrainConfig
 from slmops.training.contrastive import check_alike
 from slmops.training.curve import Moment, Point, looks_since_best
 from slmops.training.frozen import Reader
-from slmops.training.looks import Looks, Teach
+from slmops.training.looks import Looks
 from slmops.training.losses import TokenLoss
 from slmops.training.on_policy import OWN, OnPolicy
 from slmops.training.own import told
 from slmops.training.parallel import Workers
+from slmops.training.representation import Representation
 from slmops.training.sampled_head import sampled_logits
 from slmops.training.schedule import first_rounded_step, make_optimizer, set_learning_rate, steps_of
 from slmops.training.self_check import PlainReader, why_not_packed
-from slmops.training.terms import terms_beside
+from slmops.training.terms import Teach, Teaching, terms_beside
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,6 +56,7 @@ def train(
     teach: Teach | None = None,
     on_policy: OnPolicy | None = None,
     begins: Ids = (),
+    representation: Representation | None = None,
     rounding: Rounding | None = None,
     validation: Sequence[Example] = (),
     seed: int,
@@ -70,8 +72,9 @@ def train(
     """Trains in place; returns the curve. Started again over the same scratch folder, it goes on where it was.
 
     `on_policy` has some rows answered by the model itself; `teach` then knows such rows, too.
-    `begins` are the tokens that can begin an answer, where they are few: then the target is replicated. `rounding` is
-    what the shipped format will do to a weight: it is done during the last steps, so that the model learns to bear it.
+    `begins` are the tokens that can begin an answer, where they are few: then the target is replicated. Of a
+    `representation`, what goes on inside the teacher is learned, too. `rounding` is what the shipped format will do to
+    a weight: it is done during the last steps, so that the model learns to bear it.
     `frozen` is a folder for what lower layers say, which trainings with the same ones share. `show` writes a row for
     people, from its name. `watch` hears of each point of the curve as it is reached. Workers that were joined share the
     work: all call this alike, the first alone writes, and is asked whether to go on.
@@ -87,6 +90,7 @@ def train(
             remedy="give data.validation, or remove patience and keep",
         )
     torch = need("torch", "train")
+    teaching = Teaching(loss, teach, begins, representation)
     rounding = rounding if config.quantization_aware else None
     if config.contrastive:
         check_alike(examples)
@@ -127,7 +131,7 @@ def train(
         if on_policy:
             chosen = workers.agree(partial(on_policy.rows_of_step, computing.model, chosen, (seed, step)))
         rate = set_learning_rate(optimizer, step, steps, config)
-        value, losses = _step(computing, reader, chosen, config, loss, teach, begins, (seed, step), workers)
+        value, losses = _step(computing, reader, chosen, config, teaching, (seed, step), workers)
         norm = float(torch.nn.utils.clip_grad_norm_(computing.learning, config.max_grad_norm))
         if not math.isfinite(value + norm):
             what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient is {norm}"
@@ -142,7 +146,7 @@ def train(
         look = state.step in looked_at
         if look or blamed or state.count == max(1, steps // 40):
             seen, held_out = workers.agree(looks.both) if look else (None, None)
-            pulls = workers.agree(lambda: looks.pulls(loss, teach, begins, config)) if look else {}
+            pulls = workers.agree(lambda: looks.pulls(teaching, config)) if look else {}
             state.curve.append(Point(state.step, state.total / state.count, held_out, blamed, seen, gradients=pulls))
             state.total, state.count = 0.0, 0
             watch(Moment(state.curve[-1], rate, norm, learned, seconds))
@@ -179,9 +183,7 @@ def _step(
     reader: Reader | PlainReader,
     examples: Sequence[Example],
     config: TrainConfig,
-    loss: TokenLoss,
-    teach: Teach | None,
-    begins: Ids,
+    teaching: Teaching,
     seed: tuple[int, int],
     workers: Workers,
 ) -> tuple[float, Mapping[str, float]]:
@@ -191,14 +193,14 @@ def _step(
     own = seed if workers.first else (*seed, workers.rank)
     torch.manual_seed(int(np.random.SeedSequence(own).generate_state(1)[0]))  # what is dropped, and noise
     targets = sum(sum(example.learn) for example in examples)
-    model, total = computing.model, 0.0
+    model, loss, total = computing.model, teaching.loss, 0.0
     by_row: dict[str, float] = {}
     head_learns = any(weight.requires_grad for weight in model.get_output_embeddings().parameters())
     of_few = config.loss == "cross_entropy" and not config.label_smoothing  # others speak of the whole vocabulary
-    sampled = begins and config.vocabulary_sample and of_few
+    sampled = teaching.begins and config.vocabulary_sample and of_few
     model.train()
     for batch in pack(workers.share(by_length(examples)), config.max_tokens):
-        states, taught = reader.last_states(batch), teach(batch) if teach else None
+        (states, inside), taught = teaching.read(model, batch, reader.last_states), teaching.taught(batch)
         if config.gradient_checkpointing:  # whoever asks for it has little memory, and takes it slower
             release_freed_memory()
         at, ids = states[batch.target_at], batch.target_ids
@@ -213,7 +215,8 @@ def _step(
             value = (at * gradient).sum()  # whose gradient is that of the losses
         total += float(losses.detach().sum()) / targets
         value = value / targets
-        beside = terms_beside(model, states, batch, taught, begins, config, targets=targets, rows=len(examples))
+        rows = len(examples)
+        beside = terms_beside(model, states, inside, batch, taught, teaching, config, targets=targets, rows=rows)
         for term in beside.values():
             value, total = value + term, total + float(term.detach())
         value.backward()
