@@ -26,7 +26,19 @@ _HOSTILE = (
 )
 _VOID = {"meta", "br", "hr", "col"}
 _SECTIONS = (
-    *("compared", "gates", "proof", "ledger", "slices", "verdict", "chance", "confusion", "mistakes", "published"),
+    *(
+        "compared",
+        "gates",
+        "proof",
+        "ledger",
+        "slices",
+        "certainty",
+        "verdict",
+        "chance",
+        "confusion",
+        "mistakes",
+        "published",
+    ),
     *("foundry-local", "asked", "training", "lineage", "method", "machine"),
 )
 

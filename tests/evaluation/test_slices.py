@@ -15,7 +15,7 @@ TEXTS = ["x" * length for length in range(1, 31)]
 def test_the_part_where_most_was_lost_comes_first() -> None:
     labels = ["refund"] * 10 + ["track"] * 20
     teacher, student = [1.0] * 30, [0.0] * 8 + [1.0] * 22
-    found = slices(TEXTS, labels, teacher, student, seed=1)
+    found = slices(TEXTS, labels, [], teacher, student, seed=1)
     assert [(part.kind, part.name, part.rows) for part in found[:2]] == [
         ("label", "refund", 10),
         ("length", "short (1 to 10 characters)", 10),
@@ -26,13 +26,23 @@ def test_the_part_where_most_was_lost_comes_first() -> None:
 
 
 def test_free_answers_have_no_labels_and_few_rows_say_nothing() -> None:
-    found = slices(TEXTS[:12], [], [1.0] * 12, [0.5] * 12, seed=1)
+    found = slices(TEXTS[:12], [], [], [1.0] * 12, [0.5] * 12, seed=1)
     assert found == []
-    assert {part.kind for part in slices(TEXTS, [], [1.0] * 30, [0.5] * 30, seed=1)} == {"length"}
+    assert {part.kind for part in slices(TEXTS, [], [], [1.0] * 30, [0.5] * 30, seed=1)} == {"length"}
+
+
+def test_languages_are_parts_where_there_are_several() -> None:
+    student = [0.0] * 6 + [1.0] * 24
+    languages = ["de"] * 6 + ["en"] * 20 + ["fr"] * 2 + [""] * 2
+    found = slices(TEXTS, [], languages, [1.0] * 30, student, seed=1)
+    assert [(part.name, part.rows) for part in found if part.kind == "language"] == [("in de", 6), ("in en", 20)]
+    assert found[0].name == "in de"
+    alone = slices(TEXTS, [], ["en"] * 30, [1.0] * 30, student, seed=1)
+    assert {part.kind for part in alone} == {"length"}
 
 
 def test_the_report_says_how_often_both_agree_and_what_it_cost() -> None:
-    parts = slices(TEXTS, [], [1.0] * 30, [0.5] * 30, seed=1)
+    parts = slices(TEXTS, [], [], [1.0] * 30, [0.5] * 30, seed=1)
     summary = make_summary(slices=parts, agreement={"value": 0.9, "low": 0.85, "high": 0.95})
     assert "Both answer the same to 90.0" in str(show_slices(summary))
     made = make_summary(making=Making(seconds=600, usd=0.0167, break_even_answers=12345.6))

@@ -12,7 +12,7 @@ for another language; of sentences in 24 other languages (Django's translations)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -71,6 +71,16 @@ class LanguageTally:
         if self.languages and max(self.languages.values()) < _MAJORITY * sum(self.languages.values()):
             told = ", ".join(f"{language} {count:,}" for language, count in [*self.languages.items()][:5])
             yield f"no language is that of most rows ({told}), so none was taken for another"
+
+
+def languages_of(texts: Iterable[str]) -> list[str]:
+    """The language of each text by its ISO 639-1 code; nothing for one that is too short to tell.
+
+    Raises:
+        MissingExtraError: what tells them is not installed.
+    """
+    identifier = _identifier()
+    return [identifier.classify(text[:_CHARACTERS])[0] if _is_long(text) else "" for text in texts]
 
 
 def _is_long(text: str) -> bool:

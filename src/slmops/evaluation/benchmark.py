@@ -39,7 +39,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Answered:
-    """One row's answer and its times, asked alone."""
+    """One row's answer with its log-probability among those that were possible, and its times, asked alone."""
 
     id: str
     text: str
@@ -47,14 +47,17 @@ class Answered:
     latency_ms: float
     tokens: int
     reused_tokens: int
+    logprob: float
 
 
 @dataclass(frozen=True)
 class Benchmarked:
-    """What a subject did: the text of each row's answer, and what it took; `timed` are the first rows."""
+    """What a subject did: the text of each row's answer, its log-probability (None where it was not told), and what it
+    took; `timed` are the first rows."""
 
     name: str
     texts: tuple[str, ...]
+    logprobs: tuple[float | None, ...]
     timed: tuple[Answered, ...]
     token_ms: tuple[float, ...]
     load_s: float
@@ -138,6 +141,7 @@ class _Worker:
         )
         self._timed: list[Answered] = []
         self._texts: list[str] = []  # of those asked together
+        self._logprobs: list[float | None] = []
         self._cpu_s = self._wall_s = self._peak_memory_mb = 0.0
         self._loaded: dict[str, float] = {}
         self._token_ms: list[float] = []
@@ -157,7 +161,9 @@ class _Worker:
         self._peak_memory_mb = self.call({"peak": True})["peak_memory_mb"]
 
     def ask_together(self, rows: list[dict[str, Any]]) -> None:
-        self._texts += self.call({"ask_together": rows})["texts"]
+        reply = self.call({"ask_together": rows})
+        self._texts += reply["texts"]
+        self._logprobs += reply["logprobs"]
 
     def finish(self) -> Benchmarked:
         self.call({"end": True})
@@ -165,6 +171,7 @@ class _Worker:
         return Benchmarked(
             self._subject.name,
             (*(answer.text for answer in self._timed), *self._texts),
+            (*(answer.logprob for answer in self._timed), *self._logprobs),
             tuple(self._timed),
             tuple(self._token_ms),
             self._loaded["load_s"],

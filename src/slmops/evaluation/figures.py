@@ -53,6 +53,7 @@ FIGURES = {
     "names_kept": Figure("Quality", "names and numbers kept", "share", "higher"),
     "length_match": Figure("Quality", "length as asked", "share", "higher"),
     "valid_answers": Figure("Quality", "valid answers", "share", "higher"),
+    "calibration_error": Figure("Quality", "calibration error", "share", "lower"),
     "latency_ms": Figure("Speed", "latency, median", "ms", "lower"),
     "latency_p95_ms": Figure("Speed", "latency, 95th percentile", "ms", "lower"),
     "ttft_ms": Figure("Speed", "time to first token", "ms", "lower"),

@@ -79,6 +79,7 @@ class GatesConfig(Section):
     )
     min_model_bytes_reduction: AtLeast | None = Field(default=None, description="the least bytes saved, 0.9 being 90 %")
 
+    max_calibration_error: AtMost | None = Field(default=None, description="the most calibration error, 0 to 1")
     max_latency_ms: AtMost | None = Field(default=None, description="the longest median latency")
     max_latency_p95_ms: AtMost | None = Field(default=None, description="the longest latency of 95 in 100 answers")
     max_ttft_ms: AtMost | None = Field(default=None, description="the longest median time to the first token")

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from slmops.core.page import Html
-from slmops.evaluation.drawing import ACCENT, MUTED, OTHER, Plot, new_figure, shorten, style, to_svg
+from slmops.evaluation.drawing import ACCENT, LINE, MUTED, OTHER, Plot, new_figure, shorten, style, to_svg
 from slmops.evaluation.figures import Unit, describe_figure, write, write_figure, write_times
-from slmops.evaluation.summary import Point, Summary
+from slmops.evaluation.summary import Bin, Point, Summary
 
 TEACHER = "teacher"
 
@@ -69,6 +69,30 @@ def plot_curve(name: str, points: Sequence[Point]) -> Plot | None:
         axes.set_ylabel("loss (nats a target token)")
         _label_ends(axes, series)
         return Plot(_say_curve(name, points, held_out), to_svg(figure))
+
+
+def plot_certainty(name: str, bins: Sequence[Bin], shipped: str) -> Plot:
+    """How often answers are right, over how probable they are; the larger a mark, the more messages."""
+    total = sum(part.rows for part in bins)
+    sure, right = (
+        100 * sum(part.rows * getattr(part, field) for part in bins) / total for field in ("confidence", "right")
+    )
+    apart = sure - right
+    finding = f"{abs(apart):.1f} points {'surer than it is right' if apart > 0 else 'less sure than it is right'}"
+    with style():
+        figure, axes = new_figure(height_in=2.6, left_in=0.55)
+        colour, marker = _mark(name, shipped)
+        axes.plot([0, 100], [0, 100], color=LINE, linewidth=1.2)
+        x, y = ([100 * getattr(part, field) for part in bins] for field in ("confidence", "right"))
+        axes.plot(x, y, color=colour, linewidth=1, alpha=0.6)
+        sizes = [16 + 200 * part.rows / total for part in bins]
+        axes.scatter(x, y, s=sizes, color=colour, marker=marker, clip_on=False, zorder=3)
+        axes.set_xlim(0, 100)
+        axes.set_ylim(0, 100)
+        axes.grid(axis="y")
+        axes.set_xlabel("probability of the answer (%)")
+        axes.set_ylabel("right (%)")
+        return Plot(f"{name} is {finding}", to_svg(figure))
 
 
 def _plot_saved(summary: Summary, name: str, finding: str) -> Plot | None:

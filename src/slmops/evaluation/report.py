@@ -23,7 +23,7 @@ from slmops.evaluation.figures import (
 )
 from slmops.evaluation.ledger import show_ledger, show_making, show_slices, show_verdict
 from slmops.evaluation.mistakes import list_mistakes, show_confusion
-from slmops.evaluation.plots import TEACHER, plot_curve
+from slmops.evaluation.plots import TEACHER, plot_certainty, plot_curve
 from slmops.evaluation.search_plots import plot_importance, plot_trials
 from slmops.evaluation.side_by_side import (
     figure_cell,
@@ -50,6 +50,8 @@ _QUALITY = {
     "chrf": "character 1- to 6-grams in common with the gold, mean of the answers",
     "bleu": "word 1- to 4-grams in common with the gold, over all answers together",
     "names_kept": "share of the gold’s names and numbers that the answer has",
+    "calibration_error": "how far the probability of an answer is from the share right of answers so probable, in ten "
+    "bins, weighed by their messages (expected calibration error)",
     "length_match": "shorter over longer of the answer’s and the gold’s length in words",
 }
 
@@ -62,6 +64,7 @@ def render(summary: Summary) -> str:
         "proof": ("Is what ships what was trained?", show_proof(summary.proof)),
         "ledger": ("Where points were lost", show_ledger(summary)),
         "slices": ("On which messages it lost", show_slices(summary)),
+        "certainty": ("Is it right as often as it is sure?", _show_certainty(summary)),
         "verdict": ("Did the teacher help?", show_verdict(summary)),
         "chance": ("Could it be chance?", show_comparisons(summary.comparisons)),
         "confusion": ("What it confuses", show_confusion(summary.confusion, summary.labels)),
@@ -180,6 +183,14 @@ def _show_opinions(data: Data) -> Html | None:
         return None
     rows = [[name, figure_cell(accuracy, "share")] for name, accuracy in data.opinions.items()]
     return table(["learned from", "accuracy"], rows, caption=f"Opinions, on {data.validation:,} validation messages")
+
+
+def _show_certainty(summary: Summary) -> Html:
+    if not summary.calibration:
+        return element("p", "Answers are no closed set, so that their probabilities say little.")
+    plots = [plot_certainty(name, bins, summary.shipped) for name, bins in summary.calibration.items()]
+    told = "Below the line a model is surer than it is right. The larger a mark, the more messages."
+    return join(show_plots(plots), element("p", told, class_="muted"))
 
 
 def _show_curves(summary: Summary) -> Html:

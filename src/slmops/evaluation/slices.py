@@ -1,4 +1,4 @@
-"""Where a student lost: its figure beside its teacher's on parts of the test, by label and by length.
+"""Where a student lost: its figure beside its teacher's on parts of the test, by label, length and language.
 
 In come rows with each one's score by both; out come parts with a difference, the worst first. Pure.
 """
@@ -13,17 +13,22 @@ import numpy as np
 from slmops.core.statistics import paired_difference
 from slmops.evaluation.summary import Slice
 
-Kind = Literal["label", "length"]
+Kind = Literal["label", "length", "language"]
 _FEWEST = 5  # rows of a part: of fewer a difference says nothing
 _THIRDS = ("short", "middling", "long")
 
 
 def slices(
-    texts: Sequence[str], labels: Sequence[str], teacher: Sequence[float], student: Sequence[float], seed: int
+    texts: Sequence[str],
+    labels: Sequence[str],
+    languages: Sequence[str],
+    teacher: Sequence[float],
+    student: Sequence[float],
+    seed: int,
 ) -> list[Slice]:
-    """Parts of at least five rows, those first where most was lost. `labels` may be empty."""
+    """Parts of at least five rows, those first where most was lost. `labels` may be empty, and a language unknown."""
     found = []
-    for kind, name, at in (*_by_label(labels), *_by_length(texts)):
+    for kind, name, at in (*_by("label", labels), *_by_length(texts), *_by_language(languages)):
         if len(at) < _FEWEST:
             continue
         ours, theirs = (np.array([[scores[row], 1.0] for row in at]) for scores in (student, teacher))
@@ -33,9 +38,15 @@ def slices(
     return sorted(found, key=lambda part: part.difference.value)
 
 
-def _by_label(labels: Sequence[str]) -> Iterator[tuple[Kind, str, list[int]]]:
-    for label in sorted(set(labels)):
-        yield "label", label, [row for row, other in enumerate(labels) if other == label]
+def _by(kind: Kind, values: Sequence[str]) -> Iterator[tuple[Kind, str, list[int]]]:
+    for value in sorted(set(values) - {""}):
+        yield kind, value, [row for row, other in enumerate(values) if other == value]
+
+
+def _by_language(languages: Sequence[str]) -> Iterator[tuple[Kind, str, list[int]]]:
+    """Where there are several: that all are in one says nothing."""
+    found = [(kind, f"in {language}", at) for kind, language, at in _by("language", languages) if len(at) >= _FEWEST]
+    yield from found if len(found) > 1 else ()
 
 
 def _by_length(texts: Sequence[str]) -> Iterator[tuple[Kind, str, list[int]]]:

@@ -216,6 +216,14 @@ class Slice(_Part):
     difference: Interval
 
 
+class Bin(_Part):
+    """Answers that are about as probable: their mean probability, and the share of them that is right."""
+
+    rows: int
+    confidence: float
+    right: float
+
+
 class Making(_Part):
     """What it took to make all of it, and after how many answers that is saved against the teacher's; None if never."""
 
@@ -227,7 +235,8 @@ class Making(_Part):
 class Summary(Gain):
     """A run's evidence. `shipped` names the subject that ships; its gain against the teacher is the summary's own.
     `quality` is the figure that decides: the name of the task's first metric. `trainings` says what each took.
-    `agreement` is the share of test messages that what ships answers as its teacher does, right or wrong."""
+    `agreement` is the share of test messages that what ships answers as its teacher does, right or wrong;
+    `calibration` tells how often teacher and what ships are right where they are how sure, of a closed set."""
 
     name: str
     task: str
@@ -254,6 +263,7 @@ class Summary(Gain):
     verdict: Verdict | None = None
     agreement: Measured = None
     slices: tuple[Slice, ...] = ()
+    calibration: dict[str, tuple[Bin, ...]] = {}
     making: Making | None = None
 
     @model_validator(mode="after")

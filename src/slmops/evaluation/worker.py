@@ -2,8 +2,8 @@
 
 Reads a JSON line per command on stdin, writes a JSON line per reply on stdout:
 {"load": …} → seconds and memory; {"ask": […]} → answers with times; {"write": n} → time per free token;
-{"peak": true} → peak memory; {"ask_together": […]} → texts only; {"end": true}. Started by `benchmark`; knows nothing
-of other models, gold answers or statistics.
+{"peak": true} → peak memory; {"ask_together": […]} → texts without times; {"end": true}. Started by `benchmark`; knows
+nothing of other models, gold answers or statistics.
 """
 
 from __future__ import annotations
@@ -53,15 +53,16 @@ class Session:
             started = time.perf_counter()
             first_ms, reused = 0.0, 0
             ids: list[int] = []
+            logprob = 0.0
             for chunk in self._model.stream(self._prompt(row), self._sampling, self._constraint):
                 if chunk.ids and not ids:
                     first_ms = (time.perf_counter() - started) * 1e3
                 ids += chunk.ids
-                reused = chunk.reused_tokens
+                reused, logprob = chunk.reused_tokens, logprob + sum(chunk.logprobs)
             text = self._model.tokenizer.decode(tuple(ids))
             total_ms = (time.perf_counter() - started) * 1e3
             answer = {"id": row["id"], "text": text, "ttft_ms": first_ms, "latency_ms": total_ms}
-            answers.append(answer | {"tokens": len(ids), "reused_tokens": reused})
+            answers.append(answer | {"tokens": len(ids), "reused_tokens": reused, "logprob": logprob})
         wall = time.perf_counter() - wall_before
         return {"answers": answers, "cpu_s": sum(process.cpu_times()[:2]) - cpu_before, "wall_s": wall}
 
@@ -69,11 +70,14 @@ class Session:
     def ask_together(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The same answers without times; those of a closed set are read from the distribution over it."""
         if isinstance(self._constraint, TokenTrie):
-            logprobs = self._model.runtime.choose([self._prompt(row) for row in rows], self._constraint)
-            return {"texts": [self._model.tokenizer.decode(self._constraint.follow(row)) for row in logprobs]}
+            trie = self._constraint
+            logprobs = self._model.runtime.choose([self._prompt(row) for row in rows], trie)
+            chosen = [trie.follow(row) for row in logprobs]
+            sure = [float(row[trie.answers.index(answer)]) for row, answer in zip(logprobs, chosen, strict=True)]
+            return {"texts": [self._model.tokenizer.decode(answer) for answer in chosen], "logprobs": sure}
         asked = [self._messages(_record(row)) for row in rows]
         replies = self._model.ask_all(asked, self._sampling, self._constraint)
-        return {"texts": [reply.text for reply in replies]}
+        return {"texts": [reply.text for reply in replies], "logprobs": [None] * len(rows)}
 
     def _prompt(self, row: dict[str, Any]) -> Ids:
         return self._model.prompt(self._messages(_record(row)))

@@ -6,6 +6,8 @@ The answers are the artifact; times, memory and everything computed from them st
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ from slmops.core.files import write_whole
 from slmops.core.measurement import Interval
 from slmops.core.named import code_of
 from slmops.core.pipeline import Estimate, Stage, Work
-from slmops.evaluation.benchmark import Subject, benchmark
-from slmops.evaluation.compare import compare_pairs, cost_figures, gains, parse_all, quality_figures
+from slmops.evaluation.benchmark import Benchmarked, Subject, benchmark
+from slmops.evaluation.calibration import calibration_error
+from slmops.evaluation.compare import compare_pairs, cost_figures, gains, parse_all, quality_figures, scores
 from slmops.stages.parts import read_part, read_task, read_task_spec
 from slmops.stages.project import Project
 from slmops.tasks import own_metric
-from slmops.tasks.types import Json, Record
+from slmops.tasks.types import Json, Labels, Record, Task
 
 SOURCES = {"teacher": "teacher", "untrained": "pruned", "student": "student"}  # subject → the stage that makes it
 CLASSICAL = "classical"
@@ -36,7 +39,7 @@ def evidence_stage(project: Project) -> Stage:
         "seed": project.seed,
     }
     minutes = 0.4 + 0.25 * len(subjects)
-    return Stage("evidence", 4, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
+    return Stage("evidence", 5, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
 
 
 def _make(project: Project, work: Work) -> None:
@@ -73,6 +76,9 @@ def _make(project: Project, work: Work) -> None:
         for figure, value in quality_figures(task, parsed, gold, seed).items():
             work.measure(figure, "share", value, subject=name)
     for result in done:
+        sure, right = _certainty(task, result, predicted[result.name], gold)
+        if sure:
+            work.measure("calibration_error", "share", calibration_error(sure, right, seed), subject=result.name)
         for figure, value in cost_figures(result, project.evaluation.cost.usd_per_hour, seed).items():
             work.measure(figure, figure.rpartition("_")[2], value, subject=result.name, **conditions)
     by_name = {result.name: result for result in done}
@@ -87,20 +93,35 @@ def _make(project: Project, work: Work) -> None:
     for pair in compare_pairs(task, list(dict.fromkeys(pairs)), predicted, gold, seed):
         more = {"against": pair.b, "metric": pair.metric, "p_value": pair.p_value}
         work.measure("difference", "share", pair.difference, subject=pair.a, **more)
+    logprobs = {result.name: result.logprobs for result in done}
     for name, answers in texts.items():
-        _write_answers(_answers_of(work.out, name), test, answers, predicted[name])
+        _write_answers(_answers_of(work.out, name), test, answers, predicted[name], logprobs.get(name, ()))
+
+
+def _certainty(
+    task: Task, done: Benchmarked, parsed: list[Json | None], gold: list[Json]
+) -> tuple[list[float], list[float]]:
+    """The probability of each answer of a closed set, and whether it is right; nothing where answers are free."""
+    if not isinstance(task.grammar, Labels):
+        return [], []
+    sure = [math.exp(logprob) for logprob in done.logprobs if logprob is not None]
+    return sure, scores(task.metrics[0], task.metrics[0].rows(parsed, gold))
 
 
 def _text_of(answer: Json) -> str:
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
-def _write_answers(path: Path, rows: list[Record], texts: list[str], answers: list[Json | None]) -> None:
+def _write_answers(
+    path: Path, rows: list[Record], texts: list[str], answers: list[Json | None], logprobs: Sequence[float | None]
+) -> None:
     path.parent.mkdir(exist_ok=True)
     lines: list[dict[str, Any]] = [
         {"id": row.id, "inputs": dict(row.inputs), "gold": row.gold, "text": text, "answer": answer}
         for row, text, answer in zip(rows, texts, answers, strict=True)
     ]
+    for line, logprob in zip(lines, logprobs, strict=False):
+        line["logprob"] = logprob
     write_whole(path, "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines))
 
 
@@ -110,7 +131,7 @@ def has_answers(evidence: Path, subject: str) -> bool:
 
 
 def read_answers(evidence: Path, subject: str) -> list[dict[str, Any]]:
-    """The rows of one subject: id, inputs, gold, text, answer (None where invalid)."""
+    """The rows of one subject: id, inputs, gold, text, answer (None where invalid), logprob of a model's answer."""
     return [json.loads(line) for line in _answers_of(evidence, subject).read_text().split("\n") if line]
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from slmops.core.artifact import Manifest
-from slmops.core.errors import SlmopsError
+from slmops.core.errors import MissingExtraError, SlmopsError
 from slmops.core.files import write_whole
 from slmops.core.measurement import Interval
 from slmops.core.pipeline import Planned
 from slmops.core.statistics import bootstrap
 from slmops.core.store import Store
+from slmops.data.language import languages_of
 from slmops.evaluation import summary as parts
+from slmops.evaluation.calibration import bins
 from slmops.evaluation.compare import scores
 from slmops.evaluation.slices import slices
 from slmops.evaluation.summary import Summary
@@ -99,6 +102,7 @@ def summarize(project: Project) -> Summary:
         foundry_local=_foundry(bundle, quality.name) if bundle else None,
         verdict=read_verdict(project, evidence.parents[shipped], evidence.parents["dataset"]),
         **_against_teacher(answers, shipped, task, bool(labels), evidence.made_by.seed),
+        calibration=_calibration(answers, shipped, task) if labels else {},
         making=_making(planned, figures, shipped, project.evaluation.cost.usd_per_hour),
     )
 
@@ -337,11 +341,30 @@ def _against_teacher(
         for name, rows in (("ours", ours), ("theirs", theirs))
     }
     texts = [Record("", row["inputs"], None, Source("")).text for row in ours]
-    found = slices(texts, [task.write(one) for one in gold] if closed else [], score["theirs"], score["ours"], seed)
+    labels = [task.write(one) for one in gold] if closed else []
+    try:
+        languages = languages_of(texts)
+    except MissingExtraError:  # then there are no parts by language
+        languages = []
+    found = slices(texts, labels, languages, score["theirs"], score["ours"], seed)
     return {
         "agreement": bootstrap(same, lambda sums: sums[..., 0] / sums[..., 1], seed=seed),
         "slices": tuple(found),
     }
+
+
+def _calibration(
+    answers: dict[str, list[dict[str, Any]]], shipped: str, task: Task
+) -> dict[str, tuple[parts.Bin, ...]]:
+    """Of the teacher and what ships: how often they are right where they are how sure."""
+    metric, found = task.metrics[0], {}
+    for name in ("teacher", shipped):
+        rows = answers.get(name, [])
+        sure = [math.exp(row["logprob"]) for row in rows if row.get("logprob") is not None]
+        if rows and len(sure) == len(rows):
+            right = scores(metric, metric.rows([row["answer"] for row in rows], [row["gold"] for row in rows]))
+            found[name] = tuple(bins(sure, right))
+    return found
 
 
 def _making(
