@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,25 @@ def write_tokenizer(folder: Path, markers: tuple[str, ...], more: tuple[str, ...
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=markers[-1], pad_token="<|endoftext|>")
     fast.save_pretrained(folder)
     return tokenizer.get_vocab_size()
+
+
+def write_sentencepiece(folder: Path, markers: tuple[str, ...] = ()) -> None:
+    """A tokenizer as Mistral's, Gemma's and Phi 3's are: spaces are letters, what is unknown falls back to bytes."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    rust = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    rust.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    rust.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    special = ["<unk>", "<s>", "</s>", *markers]
+    rust.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=500, special_tokens=special, show_progress=False))
+    described = json.loads(rust.to_str())
+    vocabulary = described["model"]["vocab"]
+    described["model"]["vocab"] = vocabulary | {byte: len(vocabulary) + at for at, byte in enumerate(bytes_)}
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(json.dumps(described))
 
 
 def write_model(folder: Path, architecture: str, markers: tuple[str, ...], **changes: Any) -> None:

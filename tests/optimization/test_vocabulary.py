@@ -10,8 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import decoders, models, normalizers, trainers
 
 from slmops.core.errors import ModelError
 from slmops.models.forward import load_causal_lm, target_logits
@@ -19,7 +17,7 @@ from slmops.models.packing import Example, pack
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.vocabulary import Vocabulary, trim_model, trim_tokenizer, write_tokenizer
 from tests.models.architectures import ARCHITECTURES, Architecture
-from tests.tiny import TEXTS
+from tests.tiny import TEXTS, write_sentencepiece
 
 DOMAIN = TEXTS[:2]
 any_text = st.text(st.characters(exclude_categories=("Cs",)))  # of all planes; lone surrogates are no text
@@ -100,27 +98,9 @@ def test_a_byte_that_the_tokenizer_lacked_is_added(source: Tokenizer, tiny_token
     assert small.decode(small.encode("a\U00080000b")) == "a\U00080000b"
 
 
-def sentencepiece(folder: Path) -> Tokenizer:
-    """A tokenizer as Mistral's, Gemma's and Phi 3's are: spaces are letters, what is unknown falls back to bytes."""
-    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
-    rust = RustTokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    rust.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    rust.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    rust.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=500, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False)
-    )
-    described = json.loads(rust.to_str())
-    vocabulary = described["model"]["vocab"]
-    described["model"]["vocab"] = vocabulary | {byte: len(vocabulary) + at for at, byte in enumerate(bytes_)}
-    folder.mkdir()
-    (folder / "tokenizer.json").write_text(json.dumps(described))
-    return Tokenizer(folder)
-
-
 def test_so_is_a_tokenizer_that_falls_back_to_bytes(tmp_path: Path) -> None:
-    source = sentencepiece(tmp_path / "source")
+    write_sentencepiece(tmp_path / "source")
+    source = Tokenizer(tmp_path / "source")
     vocabulary = trimmed(source)
     small = written(vocabulary, tmp_path / "source", tmp_path / "small")
     assert 256 < len(vocabulary.kept) < source.vocabulary_size

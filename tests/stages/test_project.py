@@ -189,9 +189,13 @@ def test_what_would_be_ignored_in_silence_is_refused(tmp_path: Path) -> None:
     assert problem.startswith(
         "3 · teacher.train.quantization_aware: the teacher does not ship — set it for the student"
     )
-    tokens = BASE.replace("{from: teacher}", "hf:owner/name") + "distillation: {match: tokens}"
-    (problem,) = problems(tmp_path, tokens)
-    assert problem.startswith("5 · distillation.match: a ready model's tokens may be others than the teacher's — write")
+    ready = BASE.replace("{from: teacher}", "hf:owner/name")
+    (problem,) = problems(
+        tmp_path, ready + "distillation: {match: tokens, cache: {kind: sampled}, loss: {forward_kl: 1}}"
+    )
+    assert "distillation.cache.kind: a ready model's tokens may be others than the teacher's" in problem
+    (problem,) = problems(tmp_path, ready + "distillation: {match: tokens, on_policy: 0.5}")
+    assert "distillation.on_policy: the teacher scores what the student writes, token by token" in problem
 
 
 def test_gates_reach_the_room_that_judges_them(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def dense(name: str, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         "skewed_forward_kl": lambda: kl(p, 0.1 * p + 0.9 * q),
         "skewed_reverse_kl": lambda: kl(q, 0.9 * p + 0.1 * q),
         "total_variation": lambda: (p - q).abs().sum(-1) / 2,
+        "sorted_distance": lambda: (p.sort().values - q.sort().values).abs().sum(-1),
     }[name]()
 
 
@@ -68,7 +69,7 @@ def dense(name: str, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 def test_with_the_whole_vocabulary_it_is_the_dense_divergence(name: str, seed: int, temperature: float) -> None:
     student, teacher = logits(seed), logits(seed + 1)
     expected = dense(name, torch.softmax(teacher / temperature, -1), torch.softmax(student / temperature, -1))
-    scale = temperature if name == "total_variation" else temperature**2
+    scale = temperature if name in ("total_variation", "sorted_distance") else temperature**2
     loss = DIVERGENCES[name](student, NO_IDS, taught(teacher, temperature, 12))
     assert loss.tolist() == pytest.approx((expected * scale).tolist(), rel=1e-3, abs=1e-4)
 

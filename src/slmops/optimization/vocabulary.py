@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from slmops.core.errors import ModelError, need
 from slmops.core.files import write_whole
 from slmops.models.folder import read_json
+from slmops.models.spelling import byte_of, parts_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -138,7 +139,7 @@ def _renumber_ids(value: int | list[int], new_id: Mapping[int, int]) -> int | li
 
 def _named(tokenizer: Json) -> Iterator[int]:
     """The ids that its post-processor puts around a text."""
-    for part in _parts(tokenizer.get("post_processor")):
+    for part in parts_of(tokenizer.get("post_processor")):
         yield from part["ids"] if isinstance(part.get("ids"), list) else ()
         yield from (part[name][1] for name in {"sep", "cls"} & part.keys())
 
@@ -148,7 +149,7 @@ def _renumber(tokenizer: Json, new_id: Mapping[int, int]) -> Json:
     tokenizer = copy.deepcopy(tokenizer)
     added = [token | {"id": new_id[token["id"]]} for token in tokenizer["added_tokens"]]
     tokenizer["added_tokens"] = sorted(added, key=lambda token: int(token["id"]))
-    for part in _parts(tokenizer.get("post_processor")):
+    for part in parts_of(tokenizer.get("post_processor")):
         if isinstance(part.get("ids"), list):
             part["ids"] = [new_id[id] for id in part["ids"]]
         for name in {"sep", "cls"} & part.keys():
@@ -190,32 +191,12 @@ class _Bpe:
         """The tokens of all bytes that a text can have."""
         if tokenizer["model"].get("byte_fallback"):
             return {f"<0x{byte:02X}>" for byte in range(256)}
-        if not any(part.get("type") == "ByteLevel" for part in _parts(tokenizer.get("pre_tokenizer"))):
+        if not any(part.get("type") == "ByteLevel" for part in parts_of(tokenizer.get("pre_tokenizer"))):
             raise ModelError("its tokenizer has no bytes to spell unknown text in", remedy=_REMEDY)
         letters = need("tokenizers", "train").pre_tokenizers.ByteLevel.alphabet()
-        return {letter for letter in letters if _byte_of(letter) not in _NEVER_IN_UTF8}
+        return {letter for letter in letters if byte_of(letter) not in _NEVER_IN_UTF8}
 
 
 def _pair(merge: str | list[str]) -> tuple[str, str]:
     left, right = merge.split(" ") if isinstance(merge, str) else merge
     return left, right
-
-
-def _parts(node: Any) -> Iterator[Json]:
-    """A part of a tokenizer.json and all that it is made of."""
-    if isinstance(node, dict):
-        yield node
-        for value in node.values():
-            yield from _parts(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _parts(value)
-
-
-def _byte_of(letter: str) -> int:
-    """The byte that a byte-level letter stands for: printable ones for themselves, the others from U+0100 on."""
-    code = ord(letter)
-    if code < 0x100:
-        return code
-    hidden = [byte for byte in range(256) if not (0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xAC or byte >= 0xAE)]
-    return hidden[code - 0x100]

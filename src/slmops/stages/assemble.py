@@ -29,7 +29,7 @@ def assemble(project: Project) -> list[Stage]:
     stages.append(pruned_stage(project, identity_of(project, student_model) if student_model else None))
     if project.caches_targets:
         stages.append(targets_stage(project))
-        if project.matches() == "tokens":
+        if project.matches() == "tokens" and not project.respells:
             stages.append(certificate_stage(project))
     stages.append(student_stage(project))
     stages += [converted_stage("student", optimization) for optimization in project.optimization]

@@ -82,9 +82,12 @@ class Project(Config):
             yield "teacher.endpoint", "there is nothing for it to answer", "add data.unlabelled"
         if self.local_teacher and self.local_teacher.train and self.local_teacher.train.quantization_aware:
             yield "teacher.train.quantization_aware", "the teacher does not ship", "set it for the student"
-        if self.local_teacher and self.student.model and self.matches() == "tokens":
-            why = "a ready model's tokens may be others than the teacher's"
-            yield "distillation.match", why, "write match: labels, or cut the student from the teacher"
+        if self.respells and self.distillation.cache.kind == "sampled":
+            why = "a ready model's tokens may be others than the teacher's, whose likeliest are spelled in them"
+            yield "distillation.cache.kind", why, "write kind: top, or cut the student from the teacher"
+        if self.respells and self.distillation.on_policy:
+            why = "the teacher scores what the student writes, token by token"
+            yield "distillation.on_policy", why, "remove it, or cut the student from the teacher"
         if self.distillation.match == "labels" and not self.task.closed:
             yield "distillation.match", f"{self.task.type} has no closed set of answers", "write match: tokens"
         if self.distillation.on_policy and self.matches() != "tokens":
@@ -141,6 +144,11 @@ class Project(Config):
     def caches_targets(self) -> bool:
         """Whether the student learns from more of its teacher than answers."""
         return self.local_teacher is not None and self.matches() != "answers"
+
+    @property
+    def respells(self) -> bool:
+        """Whether the student may have other tokens than the teacher, and learns what it says at each."""
+        return self.caches_targets and self.matches() == "tokens" and self.student.model is not None
 
     @property
     def state(self) -> Path:

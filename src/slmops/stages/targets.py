@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from slmops.data.records import read_records, write_records
 from slmops.models.families import encode_answer, family_of
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Batch, Example
+from slmops.models.spelling import Spelling
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.vocabulary import read_kept
 from slmops.stages.estimates import forward_minutes
@@ -30,10 +31,18 @@ from slmops.tasks.types import Labels, Record, Task
 from slmops.training.label_targets import teach_labels, write_label_targets
 from slmops.training.losses import Taught
 from slmops.training.opinions import best_weight, mix, surprise
-from slmops.training.targets import cache_targets, teach_from_cache
+from slmops.training.targets import cache_respelled_targets, cache_targets, teach_from_cache
 
 _MAX_TOKENS = 1024
 Rows = list[tuple[Record, str]]  # a record with the answer that is learned
+
+
+class Common(TypedDict):
+    """What both ways to cache tokens are told."""
+
+    temperature: float
+    max_tokens: int
+    report: Callable[[int, int], None]
 
 
 def targets_stage(project: Project) -> Stage:
@@ -50,7 +59,7 @@ def targets_stage(project: Project) -> Stage:
         section["cache"] = distillation.cache.model_dump()
         section |= {"seed": project.seed} if distillation.cache.kind == "sampled" else {}
         inputs |= {"teacher": "teacher"}
-        inputs |= {} if project.student.vocabulary == "all" else {"pruned": "pruned"}
+        inputs |= {"pruned": "pruned"} if project.student.vocabulary != "all" or project.respells else {}
         choices = ("number_format", "threads")
         minutes = forward_minutes(project, "targets")
     return Stage("targets", 3, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
@@ -139,19 +148,26 @@ def _match_labels(
 def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted: set[str]) -> None:
     """The teacher reads every row, with the answer that is learned behind it: what it says at each of its tokens."""
     need("torch", "train").set_num_threads(work.choices["threads"])
-    cache, temperature = project.distillation.cache, project.distillation.temperature
-    vocabulary = read_kept(work.inputs["pruned"]) if "pruned" in work.inputs else None
-    examples = answered_examples(Tokenizer(work.inputs["teacher"]), task, rows, "full")
-    cache_targets(
-        load_causal_lm(work.inputs["teacher"], work.choices["number_format"]),
-        examples,
-        trusted,
-        work.out,
-        k=cache.k(sum(sum(example.learn) for example in examples)),
-        kind=cache.kind,
-        temperature=temperature,
-        max_tokens=_MAX_TOKENS,
-        vocabulary=vocabulary,
-        seed=work.seed,
-        report=lambda done, total: work.progress(done / total, f"{done}/{total} texts"),
-    )
+    cache, folder = project.distillation.cache, work.inputs["teacher"]
+    tokenizer, own = Tokenizer(folder), Tokenizer(work.inputs["pruned"]) if project.respells else None
+    examples = answered_examples(tokenizer, task, rows, "full")
+    model = load_causal_lm(folder, work.choices["number_format"])
+    learned = examples if own is None else answered_examples(own, task, rows, project.student.prompt)
+    k = min(cache.k(sum(sum(example.learn) for example in learned)), (own or tokenizer).vocabulary_size)
+    common: Common = {
+        "temperature": project.distillation.temperature,
+        "max_tokens": _MAX_TOKENS,
+        "report": lambda done, total: work.progress(done / total, f"{done}/{total} texts"),
+    }
+    if own is None or own.vocabulary_id == tokenizer.vocabulary_id:
+        vocabulary = read_kept(work.inputs["pruned"]) if project.student.vocabulary != "all" else None
+        cache_targets(
+            model, examples, trusted, work.out, k=k, kind=cache.kind, vocabulary=vocabulary, seed=work.seed, **common
+        )
+        return
+    spellings = Spelling(own), Spelling(tokenizer)
+    unlike = cache_respelled_targets(model, examples, learned, spellings, trusted, work.out, k=k, **common)
+    if unlike:
+        told = f"warning: {len(unlike)} answers are other bytes in the student's tokens, and are learned as gold is"
+        work.progress(1.0, told)
+    work.measure("respelled", "rows", float(len(rows) - len(unlike)), of=len(rows))

@@ -21,6 +21,9 @@ class LossWeights(Section):
     )
     skewed_reverse_kl: float = Field(default=0.0, ge=0, le=1000, description="reverse_kl against a mix of both")
     total_variation: float = Field(default=0.0, ge=0, le=1000, description="the share on which they differ")
+    sorted_distance: float = Field(
+        default=0.0, ge=0, le=1000, description="how far sorted probabilities are apart, whatever their tokens (ULD)"
+    )
     cross_entropy: float = Field(default=0.0, ge=0, le=1000, description="the answer itself")
     beta: float = Field(default=0.5, gt=0, lt=1, description="the teacher's share in jensen_shannon's mix")
     skew: float = Field(default=0.1, gt=0, lt=1, description="how much a skewed loss mixes in of what it measures")

@@ -86,6 +86,20 @@ def total_variation(logits: Tensor, target_ids: Tensor, taught: Taught | None) -
     return (p.exp() - q.exp()).abs().sum(1) / 2 * scale
 
 
+def sorted_distance(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
+    """T · Σ |p₍ᵢ₎ − q₍ᵢ₎| of the probabilities of both, each sorted, whatever tokens they belong to: needs no common
+    tokens (universal logit distance: Boizard et al. 2024, arXiv 2402.12030, equation 5). Over as many as are taught,
+    and the mass of all others."""
+    import torch
+
+    if taught is None:
+        raise ValueError("a divergence needs a teacher")
+    teacher = taught.logprobs.to(logits.dtype).exp().sort(descending=True).values
+    student = torch.softmax(logits / taught.temperature, dim=-1).topk(teacher.shape[1]).values * (teacher > 0)
+    rest = (teacher.sum(1) - student.sum(1)).abs()
+    return ((teacher - student).abs().sum(1) + rest) * taught.temperature
+
+
 DIVERGENCES: dict[str, TokenLoss] = {
     "forward_kl": forward_kl,
     "reverse_kl": reverse_kl,
@@ -93,6 +107,7 @@ DIVERGENCES: dict[str, TokenLoss] = {
     "skewed_forward_kl": skewed_forward_kl,
     "skewed_reverse_kl": skewed_reverse_kl,
     "total_variation": total_variation,
+    "sorted_distance": sorted_distance,
 }
 
 

@@ -6,6 +6,7 @@ is not, with about the error of fp16. Knows no model and no file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -43,6 +44,17 @@ def decode(codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     share = (codes & np.uint32(0xFFF)).astype(np.float32) / _STEPS
     ids = np.where(there, codes >> np.uint32(12), 0).astype(np.int64)
     return ids, np.where(there, -_SURPRISE * share**2, -np.inf).astype(np.float32)
+
+
+def encode_likeliest(targets: Sequence[Mapping[int, float]], k: int) -> Codes:
+    """Codes of the `k` likeliest tokens of each target, from their probabilities."""
+    ids = np.zeros((len(targets), k), np.int64)
+    logprobs = np.full((len(targets), k), -np.inf, np.float32)
+    for row, found in enumerate(targets):
+        likeliest = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:k]
+        ids[row, : len(likeliest)] = [id for id, _ in likeliest]
+        logprobs[row, : len(likeliest)] = np.log([min(1.0, value) for _, value in likeliest])
+    return encode(ids, logprobs)
 
 
 def choose_tokens(logprobs: Tensor, k: int, kind: Kind, generator: np.random.Generator) -> Codes:

@@ -18,14 +18,17 @@ from slmops.core.files import write_whole
 from slmops.core.machine import keep_freed_memory
 from slmops.models.forward import target_logits
 from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.models.spelling import Spelling
 from slmops.models.tokenizer import Ids
 from slmops.training.losses import Taught
-from slmops.training.target_codes import Kind, choose_tokens, decode
+from slmops.training.respelled import Said, respelled_row
+from slmops.training.target_codes import Kind, choose_tokens, decode, encode_likeliest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _CODES, _INDEX = "targets.npy", "targets.json"
+_SPELLED = 4  # times as many of the teacher's tokens are spelled in the student's as are kept
 
 
 @keep_freed_memory()
@@ -62,14 +65,66 @@ def cache_targets(
         report(done, len(ordered))
     codes.flush()
     new_id = {old: new for new, old in enumerate(vocabulary or ()) if old is not None}
-    index = {
-        "temperature": temperature,
-        "rows": {
-            example.row: [first[example.row], example.row in trusted, _mark(_renamed(example, new_id))]
-            for example in sorted(ordered, key=lambda example: example.row)
-        },
-    }
-    write_whole(folder / _INDEX, json.dumps(index))
+    answers = {example.row: _renamed(example, new_id) for example in ordered}
+    _write_index(folder, temperature, first, answers, trusted)
+
+
+@keep_freed_memory()
+def cache_respelled_targets(
+    teacher: nn.Module,
+    examples: Sequence[Example],
+    learned: Sequence[Example],
+    spellings: tuple[Spelling, Spelling],
+    trusted: Collection[str],
+    folder: Path,
+    *,
+    k: int,
+    temperature: float,
+    max_tokens: int,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str]:
+    """The same for a student with other tokens: the teacher reads `examples`, kept is what it says at each target of
+    `learned`, the same rows as the student writes them. `spellings` are the student's and the teacher's. Of a row whose
+    answer both write in other bytes, the answer alone is kept; returns these."""
+    ordered, own = by_length(examples), {example.row: example for example in learned}
+    first, total = {}, 0
+    for example in learned:
+        first[example.row] = total
+        total += sum(example.learn)
+    codes = np.lib.format.open_memmap(folder / _CODES, mode="w+", dtype=np.uint32, shape=(total, k))
+    unlike, done, read = [], 0, {example.row: example for example in examples}
+    for batch, logprobs in teacher_logprobs(teacher, ordered, temperature, max_tokens):
+        said = _said(batch, logprobs, k)
+        for row, targets in said.items():
+            found = respelled_row(own[row], read[row], targets, *spellings)
+            if found is None:
+                unlike.append(row)
+                found = [{token: 1.0} for token in own[row].answer]
+            codes[first[row] : first[row] + len(found)] = encode_likeliest(found, k)
+        done += len(batch.rows)
+        report(done, len(ordered))
+    codes.flush()
+    _write_index(folder, temperature, first, {row: example.answer for row, example in own.items()}, trusted)
+    return unlike
+
+
+def _said(batch: Batch, logprobs: Tensor, k: int) -> dict[str, list[Said]]:
+    """What the teacher says at each target of each row; more tokens than are kept, since some will be spelled alike."""
+    likeliest = logprobs.topk(min(_SPELLED * k, logprobs.shape[1]), dim=-1)
+    there = logprobs.gather(1, batch.target_ids[:, None])[:, 0].exp().tolist()
+    rows: dict[str, list[Said]] = {}
+    for row, ids, values, own in zip(
+        batch.target_row.tolist(), likeliest.indices.tolist(), likeliest.values.exp().tolist(), there, strict=True
+    ):
+        rows.setdefault(batch.rows[row], []).append(Said(dict(zip(ids, values, strict=True)), own))
+    return rows
+
+
+def _write_index(
+    folder: Path, temperature: float, first: Mapping[str, int], answers: Mapping[str, Ids], trusted: Collection[str]
+) -> None:
+    rows = {row: [first[row], row in trusted, _mark(answers[row])] for row in sorted(answers)}
+    write_whole(folder / _INDEX, json.dumps({"temperature": temperature, "rows": rows}))
 
 
 def teacher_logprobs(
