@@ -193,7 +193,7 @@ def test_what_would_be_ignored_in_silence_is_refused(tmp_path: Path) -> None:
     (problem,) = problems(
         tmp_path, ready + "distillation: {match: tokens, cache: {kind: sampled}, loss: {forward_kl: 1}}"
     )
-    assert "distillation.cache.kind: a ready model's tokens may be others than the teacher's" in problem
+    assert "distillation.cache.kind: a student's tokens may be others than a teacher's" in problem
     (problem,) = problems(tmp_path, ready + "distillation: {match: tokens, on_policy: 0.5}")
     assert "distillation.on_policy: the teacher scores what the student writes, token by token" in problem
 

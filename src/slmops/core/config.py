@@ -68,6 +68,9 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+LISTED = BeforeValidator(_as_tuple)  # the same for a tuple of sections that is in such a section
+
+
 def _given(value: dict[str, Any]) -> dict[str, Any]:
     return {key: given for key, given in value.items() if given is not None}
 

@@ -21,8 +21,8 @@ from slmops.stages.teacher import teacher_stage
 def assemble(project: Project) -> list[Stage]:
     """The stages of `project`, each after its inputs. Heavy libraries are imported only when a stage is made."""
     stages = [dataset_stage(project)]
-    if project.local_teacher:
-        stages.append(teacher_stage(project, identity_of(project, project.local_teacher.model)))
+    for name, teacher in project.teachers.items():
+        stages.append(teacher_stage(project, name, teacher, identity_of(project, teacher.model)))
     if project.teacher:
         stages.append(labels_stage(project))
     student_model = project.student.model

@@ -25,16 +25,17 @@ _USUAL = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabul
 
 
 def training_minutes(project: Project, role: str) -> float:
-    """Minutes to train the teacher or the student."""
-    config = project.student.train if role == "student" else project.local_teacher and project.local_teacher.train
+    """Minutes to train a teacher or the student."""
+    teacher = project.teachers.get(role)
+    config = teacher.train if teacher else project.student.train if role == "student" else None
     if not config:
         return 0.1
-    part = "train" if role == "teacher" else "targets"
+    part = "train" if teacher else "targets"
     rows, shape = _rows(project, part), base_shape(project)
     if role == "student":
         shape = cut(shape, project.student)
     own = _bytes(project, part) / max(1.0, rows) / _BYTES_A_TOKEN + _FRAME_TOKENS
-    shared = _INSTRUCTION_TOKENS if role == "teacher" or project.student.prompt == "full" else 0
+    shared = _INSTRUCTION_TOKENS if teacher or project.student.prompt == "full" else 0
     learned = _LABEL_TOKENS if project.task.closed else own / 2
     lessons = Lessons.like(math.ceil(rows), own, shared, learned, config, project.task.closed)
     once = training_amount(shape, config, lessons).seconds(_gflops(project)) / 60

@@ -7,6 +7,7 @@ is to be believed.
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.augment import augment_texts
@@ -18,6 +19,7 @@ from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.synthesis.label import answer_records
 from slmops.synthesis.remote import answer_remotely
+from slmops.synthesis.together import hear_together
 from slmops.tasks.types import Labels, Record
 from slmops.training.config import TeacherConfig
 
@@ -25,16 +27,23 @@ from slmops.training.config import TeacherConfig
 def labels_stage(project: Project) -> Stage:
     synthesis, teacher = project.synthesis, project.teacher
     if teacher and teacher.endpoint:
-        section = {"endpoint": teacher.endpoint, "model": teacher.model, "sees": teacher.sees}
+        asked = {"endpoint": teacher.endpoint, "model": teacher.model, "sees": teacher.sees}
         estimate = Estimate(0.5, 1)
-        return Stage("labels", 3, {"dataset": "dataset"}, section, lambda work: _ask_endpoint(teacher, work), estimate)
+        return Stage("labels", 3, {"dataset": "dataset"}, asked, lambda work: _ask_endpoint(teacher, work), estimate)
+    section: dict[str, Any] = {
+        "accept": synthesis.accept.model_dump(),
+        "augment": project.augmented(),
+        "seed": project.seed,
+    }
+    if len(project.teachers) > 1:
+        section["teachers"] = project.distillation.teachers
     return Stage(
         "labels",
-        3,
-        {"dataset": "dataset", "teacher": "teacher"},
-        {"accept": synthesis.accept.model_dump(), "augment": project.augmented(), "seed": project.seed},
+        4,
+        {"dataset": "dataset"} | {name: name for name in project.teachers},
+        section,
         lambda work: _make(project, work),
-        Estimate(forward_minutes(project, "labels"), 1),
+        Estimate(forward_minutes(project, "labels") * len(project.teachers), 1),
         ("number_format", "threads"),
     )
 
@@ -48,16 +57,17 @@ def _make(project: Project, work: Work) -> None:
         texts = [*read_part(dataset, "train"), *unlabelled]
         augmented = augment_texts(texts, project.augmented(), work.seed, task.varied)
     validation = read_part(dataset, "validation") if isinstance(task.grammar, Labels) else []
-    answered = answer_records(
-        LocalModel(
-            work.inputs["teacher"], threads=work.choices["threads"], number_format=work.choices["number_format"]
-        ),
-        task,
-        [*validation, *unlabelled, *augmented],
-        by="teacher",
-        accept_confidence=synthesis.accept.confidence,
-        report=lambda done, total: work.progress(done / total, f"{done}/{total} messages"),
-    )
+    asked, accept, heard = [*validation, *unlabelled, *augmented], synthesis.accept.confidence, []
+    for number, name in enumerate(project.teachers):
+
+        def report(done: int, total: int, number: int = number, name: str = name) -> None:
+            work.progress((number + done / total) / len(project.teachers), f"{name}: {done}/{total} messages")
+
+        threads, number_format = work.choices["threads"], work.choices["number_format"]
+        model = LocalModel(work.inputs[name], threads=threads, number_format=number_format)
+        heard.append(answer_records(model, task, asked, by=name, accept_confidence=accept, report=report))
+        del model  # before the next one is loaded
+    answered = heard[0] if len(heard) == 1 else hear_together(heard, project.distillation.teachers, accept)
     held_out, answered = answered[: len(validation)], answered[len(validation) :]
     _write(work, held_out, answered[: len(unlabelled)], answered[len(unlabelled) :])
 

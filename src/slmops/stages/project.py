@@ -23,7 +23,7 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.stages.engine import EngineConfig
 from slmops.synthesis.config import SynthesisConfig
 from slmops.tasks.config import TaskConfig
-from slmops.training.config import StudentConfig, TeacherConfig
+from slmops.training.config import StudentConfig, TeacherConfig, Teachers
 from slmops.training.distillation_config import DistillationConfig
 from slmops.training.tracking_config import TrackingConfig
 
@@ -39,7 +39,7 @@ class Project(Config):
     engine: EngineConfig = EngineConfig()
     task: TaskConfig = TaskConfig()
     data: DataConfig = Field(description="files of rows: {train: file, test: file, unlabelled: file}")
-    teacher: TeacherConfig | None = Field(default=None, description="the big model; may be absent")
+    teacher: Teachers | None = Field(default=None, description="the big model, or several; may be absent")
     synthesis: SynthesisConfig = SynthesisConfig()
     student: StudentConfig = Field(description="the small model, which ships: {from: teacher, layers: 8}")
     distillation: DistillationConfig = DistillationConfig()
@@ -69,7 +69,8 @@ class Project(Config):
 
     def own_code(self) -> list[str]:
         """What the project names of the user's own: a task, losses, callbacks, metrics."""
-        trained = [config for config in (self.student.train, self.teacher and self.teacher.train) if config]
+        teachers = [teacher.train for teacher in self.teachers.values()]
+        trained = [config for config in (self.student.train, *teachers) if config]
         names = [self.task.type, *self.evaluation.metrics, *(name for config in trained for name in config.own_code())]
         return [name for name in names if is_named(name)]
 
@@ -80,12 +81,16 @@ class Project(Config):
             yield "student.from", absent, remedy
         if self.teacher and self.teacher.endpoint and not self.data.unlabelled:
             yield "teacher.endpoint", "there is nothing for it to answer", "add data.unlabelled"
-        if self.local_teacher and self.local_teacher.train and self.local_teacher.train.quantization_aware:
-            yield "teacher.train.quantization_aware", "the teacher does not ship", "set it for the student"
+        for name, teacher in self.teachers.items():
+            if teacher.train and teacher.train.quantization_aware:
+                where = "teacher.train.quantization_aware" if name == "teacher" else "teacher"
+                yield where, "the teacher does not ship", "set it for the student"
+        if "teachers" in self.distillation.model_fields_set and len(self.teachers) < 2:
+            yield "distillation.teachers", "there is one teacher, or none", "remove it, or write teacher: [A, B]"
         if self.respells and self.distillation.cache.kind == "sampled":
-            why = "a ready model's tokens may be others than the teacher's, whose likeliest are spelled in them"
-            yield "distillation.cache.kind", why, "write kind: top, or cut the student from the teacher"
-        if self.respells and self.distillation.on_policy:
+            why = "a student's tokens may be others than a teacher's, whose likeliest are spelled in them"
+            yield "distillation.cache.kind", why, "write kind: top, or cut the student from one teacher"
+        if self.respells and self.student.model and self.distillation.on_policy:
             why = "the teacher scores what the student writes, token by token"
             yield "distillation.on_policy", why, "remove it, or cut the student from the teacher"
         if self.distillation.match == "labels" and not self.task.closed:
@@ -129,7 +134,7 @@ class Project(Config):
             where = f"optimization.{index}.name"
             if name in names[:index]:
                 yield where, f"two optimizations are called {name}", "give one of them another name"
-            elif name in _STAGES + _SUBJECTS:
+            elif name in _STAGES + _SUBJECTS or name in self.teachers:
                 yield where, f"{name} is the name of something else in a run", "choose another name"
         for index, name in enumerate(self.evaluation.compare or ()):
             if name not in self._comparable():
@@ -141,14 +146,24 @@ class Project(Config):
         return self.teacher if self.teacher and not self.teacher.endpoint else None
 
     @property
+    def teachers(self) -> dict[str, TeacherConfig]:
+        """Those that run here, by the stage that makes each; the first is the one that is cut, measured and kept in
+        memory."""
+        teacher = self.local_teacher
+        if teacher is None:
+            return {}
+        return {"teacher": teacher} | {f"teacher_{at}": other for at, other in enumerate(teacher.others, 2)}
+
+    @property
     def caches_targets(self) -> bool:
         """Whether the student learns from more of its teacher than answers."""
         return self.local_teacher is not None and self.matches() != "answers"
 
     @property
     def respells(self) -> bool:
-        """Whether the student may have other tokens than the teacher, and learns what it says at each."""
-        return self.caches_targets and self.matches() == "tokens" and self.student.model is not None
+        """Whether the student may have other tokens than a teacher, and learns what it says at each."""
+        ready = self.student.model is not None or len(self.teachers) > 1
+        return self.caches_targets and self.matches() == "tokens" and ready
 
     @property
     def state(self) -> Path:

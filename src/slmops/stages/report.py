@@ -274,10 +274,9 @@ def _trainings(planned: dict[str, Planned]) -> dict[str, str]:
 
 def _trained(store: Store, planned: dict[str, Planned], file: str) -> Iterator[tuple[str, Path]]:
     """The file of each model that learned, where it has one."""
-    for stage in ("teacher", "student"):
-        made = planned[stage].made if stage in planned else None
-        if made and file in made.files:
-            yield stage, store.open(made.id) / file
+    for stage, item in planned.items():
+        if item.made and file in item.made.files:
+            yield stage, store.open(item.made.id) / file
 
 
 def _confusion(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:

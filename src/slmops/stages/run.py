@@ -143,7 +143,7 @@ def _pass_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
 
 def fetch_models(project: Project, progress: Progress) -> None:
     """Base models come first: their content decides keys."""
-    references = [project.local_teacher.model] if project.local_teacher else []
+    references = [teacher.model for teacher in project.teachers.values()]
     references += [project.student.model] if project.student.model else []
     for reference in references:
         if identity_of(project, reference) is None:

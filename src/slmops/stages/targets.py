@@ -27,11 +27,13 @@ from slmops.optimization.vocabulary import read_kept
 from slmops.stages.estimates import forward_minutes
 from slmops.stages.parts import answered_examples, read_answered, read_task
 from slmops.stages.project import Project
+from slmops.synthesis.together import BY as ALL
 from slmops.tasks.types import Labels, Record, Task
+from slmops.training.combined import combine_targets
 from slmops.training.label_targets import teach_labels, write_label_targets
 from slmops.training.losses import Taught
 from slmops.training.opinions import best_weight, mix, surprise
-from slmops.training.targets import cache_respelled_targets, cache_targets, teach_from_cache
+from slmops.training.targets import cache_respelled_targets, cache_targets, is_cached, teach_from_cache
 
 _MAX_TOKENS = 1024
 Rows = list[tuple[Record, str]]  # a record with the answer that is learned
@@ -58,10 +60,11 @@ def targets_stage(project: Project) -> Stage:
     else:
         section["cache"] = distillation.cache.model_dump()
         section |= {"seed": project.seed} if distillation.cache.kind == "sampled" else {}
-        inputs |= {"teacher": "teacher"}
+        inputs |= {name: name for name in project.teachers}
         inputs |= {"pruned": "pruned"} if project.student.vocabulary != "all" or project.respells else {}
+        section |= {"teachers": distillation.teachers} if len(project.teachers) > 1 else {}
         choices = ("number_format", "threads")
-        minutes = forward_minutes(project, "targets")
+        minutes = forward_minutes(project, "targets") * len(project.teachers)
     return Stage("targets", 3, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
 
 
@@ -119,11 +122,12 @@ def _match_labels(
     labels = task.grammar.values
     validation = read_records(work.inputs["labels"] / "validation.jsonl")
     asked = [*validation, *answered]
-    teacher = np.array([[(record.answers[-1].label_probs or {})[label] for label in labels] for record in asked])
+    teacher = _said(asked, labels)
     work.progress(0.1, "asking the classical baseline")
     held_out = slice(0, len(validation))
     truth = np.array([labels.index(str(record.gold)) for record in validation])
-    opinions = {"teacher": teacher}
+    opinions = {name: _said(asked, labels, name) for name in project.teachers if len(project.teachers) > 1}
+    opinions[ALL if opinions else "teacher"] = teacher
     other = task.baseline_probabilities([record for record, _ in gold], asked)
     if other is not None:
         weight = project.distillation.classical
@@ -136,7 +140,7 @@ def _match_labels(
         share = bootstrap(right, lambda sums: sums[..., 0] / len(truth), seed=work.seed)
         work.measure("validation_accuracy", "share", share, subject=subject)
         work.measure("validation_surprise", "nats", surprise(said[held_out], truth), subject=subject)
-    said = opinions.get("together", teacher)[len(validation) :]
+    said = (teacher if other is None else opinions["together"])[len(validation) :]
     rows = [*gold, *((record, labels[best]) for record, best in zip(answered, said.argmax(1), strict=True))]
     sure = np.eye(len(labels))[[labels.index(answer) for _, answer in gold]]
     names = [record.id for record, _ in rows]
@@ -145,29 +149,64 @@ def _match_labels(
     return rows
 
 
+def _said(asked: Sequence[Record], labels: Sequence[str], by: str | None = None) -> np.ndarray:
+    """(record, label) probabilities by one of several teachers, or by all together, whose answer is the last one."""
+    answers = [next(one for one in reversed(record.answers) if by in (None, one.by)) for record in asked]
+    return np.array([[(answer.label_probs or {})[label] for label in labels] for answer in answers])
+
+
 def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted: set[str]) -> None:
-    """The teacher reads every row, with the answer that is learned behind it: what it says at each of its tokens."""
+    """Each teacher reads every row, with the answer that is learned behind it: what it says at each of its tokens, in
+    those of the student."""
     need("torch", "train").set_num_threads(work.choices["threads"])
-    cache, folder = project.distillation.cache, work.inputs["teacher"]
-    tokenizer, own = Tokenizer(folder), Tokenizer(work.inputs["pruned"]) if project.respells else None
+    pruned = work.inputs.get("pruned")
+    own = Tokenizer(pruned or work.inputs["teacher"])
+    learned = answered_examples(own, task, rows, project.student.prompt if pruned else "full")
+    k = min(project.distillation.cache.k(sum(sum(example.learn) for example in learned)), own.vocabulary_size)
+    names = list(project.teachers)
+    folders = {name: work.scratch / name for name in names} if len(names) > 1 else {"teacher": work.out}
+    for number, (name, folder) in enumerate(folders.items()):
+
+        def report(done: int, total: int, number: int = number, name: str = name) -> None:
+            work.progress((number + done / total) / len(names), f"{name}: {done}/{total} texts")
+
+        folder.mkdir(exist_ok=True)
+        if not is_cached(folder):  # of several, those that were read before a kill
+            _ask(project, work, name, task, rows, trusted, learned, folder, k, report)
+    if len(names) > 1:
+        combine_targets(list(folders.values()), work.out, k, project.distillation.teachers)
+
+
+def _ask(
+    project: Project,
+    work: Work,
+    name: str,
+    task: Task,
+    rows: Rows,
+    trusted: set[str],
+    learned: Sequence[Example],
+    folder: Path,
+    k: int,
+    report: Callable[[int, int], None],
+) -> None:
+    """Caches what one teacher says. Its tokens are the student's, or the student's are some of the first one's, or they
+    are spelled in them."""
+    tokenizer, pruned = Tokenizer(work.inputs[name]), work.inputs.get("pruned")
     examples = answered_examples(tokenizer, task, rows, "full")
-    model = load_causal_lm(folder, work.choices["number_format"])
-    learned = examples if own is None else answered_examples(own, task, rows, project.student.prompt)
-    k = min(cache.k(sum(sum(example.learn) for example in learned)), (own or tokenizer).vocabulary_size)
-    common: Common = {
-        "temperature": project.distillation.temperature,
-        "max_tokens": _MAX_TOKENS,
-        "report": lambda done, total: work.progress(done / total, f"{done}/{total} texts"),
-    }
-    if own is None or own.vocabulary_id == tokenizer.vocabulary_id:
-        vocabulary = read_kept(work.inputs["pruned"]) if project.student.vocabulary != "all" else None
+    teacher = load_causal_lm(work.inputs[name], work.choices["number_format"])
+    common: Common = {"temperature": project.distillation.temperature, "max_tokens": _MAX_TOKENS, "report": report}
+    own = Tokenizer(pruned) if pruned else tokenizer
+    is_trimmed = name == "teacher" and project.student.from_ and project.student.vocabulary != "all"
+    if is_trimmed or own.vocabulary_id == tokenizer.vocabulary_id:
+        vocabulary = read_kept(pruned) if is_trimmed and pruned else None
+        kind = project.distillation.cache.kind
         cache_targets(
-            model, examples, trusted, work.out, k=k, kind=cache.kind, vocabulary=vocabulary, seed=work.seed, **common
+            teacher, examples, trusted, folder, k=k, kind=kind, vocabulary=vocabulary, seed=work.seed, **common
         )
         return
     spellings = Spelling(own), Spelling(tokenizer)
-    unlike = cache_respelled_targets(model, examples, learned, spellings, trusted, work.out, k=k, **common)
+    unlike = cache_respelled_targets(teacher, examples, learned, spellings, trusted, folder, k=k, **common)
     if unlike:
-        told = f"warning: {len(unlike)} answers are other bytes in the student's tokens, and are learned as gold is"
+        told = f"warning: {name} writes {len(unlike)} answers in other bytes; they are learned as gold is"
         work.progress(1.0, told)
-    work.measure("respelled", "rows", float(len(rows) - len(unlike)), of=len(rows))
+    work.measure("respelled", "rows", float(len(rows) - len(unlike)), subject=name, of=len(rows))

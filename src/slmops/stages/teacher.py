@@ -11,26 +11,26 @@ from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
+from slmops.training.config import TeacherConfig
 
 
-def teacher_stage(project: Project, identity: str | None) -> Stage:
+def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity: str | None) -> Stage:
     """`identity` decides the base model's content; None while it was never fetched."""
-    assert project.teacher is not None
-    config = project.teacher.train
+    config = teacher.train
     section = project.engine.content() | {
         "model": identity,
         "train": config.model_dump() if config else None,
         "code": code_of_training(config) if config else [],
         "seed": project.seed,
     }
-    minutes = training_minutes(project, "teacher")
-    estimate = Estimate(minutes + (0.0 if find_cached(project.teacher.model) else 1.0), 545)
+    minutes = training_minutes(project, name)
+    estimate = Estimate(minutes + (0.0 if find_cached(teacher.model) else 1.0), 545)
     return Stage(
-        "teacher",
+        name,
         6,
         {"dataset": "dataset"},
         section,
-        lambda work: _make(project, work),
+        lambda work: _make(project, name, teacher, work),
         estimate,
         ("number_format", "threads"),
     )
@@ -40,17 +40,16 @@ def base_model(project: Project, reference: str, work: Work) -> Model:
     return resolve(reference, base=project.root, say=lambda text: work.progress(0.0, text))
 
 
-def _make(project: Project, work: Work) -> None:
-    assert project.teacher is not None
+def _make(project: Project, name: str, teacher: TeacherConfig, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
-    base = base_model(project, project.teacher.model, work)
+    base = base_model(project, teacher.model, work)
     work.licence = base.licence
-    dataset, config, source = work.inputs["dataset"], project.teacher.train, base.folder
+    dataset, config, source = work.inputs["dataset"], teacher.train, base.folder
     if config:
         rows = read_answered(dataset, "train", read_task(dataset))
         source = to_teach(source, config, work)
         lesson = Lesson(source, rows, "full", engine=project.engine)
-        model = learned(lesson, config, work, run_of(project, "teacher", work))
+        model = learned(lesson, config, work, run_of(project, name, work))
     else:
         model = load_causal_lm(source)
     save_model("teacher", model, source, work.out, dataset, "full", base.licence)

@@ -58,7 +58,8 @@ def _labels(
     for row in np.exp(model.runtime.choose(prompts, trie)):
         best = int(row.argmax())
         probabilities = {label: round(float(p), 5) for label, p in zip(labels, row, strict=True)}
-        yield Answer(labels[best], by, _doubt(float(row[best]), accept), probabilities)
+        sure = float(row[best])
+        yield Answer(labels[best], by, doubt(sure, accept), probabilities, round(sure, 5))
 
 
 def _texts(
@@ -66,8 +67,9 @@ def _texts(
 ) -> Iterator[Answer]:
     asked = [task.messages(record) for record in records]
     for reply in model.ask_all(asked, Sampling(task.max_tokens), constraint):
-        rejected = fault(task, reply.text, reply.finish) or _doubt(_confidence(reply), accept)
-        yield Answer(reply.text.strip(), by, rejected)
+        sure = _confidence(reply)
+        rejected = fault(task, reply.text, reply.finish) or doubt(sure, accept)
+        yield Answer(reply.text.strip(), by, rejected, confidence=round(sure, 5))
 
 
 def fault(task: Task, text: str, finish: str) -> str | None:
@@ -85,5 +87,6 @@ def _confidence(reply: Reply) -> float:
     return math.exp(reply.logprob / (reply.tokens + 1))  # the end is a token, too
 
 
-def _doubt(confidence: float, accept: float) -> str | None:
+def doubt(confidence: float, accept: float) -> str | None:
+    """Why an answer so sure is rejected, if it is."""
     return None if confidence >= accept else f"confidence {confidence:.2f} is below {accept:g}"

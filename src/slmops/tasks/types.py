@@ -34,13 +34,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Answer:
-    """A teacher's answer, never mixed with gold: its text, by whom, why it was `rejected` if it was, and its
-    probability over a closed label set."""
+    """A teacher's answer, never mixed with gold: its text, by whom, why it was `rejected` if it was, its probability
+    over a closed label set, and how sure the teacher was of it, 0 to 1, where it tells."""
 
     text: str
     by: str
     rejected: str | None = None
     label_probs: Mapping[str, float] | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)

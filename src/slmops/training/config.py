@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from slmops.core.config import Section, one_or_many, over, wrong
+from slmops.core.config import LISTED, Section, one_or_many, over, wrong
 from slmops.core.mistakes import nearest
 from slmops.core.named import Named
 from slmops.core.search import Choice, SearchConfig
@@ -243,6 +243,13 @@ class TeacherConfig(Section):
     train: Annotated[
         TrainConfig | None, BeforeValidator(_false_is_none, json_schema_input_type=TrainConfig | Literal[False])
     ] = Field(default=TrainConfig(), description="how it is taught the task; false: taken as it is")
+    others: Annotated[tuple[TeacherConfig, ...], LISTED] = Field(
+        default=(), max_length=8, description="further teachers, heard together with it; teacher: [A, B] says the same"
+    )
+
+    @model_validator(mode="after")
+    def _are_all_here(self) -> TeacherConfig:
+        return _checked_together(self)
 
     @model_validator(mode="after")
     def _is_here_or_there(self) -> TeacherConfig:
@@ -256,6 +263,29 @@ class TeacherConfig(Section):
         if self.api_key_env and self.endpoint.startswith("http:") and host not in LOOPBACK:
             raise wrong("http:// would send the key for all to read", "write https://")
         return self
+
+
+def _checked_together(teacher: TeacherConfig) -> TeacherConfig:
+    for other in teacher.others:
+        if other.others:
+            raise wrong("another teacher has others of its own", "name all of them beside it")
+        if other.endpoint or teacher.endpoint:
+            raise wrong("several teachers are heard together only here, not behind an endpoint", "name one teacher")
+    return teacher
+
+
+def _first_and_others(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not value:
+        return value
+    first, *others = TypeAdapter(tuple[TeacherConfig, ...]).validate_python(tuple(value))
+    if first.others and others:
+        raise wrong("found others in a list of teachers", "name all of them in the list")
+    return _checked_together(first.model_copy(update={"others": tuple(others)})) if others else first
+
+
+Teachers = Annotated[  # one, or a list of them: the first one, with all others
+    TeacherConfig, BeforeValidator(_first_and_others, json_schema_input_type=TeacherConfig | tuple[TeacherConfig, ...])
+]
 
 
 class StudentConfig(Section):

@@ -139,6 +139,11 @@ class DistillationConfig(Section):
         description="how much the classical baseline's opinion counts beside the teacher's (match: labels); auto: what "
         "makes the validation rows likeliest; 0: not at all",
     )
+    teachers: Literal["average", "surest"] = Field(
+        default="average",
+        description="how several teachers are heard: average (the mean of their probabilities), or surest (whoever is "
+        "surest of a row)",
+    )
     loss: LossWeights = LossWeights(forward_kl=0.9, cross_entropy=0.1)
     temperature: float = Field(default=1.0, gt=0, le=100, description="what softens both models' distributions")
     cache: CacheConfig = CacheConfig()

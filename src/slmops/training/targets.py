@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -22,7 +23,7 @@ from slmops.models.spelling import Spelling
 from slmops.models.tokenizer import Ids
 from slmops.training.losses import Taught
 from slmops.training.respelled import Said, respelled_row
-from slmops.training.target_codes import Kind, choose_tokens, decode, encode_likeliest
+from slmops.training.target_codes import Codes, Kind, choose_tokens, decode, encode_likeliest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -127,6 +128,32 @@ def _write_index(
     write_whole(folder / _INDEX, json.dumps({"temperature": temperature, "rows": rows}))
 
 
+@dataclass(frozen=True)
+class Cache:
+    """(target, k) codes; of each row where its targets begin, whether its answer may be learned, and its mark."""
+
+    codes: Codes
+    temperature: float
+    rows: Mapping[str, list[Any]]
+
+
+def read_cache(folder: Path) -> Cache:
+    """What a folder holds, its codes mapped into memory."""
+    index = json.loads((folder / _INDEX).read_text())
+    codes = np.load(folder / _CODES, mmap_mode="r", allow_pickle=False)
+    return Cache(codes, index["temperature"], index["rows"])
+
+
+def write_cache(folder: Path, cache: Cache) -> None:
+    np.save(folder / _CODES, cache.codes, allow_pickle=False)
+    write_whole(folder / _INDEX, json.dumps({"temperature": cache.temperature, "rows": cache.rows}))
+
+
+def is_cached(folder: Path) -> bool:
+    """Whether a folder holds a whole cache: its index is written last."""
+    return (folder / _INDEX).is_file()
+
+
 def teacher_logprobs(
     teacher: nn.Module,
     examples: Sequence[Example],
@@ -158,9 +185,8 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
     """
     import torch
 
-    codes = np.load(folder / _CODES, mmap_mode="r", allow_pickle=False)
-    index = json.loads((folder / _INDEX).read_text())
-    rows = find_rows(index["rows"], examples)
+    cache = read_cache(folder)
+    rows = find_rows(cache.rows, examples)
     if others := [example.row for example in examples if rows[example.row][2] != _mark(example.answer)]:
         raise DataError(
             f"the cached targets of {len(others)} rows are of other answers, or in another vocabulary: {others[:3]}",
@@ -170,16 +196,16 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
     place = _place({row: kept[0] for row, kept in rows.items()}, examples)
 
     def teach(batch: Batch) -> Taught:
-        ids, logprobs = decode(codes[place(batch)])
+        ids, logprobs = decode(cache.codes[place(batch)])
         trusted = torch.tensor([float(rows[batch.rows[row]][1]) for row in batch.target_row.tolist()])
-        return Taught(torch.from_numpy(ids), torch.from_numpy(logprobs), trusted, index["temperature"])
+        return Taught(torch.from_numpy(ids), torch.from_numpy(logprobs), trusted, cache.temperature)
 
     return teach
 
 
 def kept_tokens(folder: Path) -> int:
     """How many tokens a cache has of each target."""
-    return int(np.load(folder / _CODES, mmap_mode="r", allow_pickle=False).shape[1])
+    return int(read_cache(folder).codes.shape[1])
 
 
 def find_rows(kept: Mapping[str, Any], examples: Sequence[Example]) -> dict[str, Any]:
