@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from slmops.core.mistakes import field_of, section_in
 from slmops.stages.project import Project, json_schema
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -40,7 +41,8 @@ def configuration() -> str:
     parts = ["## The file\n\n" + _table(_rows(plain, schema, schema.get("required", []), _defaults(Project)))]
     for name, part in top.items():
         if fields := _fields(part, schema):
-            model = _model_of(Project, name)
+            field = field_of(Project, name)
+            model = section_in(field.annotation)
             needed = _object(part, schema).get("required", [])
             rows = _rows(fields, schema, needed, _defaults(model))
             parts.append(f"## {name}\n\n{_object(part, schema)['description']}\n\n{_table(rows)}")
@@ -96,13 +98,6 @@ def _defaults(model: type[BaseModel]) -> dict[str, Any]:
             value = value.model_dump(mode="json", by_alias=True)
         found[field.alias or name] = value
     return found
-
-
-def _model_of(model: type[BaseModel], name: str) -> type[BaseModel]:
-    """The section's own model, out of `Section | None` or `tuple[Section, ...]`."""
-    field = next(field for key, field in model.model_fields.items() if (field.alias or key) == name)
-    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-    return next(one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
 
 
 def _resolved(part: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

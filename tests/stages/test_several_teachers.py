@@ -80,7 +80,7 @@ def test_together_they_may_be_too_doubtful_to_be_heard() -> None:
         ({"teacher": "[{model: a, others: [b]}, c]"}, "found others in a list of teachers"),
         ({"teacher": "{model: a, others: [{model: b, others: [c]}]}"}, "another teacher has others of its own"),
         ({"distillation": "{teachers: surest}"}, "there is one teacher, or none"),
-        ({"teacher": "[a, {model: b, trian: false}]"}, r"teacher\.1\.trian: there is no such field — did you mean train"),
+        ({"teacher": "[a, {model: b, trian: false}]"}, r"teacher\.1\.trian: there is no such field"),
         ({"teacher": "[a, {model: b, train: {quantization_aware: 0.5}}]"}, "teacher: the teacher does not ship"),
         (
             {"teacher": "[a, b]", "optimization": "{precision: int4, name: teacher_2}"},
