@@ -1,7 +1,8 @@
 """What the parts of distillation give, each measured alone: `make bench-distillation`, goes on row by row.
 
-The vocabulary: the headline's student with all of its teacher's tokens, beside the one that has the domain's. The
-cache: DialogSum's summaries by a tuned teacher, in 64 bytes a token, the likeliest beside drawn ones.
+Ten labels an intent: see few_labels.py. The vocabulary: the headline's student with all of its teacher's tokens, beside
+the one that has the domain's. The cache: DialogSum's summaries by a tuned teacher, in 64 bytes a token, the likeliest
+beside drawn ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import headline
+from benchmarks import few_labels, headline
 from benchmarks.projects import artifacts, slmops
 from benchmarks.public import read_public
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
@@ -69,6 +70,7 @@ def main() -> int:
     place = ROOT / "build" / "bench" / describe_commit()[:12]
     groups = [
         Group(CACHE, lambda wanted: measure_cache(place / "dialogsum")),
+        Group(few_labels.ROWS, lambda wanted: few_labels.measure(place / "few-labels")),
         Group(VOCABULARY, lambda wanted: measure_vocabulary(place / "headline")),
     ]
     return run("distillation", groups, parser(__doc__.splitlines()[0]).parse_args())

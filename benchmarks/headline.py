@@ -144,6 +144,12 @@ def measure_without_reuse(place: Path) -> Iterator[tuple[str, Measured]]:
 
 
 def write_project(place: Path, more: Mapping[str, Any] = {}) -> None:
+    write_rows(place)
+    (place / "slmops.yaml").write_text(json.dumps(CONFIG | dict(more)))
+
+
+def write_rows(place: Path) -> None:
+    """train.jsonl, validation.jsonl and test.jsonl of the 30 intents."""
     place.mkdir(parents=True, exist_ok=True)
     seen: set[str] = set()
     for part in ("test", "validation", "train"):  # a message stands in one of them: never learned if it is judged
@@ -152,7 +158,6 @@ def write_project(place: Path, more: Mapping[str, Any] = {}) -> None:
         seen |= {normalise(row["text"]) for row in rows}
         lines = (json.dumps({"text": row["text"], "label": row["label"]}) + "\n" for row in rows)
         (place / f"{part}.jsonl").write_text("".join(lines))
-    (place / "slmops.yaml").write_text(json.dumps(CONFIG | dict(more)))
 
 
 if __name__ == "__main__":

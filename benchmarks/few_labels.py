@@ -1,0 +1,89 @@
+"""Ten labels an intent: the student with its teacher, the same student without, and TF-IDF, all from the same labels.
+
+The headline's 30 intents; the teacher, too, sees only those labels, and answers the other texts. The student without a
+teacher learns the labelled rows in as many steps. Rows are taken in the set's own order; nothing is chosen by the test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import headline
+from benchmarks.projects import artifacts, slmops
+from benchmarks.results import Asked, Measured, Target
+from slmops.core.measurement import Interval
+from slmops.core.statistics import bootstrap, paired_difference
+from slmops.stages.evidence import read_answers
+
+_LABELS = 10
+_STUDENT: dict[str, Any] = {"layers": 6, "vocabulary": 1, "context": 2048}
+_EPOCHS = 1
+CONFIG: dict[str, Any] = {
+    "name": "few-labels",
+    "task": "classification",
+    "data": {"train": "labelled.jsonl", "unlabelled": "unlabelled.jsonl", "test": "test.jsonl"},
+    "teacher": {"model": "smollm2-135m-instruct", "train": {"epochs": 6, "batch_size": 16}},
+    "synthesis": {"augment": 4, "accept": {"confidence": 0.4}},
+    "student": {"from": "teacher", **_STUDENT, "train": {"epochs": _EPOCHS}},
+    "optimization": "int4",
+    "evaluation": {"compare": ["teacher", "int4", "classical"]},
+}
+_ABOVE = Target("higher than both, intervals of the differences above 0", "above", 0)
+ROWS = (
+    Asked("few-labels-alone", "10 labels an intent: accuracy above that without a teacher, low end", "", _ABOVE),
+    Asked("few-labels-classical", "10 labels an intent: accuracy above TF-IDF's, low end", "", _ABOVE),
+)
+
+
+def measure(place: Path) -> Iterator[tuple[str, Measured]]:
+    """Both students stand in one store; the variant without a teacher has as many steps as the other."""
+    write_project(place, {})
+    slmops("run", cwd=place)
+    store, made = artifacts(place)
+    rows = {one.subject: one.value.value for one in store.manifest(made["targets"]).measurements if one.name == "rows"}
+    gold = sum(1 for _ in (store.open(made["dataset"]) / "train.jsonl").open())
+    longer = {"epochs": sum(rows.values()) / gold * _EPOCHS}
+    student = {"from": None, "model": CONFIG["teacher"]["model"], "train": longer}
+    alone = {"teacher": None, "student": student, "evaluation": {"compare": ["int4"]}}
+    write_project(place, {"variants": {"alone": alone}})
+    slmops("run", "--variant", "alone", cwd=place)
+    _, without = artifacts(place, "--variant", "alone")
+    answers = {name: read_answers(store.open(made["evidence"]), name) for name in ("teacher", "int4", "classical")}
+    answers["alone"] = read_answers(store.open(without["evidence"]), "int4")
+    right = {
+        name: np.array([[float(row["answer"] == row["gold"]), 1.0] for row in found]) for name, found in answers.items()
+    }
+    accuracy = {name: bootstrap(rows, _share, seed=0) for name, rows in right.items()}
+    told = ", ".join(f"{name} {100 * one.value:.1f} %" for name, one in accuracy.items())
+    for id, other in (("few-labels-alone", "alone"), ("few-labels-classical", "classical")):
+        apart = paired_difference(right["int4"], right[other], _share, seed=0)
+        decides = Interval(apart.low, apart.low, apart.high, apart.level, apart.n)
+        yield id, Measured(apart.value, decides, note=told)
+
+
+def write_project(place: Path, more: dict[str, Any]) -> None:
+    """The headline's rows; of the training rows the first ten of each intent with their label."""
+    headline.write_rows(place)
+    rows = [json.loads(line) for line in (place / "train.jsonl").read_text().splitlines()]
+    seen: Counter[str] = Counter()
+    labelled, unlabelled = [], []
+    for row in rows:
+        seen[row["label"]] += 1
+        if seen[row["label"]] <= _LABELS:
+            labelled.append(row)
+        else:
+            unlabelled.append({"text": row["text"]})
+    for name, kept in (("labelled", labelled), ("unlabelled", unlabelled)):
+        (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    (place / "slmops.yaml").write_text(json.dumps(CONFIG | more))
+
+
+def _share(sums: np.ndarray) -> np.ndarray:
+    share: np.ndarray = sums[..., 0] / sums[..., 1]
+    return share
