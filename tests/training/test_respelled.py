@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmops.models.families import end_token, family_of
+from slmops.models.packing import Example
 from slmops.models.spelling import Spelling
 from slmops.models.tokenizer import Ids, Tokenizer
-from slmops.training.respelled import Said, respell
+from slmops.training.respelled import SaidTokens, respelled_row
 from tests.tiny import TEXTS, write_sentencepiece
 
 WORDS = st.lists(st.sampled_from(sorted({word for text in TEXTS for word in text.split()})), min_size=1, max_size=4)
@@ -52,13 +53,21 @@ def written(tokenizer: Tokenizer, text: str) -> Ids:
     return (*tokenizer.encode(text), end_token(tokenizer, family_of(tokenizer)))
 
 
-def says(tokenizer: Tokenizer, ids: Ids, seed: int) -> list[Said]:
+def respell(
+    answer: Ids, read: Ids, said: list[SaidTokens], student: Spelling, teacher: Spelling
+) -> list[dict[int, float]] | None:
+    """Of one answer, behind one token that asks."""
+    own, other = (Example("row", ((0, *ids),), (False, *[True] * len(ids))) for ids in (answer, read))
+    return respelled_row(own, other, said, student, teacher)
+
+
+def says(tokenizer: Tokenizer, ids: Ids, seed: int) -> list[SaidTokens]:
     """A random distribution over all that the tokenizer has, at each token."""
     chance, found = np.random.default_rng(seed), []
     for id in ids:
         logits = chance.normal(0, 2, tokenizer.vocabulary_size)
         odds = np.exp(logits) / np.exp(logits).sum()
-        found.append(Said(dict(enumerate(odds.tolist())), float(odds[id])))
+        found.append(SaidTokens(dict(enumerate(odds.tolist())), float(odds[id])))
     return found
 
 

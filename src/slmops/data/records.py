@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from slmops.core.errors import DataError
 from slmops.core.files import write_whole
-from slmops.tasks.types import Answer, Record, Source
+from slmops.tasks.types import Answer, Record, Source, TokenLogprobs
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -30,8 +31,13 @@ def read_records(path: Path) -> list[Record]:
             try:
                 data = json.loads(raw)
                 data["source"] = Source(**data["source"])
-                data["answers"] = tuple(Answer(**answer) for answer in data["answers"])
+                data["answers"] = tuple(map(_to_answer, data["answers"]))
                 records.append(Record(**data))
             except (ValueError, TypeError, KeyError) as error:
                 raise DataError("found no record", where=f"{path}:{line}", remedy="run the stage again") from error
     return records
+
+
+def _to_answer(data: dict[str, Any]) -> Answer:
+    told = data.pop("token_logprobs", None)
+    return Answer(**data, token_logprobs=None if told is None else tuple(TokenLogprobs(**token) for token in told))

@@ -16,18 +16,20 @@ from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.runtimes.json_constraint import compile_schema
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Chunk, Constraint, Request, Runtime, Sampling, Written, gather
-from slmops.tasks.types import Grammar, JsonSchema, Labels, Message
+from slmops.tasks.types import Grammar, JsonSchema, Labels, Message, TokenLogprobs
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A text, how it was written, and its probability under the grammar (its own, without one)."""
+    """A text, how it was written, and its probability under the grammar (its own, without one); what a server tells of
+    its tokens."""
 
     text: str
     tokens: int
     reused_tokens: int
     logprob: float
     finish: str
+    token_logprobs: tuple[TokenLogprobs, ...] | None = None
 
 
 class LocalModel:

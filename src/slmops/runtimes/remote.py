@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from slmops.core.errors import ModelError, need
 from slmops.runtimes.local import Reply
 from slmops.runtimes.types import Sampling
-from slmops.tasks.types import Message
+from slmops.tasks.types import Message, TokenLogprobs
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -30,7 +30,8 @@ _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class RemoteModel:
-    """The model `model` at `endpoint` (`https://host/v1`); to be closed."""
+    """The model `model` at `endpoint` (`https://host/v1`), asked for so many `top_logprobs` at each token; to be
+    closed."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class RemoteModel:
         model: str,
         api_key_env: str | None = None,
         *,
+        top_logprobs: int = 0,
         at_once: int = 4,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -45,6 +47,7 @@ class RemoteModel:
         self._key = _read_key(api_key_env) if api_key_env else ""
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._endpoint, self._model, self._at_once, self._wait = endpoint.rstrip("/"), model, at_once, wait
+        self._top = top_logprobs
         here = urlsplit(endpoint).hostname in LOOPBACK  # no proxy of the environment comes between
         self._client = httpx.Client(headers=headers, timeout=_TIMEOUT_S, follow_redirects=False, trust_env=not here)
         self._broken: type[Exception] = httpx.HTTPError
@@ -79,17 +82,21 @@ class RemoteModel:
             "temperature": sampling.temperature,
             "seed": sampling.seed,
         }
+        if self._top:
+            body |= {"logprobs": True, "top_logprobs": self._top}
         said = self._post(body)
         try:
             choice = said["choices"][0]
             text, finish = choice["message"]["content"], choice.get("finish_reason")
             tokens = int((said.get("usage") or {}).get("completion_tokens") or 0)
+            told = _token_logprobs(choice["logprobs"]["content"], self._top) if self._top else None
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self._error(f"found no chat completion ({type(error).__name__}: {error})") from error
+            lacks = ", or none with log-probabilities: remove teacher.top_logprobs" if self._top else ""
+            raise self._error(f"found no chat completion{lacks} ({type(error).__name__}: {error})") from error
         if not isinstance(text, str):
             raise self._error("found an answer without a text")
         text = text.encode("utf-8", "replace").decode()  # half a character cannot be written
-        return Reply(text, tokens, 0, 0.0, "length" if finish == "length" else "stop")
+        return Reply(text, tokens, 0, 0.0, "length" if finish == "length" else "stop", told)
 
     def close(self) -> None:
         self._client.close()
@@ -118,6 +125,33 @@ class RemoteModel:
     def _error(self, what: str) -> ModelError:
         what = what.replace(self._key, "…") if self._key else what  # servers may say it back
         return ModelError(what, where=self._endpoint, remedy="check teacher.endpoint, teacher.model and the key")
+
+
+def _token_logprobs(content: Any, top: int) -> tuple[TokenLogprobs, ...]:
+    """What a server tells of each token it wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: it tells something else.
+    """
+    return tuple(
+        TokenLogprobs(
+            _piece(token),
+            _logprob(token),
+            {_piece(other): _logprob(other) for other in (token.get("top_logprobs") or [])[:top]},
+        )
+        for token in content
+    )
+
+
+def _piece(token: Any) -> str:
+    return (bytes(token["bytes"]) if token.get("bytes") is not None else str(token["token"]).encode()).decode("latin-1")
+
+
+def _logprob(token: Any) -> float:
+    value = float(token["logprob"])
+    if not value <= 1e-3:
+        raise ValueError(f"{value} is no log-probability")
+    return max(-100.0, min(0.0, value))
 
 
 def _read_key(name: str) -> str:

@@ -27,7 +27,8 @@ from slmops.training.config import TeacherConfig
 def labels_stage(project: Project) -> Stage:
     synthesis, teacher = project.synthesis, project.teacher
     if teacher and teacher.endpoint:
-        asked = {"endpoint": teacher.endpoint, "model": teacher.model, "sees": teacher.sees}
+        asked: dict[str, Any] = {"endpoint": teacher.endpoint, "model": teacher.model, "sees": teacher.sees}
+        asked |= {"top_logprobs": teacher.top_logprobs} if teacher.top_logprobs else {}
         estimate = Estimate(0.5, 1)
         return Stage("labels", 3, {"dataset": "dataset"}, asked, lambda work: _ask_endpoint(teacher, work), estimate)
     section: dict[str, Any] = {
@@ -73,9 +74,8 @@ def _make(project: Project, work: Work) -> None:
 
 
 def _ask_endpoint(teacher: TeacherConfig, work: Work) -> None:
-    assert teacher.endpoint is not None
     dataset = work.inputs["dataset"]
-    with closing(RemoteModel(teacher.endpoint, teacher.model, teacher.api_key_env)) as model:
+    with closing(_remote(teacher)) as model:
         answered = answer_remotely(
             model.ask_all,
             read_task(dataset),
@@ -86,6 +86,11 @@ def _ask_endpoint(teacher: TeacherConfig, work: Work) -> None:
             report=lambda done, total: work.progress(done / total, f"{done}/{total} messages"),
         )
     _write(work, [], answered, [])
+
+
+def _remote(teacher: TeacherConfig) -> RemoteModel:
+    assert teacher.endpoint is not None
+    return RemoteModel(teacher.endpoint, teacher.model, teacher.api_key_env, top_logprobs=teacher.top_logprobs)
 
 
 def _write(work: Work, held_out: list[Record], unlabelled: list[Record], augmented: list[Record]) -> None:

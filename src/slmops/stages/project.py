@@ -113,8 +113,15 @@ class Project(Config):
             for name in sorted(idle & self.distillation.model_fields_set):
                 yield f"distillation.{name}", "answers are learned as gold is, without it", f"remove {name}"
         if self.teacher and self.teacher.endpoint:
-            for name in sorted({"synthesis", "distillation"} & self.model_fields_set):
+            idle = {"synthesis"} if self.teacher.top_logprobs else {"synthesis", "distillation"}
+            for name in sorted(idle & self.model_fields_set):
                 yield name, "a teacher behind an endpoint answers, and no more", f"remove {name}"
+            for name in ("on_policy", "representation"):
+                if self.teacher.top_logprobs and getattr(self.distillation, name):
+                    yield f"distillation.{name}", "the teacher is not here", f"remove {name}"
+            if self.teacher.top_logprobs and self.distillation.temperature != 1:
+                why = "an endpoint tells its probabilities at temperature 1"
+                yield "distillation.temperature", why, "remove temperature"
         yield from self._name_conflicts()
         taught = self.local_teacher.train if self.local_teacher and self.student.from_ else None
         if taught and taught.method == "prompt" and self.student.train.method == "prompt":
@@ -157,7 +164,8 @@ class Project(Config):
     @property
     def caches_targets(self) -> bool:
         """Whether the student learns from more of its teacher than answers."""
-        return self.local_teacher is not None and self.matches() != "answers"
+        tells = self.local_teacher or (self.teacher and self.teacher.top_logprobs)
+        return bool(tells) and self.matches() != "answers"
 
     @property
     def respells(self) -> bool:

@@ -7,7 +7,7 @@ tokens at every answer token (`distillation.match`). Without a closed set of ans
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -28,12 +28,20 @@ from slmops.stages.estimates import forward_minutes
 from slmops.stages.parts import answered_examples, read_answered, read_task
 from slmops.stages.project import Project
 from slmops.synthesis.together import BY as ALL
+from slmops.synthesis.told import spell_out
 from slmops.tasks.types import Labels, Record, Task
 from slmops.training.combined import combine_targets
 from slmops.training.label_targets import teach_labels, write_label_targets
 from slmops.training.losses import Taught
 from slmops.training.opinions import best_weight, mix, surprise
-from slmops.training.targets import cache_respelled_targets, cache_targets, is_cached, teach_from_cache
+from slmops.training.respelled import END, Said, respell
+from slmops.training.targets import (
+    cache_respelled_targets,
+    cache_spelled,
+    cache_targets,
+    is_cached,
+    teach_from_cache,
+)
 
 _MAX_TOKENS = 1024
 Rows = list[tuple[Record, str]]  # a record with the answer that is learned
@@ -128,14 +136,15 @@ def _match_labels(
     truth = np.array([labels.index(str(record.gold)) for record in validation])
     opinions = {name: _said(asked, labels, name) for name in project.teachers if len(project.teachers) > 1}
     opinions[ALL if opinions else "teacher"] = teacher
-    other = task.baseline_probabilities([record for record, _ in gold], asked)
+    weight = project.distillation.classical
+    unknown = weight == "auto" and not validation  # a teacher behind an address is not asked what is known
+    other = None if unknown else task.baseline_probabilities([record for record, _ in gold], asked)
     if other is not None:
-        weight = project.distillation.classical
         if weight == "auto":
             weight = best_weight(teacher[held_out], other[held_out], truth)
         opinions |= {"classical": other, "together": mix(teacher, other, weight)}
         work.measure("classical_weight", "", weight)
-    for subject, said in opinions.items():
+    for subject, said in opinions.items() if validation else ():
         right = (said[held_out].argmax(1) == truth)[:, None]
         share = bootstrap(right, lambda sums: sums[..., 0] / len(truth), seed=work.seed)
         work.measure("validation_accuracy", "share", share, subject=subject)
@@ -152,7 +161,8 @@ def _match_labels(
 def _said(asked: Sequence[Record], labels: Sequence[str], by: str | None = None) -> np.ndarray:
     """(record, label) probabilities by one of several teachers, or by all together, whose answer is the last one."""
     answers = [next(one for one in reversed(record.answers) if by in (None, one.by)) for record in asked]
-    return np.array([[(answer.label_probs or {})[label] for label in labels] for answer in answers])
+    sure = [answer.label_probs or {answer.text: 1.0} for answer in answers]  # who tells no probabilities is believed
+    return np.array([[of.get(label, 0.0) for label in labels] for of in sure]).reshape(-1, len(labels))
 
 
 def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted: set[str]) -> None:
@@ -163,6 +173,10 @@ def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted:
     own = Tokenizer(pruned or work.inputs["teacher"])
     learned = answered_examples(own, task, rows, project.student.prompt if pruned else "full")
     k = min(project.distillation.cache.k(sum(sum(example.learn) for example in learned)), own.vocabulary_size)
+    if not project.teachers:
+        spelling = Spelling(own)
+        _warn(work, "teacher", cache_spelled(_heard(rows, learned, spelling), learned, trusted, work.out, k, 1.0), rows)
+        return
     names = list(project.teachers)
     folders = {name: work.scratch / name for name in names} if len(names) > 1 else {"teacher": work.out}
     for number, (name, folder) in enumerate(folders.items()):
@@ -206,6 +220,29 @@ def _ask(
         return
     spellings = Spelling(own), Spelling(tokenizer)
     unlike = cache_respelled_targets(teacher, examples, learned, spellings, trusted, folder, k=k, **common)
+    _warn(work, name, unlike, rows)
+
+
+def _heard(
+    rows: Rows, learned: Sequence[Example], spelling: Spelling
+) -> Iterator[tuple[str, list[dict[int, float]] | None]]:
+    """What a teacher behind an address has told of its own answers' tokens; gold rows, which it was not asked, are what
+    they are."""
+    for (record, text), example in zip(rows, learned, strict=True):
+        tokens = record.answers[-1].token_logprobs if record.answers else None
+        if tokens is None:
+            yield record.id, [{token: 1.0} for token in example.answer]
+            continue
+        told = spell_out(tokens, text)
+        if told is None:
+            yield record.id, None
+            continue
+        pieces, could, there = told
+        said = [Said(likeliest, value) for likeliest, value in zip(could, there, strict=True)]
+        yield record.id, respell(example.answer, pieces, [*said, END][: len(pieces) + 1], spelling)
+
+
+def _warn(work: Work, name: str, unlike: Sequence[str], rows: Rows) -> None:
     if unlike:
         told = f"warning: {name} writes {len(unlike)} answers in other bytes; they are learned as gold is"
         work.progress(1.0, told)

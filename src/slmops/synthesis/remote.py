@@ -7,8 +7,9 @@ comes: nothing is asked, or paid for, twice. Knows no address and no key: who as
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from slmops.privacy.mask import mask_value, unmask_value
 from slmops.runtimes.local import Reply
 from slmops.runtimes.types import Sampling
 from slmops.synthesis.label import fault
-from slmops.tasks.types import Answer, Message, Record, Task
+from slmops.synthesis.told import label_probabilities
+from slmops.tasks.types import Answer, Labels, Message, Record, Task, TokenLogprobs
 
 AskAll = Callable[[Sequence[Sequence[Message]], Sampling], Iterable[tuple[int, Reply]]]  # as they come
 
@@ -43,14 +45,25 @@ def answer_remotely(
             asked = [_masked(task.messages(record)) if masked else (task.messages(record), {}) for record in chunk]
             for place, reply in ask_all([messages for messages, _ in asked], Sampling(task.max_tokens)):
                 text, fault = _judged(task, reply, asked[place][1], masked)
-                known[chunk[place].id] = {"text": text, "rejected": fault}
-                stream.write(json.dumps({"id": chunk[place].id, "text": text, "rejected": fault}) + "\n")
+                told = [asdict(token) for token in reply.token_logprobs or ()]
+                known[chunk[place].id] = {"text": text, "rejected": fault} | ({"told": told} if told else {})
+                stream.write(json.dumps({"id": chunk[place].id, **known[chunk[place].id]}) + "\n")
                 stream.flush()
             report(len(known), len(records))
-    return [
-        replace(record, answers=(*record.answers, Answer(known[record.id]["text"], by, known[record.id]["rejected"])))
-        for record in records
-    ]
+    return [replace(record, answers=(*record.answers, _answer(task, by, **known[record.id]))) for record in records]
+
+
+def _answer(
+    task: Task, by: str, text: str, rejected: str | None, told: Sequence[Mapping[str, Any]] | None = None
+) -> Answer:
+    if not told:
+        return Answer(text, by, rejected)
+    tokens = tuple(TokenLogprobs(**token) for token in told)
+    sure = math.exp(sum(token.logprob for token in tokens) / len(tokens))
+    if not isinstance(task.grammar, Labels):
+        return Answer(text, by, rejected, confidence=sure, token_logprobs=tokens)
+    probabilities = label_probabilities(task.grammar.values, tokens, text)
+    return Answer(text, by, rejected, probabilities, (probabilities or {}).get(text, sure), tokens)
 
 
 def _masked(messages: Sequence[Message]) -> tuple[list[Message], Mapping[str, str]]:

@@ -33,15 +33,26 @@ class Source:
 
 
 @dataclass(frozen=True)
+class TokenLogprobs:
+    """A token that a teacher wrote, and the likeliest at its place, with their log-probabilities. A piece's letters are
+    its bytes (Latin-1), since it may be a part of a character."""
+
+    piece: str
+    logprob: float
+    top: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Answer:
     """A teacher's answer, never mixed with gold: its text, by whom, why it was `rejected` if it was, its probability
-    over a closed label set, and how sure the teacher was of it, 0 to 1, where it tells."""
+    over a closed label set; how sure the teacher was of it, 0 to 1, and of its tokens, where it tells."""
 
     text: str
     by: str
     rejected: str | None = None
     label_probs: Mapping[str, float] | None = None
     confidence: float | None = None
+    token_logprobs: tuple[TokenLogprobs, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -236,6 +236,13 @@ class TeacherConfig(Section):
     api_key_env: str | None = Field(
         default=None, pattern=r"^\w+$", description="the environment variable that holds the endpoint's key"
     )
+    top_logprobs: int = Field(
+        default=0,
+        ge=0,
+        le=20,
+        description="how many of its likeliest tokens the endpoint is asked for at each place, 20 at most: the student "
+        "learns them, too; 0: it answers, and no more",
+    )
     sees: Literal["masked", "everything"] = Field(
         default="masked",
         description="what is sent to the endpoint: texts with personal data masked, or everything as it is",
@@ -254,8 +261,9 @@ class TeacherConfig(Section):
     @model_validator(mode="after")
     def _is_here_or_there(self) -> TeacherConfig:
         if self.endpoint is None:
-            if self.api_key_env or self.sees != "masked":
-                raise wrong("there is no endpoint", "write endpoint: https://…, or remove api_key_env and sees")
+            if self.api_key_env or self.sees != "masked" or self.top_logprobs:
+                remedy = "write endpoint: https://…, or remove api_key_env, sees and top_logprobs"
+                raise wrong("there is no endpoint", remedy)
             return self
         if self.train and "train" in self.model_fields_set:
             raise wrong("a model behind an endpoint cannot be taught here", "remove train")

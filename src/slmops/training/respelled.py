@@ -21,58 +21,59 @@ from slmops.models.tokenizer import Ids
 
 @dataclass(frozen=True)
 class Said:
-    """What a teacher says at one of its targets: probabilities of its likeliest tokens, and that of the one there."""
+    """What a teacher says at one of its tokens: the probabilities of what its likeliest tokens spell, None being the
+    answer's end; and that of the token there."""
 
-    likeliest: Mapping[int, float]
+    likeliest: Mapping[bytes | None, float]
     there: float
 
 
+END = Said({None: 1.0}, 1.0)  # of a teacher that ended there, and does not tell how surely
+
+
 def respell(
-    answer: Ids, read: Ids, said: Sequence[Said], student: Spelling, teacher: Spelling
+    answer: Ids, pieces: Sequence[bytes], said: Sequence[Said], student: Spelling
 ) -> list[dict[int, float]] | None:
-    """At each token of `answer`, in the student's tokens, the probabilities of its tokens, by what the teacher `said`
-    at each of the tokens in which it has `read` the same; the last of both ends it. None where they are not the same
-    bytes.
+    """At each token of `answer`, in the student's tokens, the probabilities of its tokens, by what a teacher `said` at
+    each of the `pieces` in which it has written the same, and at its end. None where they are not the same bytes.
 
     Spans of several tokens count their product, as in GOLD (Patiño et al. 2025, "Unlocking on-policy distillation for
     any model family", Hugging Face); alternatives are spelled anew rather than matched by their name alone.
     """
-    own, theirs = student.pieces(answer[:-1]), teacher.pieces(read[:-1])
-    if own is None or theirs is None or b"".join(own) != b"".join(theirs):
+    own = student.pieces(answer[:-1])
+    if own is None or b"".join(own) != b"".join(pieces):
         return None
-    text, starts = b"".join(own), [0, *accumulate(map(len, theirs))]
+    text, starts = b"".join(own), [0, *accumulate(map(len, pieces))]
     made, at = [], 0
     for token, piece in zip(answer, [*own, b""], strict=True):
         place = bisect_right(starts, at) - 1
+        there = pieces[place] if place < len(pieces) else None
         before = text[starts[place] : at]
         found: dict[int, float] = defaultdict(float)
-        among = 0.0 if read[place] in said[place].likeliest else said[place].there
-        for id, probability in said[place].likeliest.items():
-            if id == read[-1]:
+        among = 0.0 if there in said[place].likeliest else said[place].there
+        for spelled, probability in said[place].likeliest.items():
+            if spelled is None:
                 found[answer[-1]] += 0.0 if before else probability
                 continue
-            spelled = teacher.piece(id, first=starts[place] == 0)
-            if spelled is None or not spelled.startswith(before):
+            if not spelled.startswith(before):
                 continue
             among += probability
             rest = spelled[len(before) :]
-            if rest and not (piece and id == read[place]):
+            if rest and not (piece and spelled == there):
                 first = student.first_token(rest, first=at == 0)
                 if first is not None:
                     found[first] += probability
         if piece:
-            found[token] += _likelihood(text, at, at + len(piece), place, starts, said, teacher)
+            found[token] += _likelihood(text, at + len(piece), place, starts, said)
         share = among if before else 1.0
         made.append({id: value / share for id, value in found.items() if value > 0} if share > 0 else {token: 1.0})
         at += len(piece)
     return made
 
 
-def _likelihood(
-    text: bytes, at: int, end: int, place: int, starts: Sequence[int], said: Sequence[Said], teacher: Spelling
-) -> float:
-    """How likely the teacher finds it that the text goes on from `at` to `end` as it does, its token at `place` being
-    one that begins so: a token of its that reaches beyond counts with all that begin as the text does up to `end`."""
+def _likelihood(text: bytes, end: int, place: int, starts: Sequence[int], said: Sequence[Said]) -> float:
+    """How likely the teacher finds it that the text goes on as it does up to `end`, its token at `place` being one that
+    begins so: one that reaches beyond counts with all that begin as the text does up to `end`."""
     likelihood = said[place].there
     while starts[place + 1] < end:
         place += 1
@@ -80,23 +81,42 @@ def _likelihood(
             likelihood *= said[place].there
             continue
         wanted = text[starts[place] : end]
-        pieces = ((teacher.piece(id, first=False), value) for id, value in said[place].likeliest.items())
-        begins_so = sum(value for piece, value in pieces if piece and piece.startswith(wanted))
+        begins_so = sum(value for piece, value in said[place].likeliest.items() if piece and piece.startswith(wanted))
         likelihood *= max(begins_so, said[place].there)
     return likelihood
 
 
 def respelled_row(
-    own: Example, read: Example, said: Sequence[Said], student: Spelling, teacher: Spelling
+    own: Example, read: Example, said: Sequence[SaidTokens], student: Spelling, teacher: Spelling
 ) -> list[dict[int, float]] | None:
-    """The same of a row's answers, of which a conversation has several."""
+    """The same of a row's answers, of which a conversation has several, by a teacher whose tokens are known."""
     made: list[dict[int, float]] = []
     for (_, answer), (begin, other) in zip(_answers_of(own), _answers_of(read), strict=True):
-        found = respell(answer, other, said[begin : begin + len(other)], student, teacher)
+        pieces, spoken = teacher.pieces(other[:-1]), said[begin : begin + len(other)]
+        spelled = [_spelled(one, other[-1], teacher, first=place == 0) for place, one in enumerate(spoken)]
+        found = None if pieces is None else respell(answer, pieces, spelled, student)
         if found is None:
             return None
         made += found
     return made
+
+
+@dataclass(frozen=True)
+class SaidTokens:
+    """The same by the teacher's token ids."""
+
+    likeliest: Mapping[int, float]
+    there: float
+
+
+def _spelled(said: SaidTokens, end: int, teacher: Spelling, *, first: bool) -> Said:
+    """What tokens spell; those that spell nothing stay with the mass of all others."""
+    found: dict[bytes | None, float] = defaultdict(float)
+    for id, probability in said.likeliest.items():
+        piece = None if id == end else teacher.piece(id, first=first)
+        if id == end or piece is not None:
+            found[piece] += probability
+    return Said(found, said.there)
 
 
 def _answers_of(example: Example) -> Iterator[tuple[int, Ids]]:

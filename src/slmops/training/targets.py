@@ -6,7 +6,7 @@ In come a teacher, examples and a temperature; out go codes of some tokens at ea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.models.spelling import Spelling
 from slmops.models.tokenizer import Ids
 from slmops.training.losses import Taught
-from slmops.training.respelled import Said, respelled_row
+from slmops.training.respelled import SaidTokens, respelled_row
 from slmops.training.target_codes import Codes, Kind, choose_tokens, decode, encode_likeliest
 
 if TYPE_CHECKING:
@@ -87,37 +87,54 @@ def cache_respelled_targets(
     """The same for a student with other tokens: the teacher reads `examples`, kept is what it says at each target of
     `learned`, the same rows as the student writes them. `spellings` are the student's and the teacher's. Of a row whose
     answer both write in other bytes, the answer alone is kept; returns these."""
-    ordered, own = by_length(examples), {example.row: example for example in learned}
+    own, read = ({example.row: example for example in some} for some in (learned, examples))
+
+    def rows() -> Iterator[tuple[str, list[dict[int, float]] | None]]:
+        done = 0
+        for batch, logprobs in teacher_logprobs(teacher, by_length(examples), temperature, max_tokens):
+            for row, said in _said(batch, logprobs, k).items():
+                yield row, respelled_row(own[row], read[row], said, *spellings)
+            done += len(batch.rows)
+            report(done, len(examples))
+
+    return cache_spelled(rows(), learned, trusted, folder, k, temperature)
+
+
+def cache_spelled(
+    rows: Iterable[tuple[str, list[dict[int, float]] | None]],
+    learned: Sequence[Example],
+    trusted: Collection[str],
+    folder: Path,
+    k: int,
+    temperature: float,
+) -> list[str]:
+    """Writes the probabilities of tokens at each target of each row; of one that has none, its answer alone. Returns
+    these rows."""
     first, total = {}, 0
     for example in learned:
         first[example.row] = total
         total += sum(example.learn)
     codes = np.lib.format.open_memmap(folder / _CODES, mode="w+", dtype=np.uint32, shape=(total, k))
-    unlike, done, read = [], 0, {example.row: example for example in examples}
-    for batch, logprobs in teacher_logprobs(teacher, ordered, temperature, max_tokens):
-        said = _said(batch, logprobs, k)
-        for row, targets in said.items():
-            found = respelled_row(own[row], read[row], targets, *spellings)
-            if found is None:
-                unlike.append(row)
-                found = [{token: 1.0} for token in own[row].answer]
-            codes[first[row] : first[row] + len(found)] = encode_likeliest(found, k)
-        done += len(batch.rows)
-        report(done, len(ordered))
+    answers, unlike = {example.row: example.answer for example in learned}, []
+    for row, found in rows:
+        if found is None:
+            unlike.append(row)
+            found = [{token: 1.0} for token in answers[row]]
+        codes[first[row] : first[row] + len(found)] = encode_likeliest(found, k)
     codes.flush()
-    _write_index(folder, temperature, first, {row: example.answer for row, example in own.items()}, trusted)
+    _write_index(folder, temperature, first, answers, trusted)
     return unlike
 
 
-def _said(batch: Batch, logprobs: Tensor, k: int) -> dict[str, list[Said]]:
+def _said(batch: Batch, logprobs: Tensor, k: int) -> dict[str, list[SaidTokens]]:
     """What the teacher says at each target of each row; more tokens than are kept, since some will be spelled alike."""
     likeliest = logprobs.topk(min(_SPELLED * k, logprobs.shape[1]), dim=-1)
     there = logprobs.gather(1, batch.target_ids[:, None])[:, 0].exp().tolist()
-    rows: dict[str, list[Said]] = {}
+    rows: dict[str, list[SaidTokens]] = {}
     for row, ids, values, own in zip(
         batch.target_row.tolist(), likeliest.indices.tolist(), likeliest.values.exp().tolist(), there, strict=True
     ):
-        rows.setdefault(batch.rows[row], []).append(Said(dict(zip(ids, values, strict=True)), own))
+        rows.setdefault(batch.rows[row], []).append(SaidTokens(dict(zip(ids, values, strict=True)), own))
     return rows
 
 
