@@ -1,8 +1,8 @@
 """What the parts of distillation give, each measured alone: `make bench-distillation`, goes on row by row.
 
-Ten labels an intent: see few_labels.py. The vocabulary: the headline's student with all of its teacher's tokens, beside
-the one that has the domain's. The cache: DialogSum's summaries by a tuned teacher, in 64 bytes a token, the likeliest
-beside drawn ones.
+Ten labels an intent: few_labels.py. Losses where answers are written: written.py. The vocabulary: the headline's
+student with all of its teacher's tokens, beside the one that has the domain's. The cache: DialogSum's summaries by a
+tuned teacher, in 64 bytes a token, the likeliest beside drawn ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import few_labels, headline
+from benchmarks import few_labels, headline, written
 from benchmarks.projects import artifacts, slmops
 from benchmarks.public import read_public
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
@@ -71,6 +71,7 @@ def main() -> int:
     groups = [
         Group(CACHE, lambda wanted: measure_cache(place / "dialogsum")),
         Group(few_labels.ROWS, lambda wanted: few_labels.measure(place / "few-labels")),
+        Group(written.ROWS, lambda wanted: written.measure(place / "written", wanted)),
         Group(VOCABULARY, lambda wanted: measure_vocabulary(place / "headline")),
     ]
     return run("distillation", groups, parser(__doc__.splitlines()[0]).parse_args())

@@ -8,25 +8,22 @@ steps. After every round of seeds all are asked the test together, and it ends a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from slmops.core import pipeline
 from slmops.core.errors import SlmopsError
 from slmops.core.files import lock, write_whole
 from slmops.core.measurement import ArtifactId, Interval
-from slmops.core.pipeline import Stage
 from slmops.core.statistics import Rows, difference_over_runs
 from slmops.core.store import Store
 from slmops.evaluation.benchmark import Subject, benchmark
 from slmops.evaluation.compare import parse_all
 from slmops.evaluation.summary import Against, Verdict
-from slmops.stages.assemble import assemble
 from slmops.stages.parts import read_answered, read_part, read_task, read_task_spec
 from slmops.stages.project import Project
 from slmops.stages.run import Progress, choices, fetch_models, open_store
+from slmops.stages.seeded import make_seeded
 from slmops.stages.targets import accepted
 from slmops.training.distillation_config import DistillationConfig
 
@@ -116,16 +113,10 @@ def _student(name: str, arm: Project, store: Store, number: int, progress: Progr
 
 
 def _run(arm: Project, until: str, store: Store, seed: int, told: str, progress: Progress) -> ArtifactId:
-    stages = [_seeded(stage, seed) if stage.name == "student" else stage for stage in assemble(arm)]
-    folder, frozen = arm.state / "verdict", choices(arm)
-    folder.mkdir(parents=True, exist_ok=True)
-    planned = pipeline.plan(stages, store, folder, _name(arm), frozen, until=until)
-
     def report(stage: str, share: float, note: str) -> None:
         progress(f"{told}: {stage}", share, note)
 
-    made = list(pipeline.run(planned, store, folder, _name(arm), frozen, seed=seed, progress=report))
-    return next(step.manifest.id for step in made if step.stage.name == until)
+    return make_seeded(arm, until, store, seed, name=_name(arm), folder=arm.state / "verdict", progress=report)
 
 
 def _name(arm: Project) -> str:
@@ -135,10 +126,6 @@ def _name(arm: Project) -> str:
 
 def _dataset(project: Project, store: Store) -> ArtifactId:
     return store.manifest(f"{_name(project)}/dataset@latest").id
-
-
-def _seeded(stage: Stage, seed: int) -> Stage:
-    return replace(stage, section=stage.section | {"seed": seed})
 
 
 def _ask(project: Project, store: Store, made: Mapping[str, ArtifactId]) -> dict[str, Rows]:
