@@ -24,6 +24,7 @@ _EXPORTS = {
     "write_report": "slmops.stages.report",
     "prove": "slmops.stages.prove",
     "judge": "slmops.stages.verdict",
+    "search": "slmops.stages.search",
     "sizes": "slmops.stages.sizes",
     "ask": "slmops.stages.verbs",
     "convert": "slmops.stages.verbs",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from slmops.stages.run import open_store as open_store
     from slmops.stages.run import plan as plan
     from slmops.stages.run import run as run
+    from slmops.stages.search import search as search
     from slmops.stages.sizes import sizes as sizes
     from slmops.stages.start import init as init
     from slmops.stages.verbs import ask as ask

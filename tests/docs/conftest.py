@@ -30,7 +30,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) 
     """A project called as in the pages, run to its end."""
     folder = tmp_path_factory.mktemp("made")
     compare = "{compare: [teacher, int4], verdict: 2}"
-    write_project(folder, name="support-triage", evaluation=compare, deployment="foundry-local")
+    search = "{num_trials: 2, search_space: {distillation.temperature: {type: float, low: 1, high: 2}}}"
+    write_project(folder, name="support-triage", evaluation=compare, deployment="foundry-local", search=search)
     subprocess.run(["slmops", "run"], cwd=folder, env=environment, check=True, capture_output=True)
     return folder
 

@@ -1,7 +1,8 @@
-"""Commands on a project: init, new, advise, run, plan, status, report, prove, verdict, train, distill, doctor …"""
+"""Commands on a project: init, new, advise, run, plan, status, report, prove, verdict, search, train, distill …"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,8 +19,9 @@ Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run n
 
 
 def register(app: typer.Typer) -> None:
-    for command in (init, new, advise, run, plan, status, report, prove, verdict, train, distill, schema, doctor):
+    for command in (init, new, advise, run, plan, status, report, prove, verdict, search, train, distill, schema):
         app.command()(command)
+    app.command()(doctor)
 
 
 def init(
@@ -174,6 +176,33 @@ def verdict(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = 
     print_table((f"{found.metric}, {found.steps:,} steps each", *(f"seed {n}" for n in range(1, seeds + 1))), rows)
     for one in found.against:
         console.print(str(one), markup=False, soft_wrap=True)
+
+
+def search(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
+    """Try other settings of distillation and student, as the section search says, each in a student of its own."""
+    from slmops.core.console import console, print_json, print_table, show_progress
+    from slmops.stages.search import search as search_for
+
+    project = load(config, variant)
+    with show_progress() as progress:
+        found = search_for(project, progress)
+    if as_json:
+        told = {"trials": [asdict(trial) for trial in found.trials], "importance": found.importance}
+        print_json(told | {"best": found.best.number, "values": found.best.values})
+        return
+    keys = list(project.search.search_space) if project.search else []
+    rows = [
+        (trial.number + 1, *(_short(trial.values.get(key)) for key in keys), _short(trial.score), trial.reason)
+        for trial in sorted(found.trials, key=lambda trial: (trial.score is None, trial.score))
+    ]
+    print_table(("trial", *keys, "validation loss", ""), rows)
+    console.print("best, to be written into slmops.yaml:", soft_wrap=True)
+    for key, value in found.best.values.items():
+        console.print(f"  {key}: {_short(value)}", markup=False, highlight=False)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def train(config: Config = CONFIG, variant: Variant = None, force: Force = False, as_json: AsJson = False) -> None:

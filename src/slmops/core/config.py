@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar, get_origin
 
@@ -194,6 +194,24 @@ class Config(Section):
             Problem(*config._place(where), what, remedy): None for where, what, remedy in config.conflicts()
         }
 
+    def tried(self, values: Mapping[str, Any], **sections: Any) -> Self:
+        """As it is with other `values` by dotted key, keys and all, and other `sections` (None: as if not written).
+
+        Raises:
+            ConfigError: with all that does not fit.
+        """
+        layer: dict[str, Any] = dict(sections)
+        for key, value in values.items():
+            *above, last = key.split(".")
+            part = layer
+            for step in above:
+                part = part.setdefault(step, {})
+            part[last] = dict.fromkeys(self._written_at(key)) | value if isinstance(value, dict) else value
+        config, problems = self._read(*self._layers, Document(self._layers[0].path, layer, {}))
+        if config is None or problems:
+            raise as_error(self._layers[0].path, list(problems))
+        return config
+
     @property
     def path(self) -> Path:
         """The file, absolute."""
@@ -211,6 +229,14 @@ class Config(Section):
     def error(self, field: str, what: str, remedy: str) -> ConfigError:
         """The error that the dotted `field` cannot be run, with its line."""
         return as_error(self._layers[0].path, [Problem(*self._place(field), what, remedy)])
+
+    def _written_at(self, field: str) -> Iterator[str]:
+        """The keys that the file gives the dotted `field`."""
+        for layer in self._layers:
+            part: Any = layer.data
+            for step in field.split("."):
+                part = part.get(step) if isinstance(part, dict) else None
+            yield from part if isinstance(part, dict) else ()
 
     def _place(self, field: str) -> tuple[int, str]:
         steps = tuple(int(step) if step.isdigit() else step for step in field.split("."))

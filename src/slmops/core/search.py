@@ -71,7 +71,7 @@ class Choice(Section):
 Space = Annotated[FloatRange | IntRange | Choice, Field(discriminator="type")]
 
 
-class SearchConfig(Section):
+class Trials(Section):
     """Which values are tried, and how many times."""
 
     num_trials: int = Field(default=20, ge=1, le=10_000, description="how many trials there are in all")
@@ -79,6 +79,11 @@ class SearchConfig(Section):
         default="tpe", description="tpe (learns from the trials before), or random"
     )
     search_space: dict[str, Space] = Field(min_length=1, description="key → {type: float|int|choice, …}")
+
+
+class SearchConfig(Trials):
+    """Which values are tried in trainings, and how many times."""
+
     halving: bool = Field(default=True, description="whether trials that fall behind end early (successive halving)")
 
 
@@ -122,9 +127,10 @@ def say_values(values: Values) -> str:
 
 
 def search(
-    config: SearchConfig,
+    config: Trials,
     judge: Callable[[int, Values, Tell], float],
     *,
+    halving: bool = False,
     default: Values,
     seed: int,
     folder: Path,
@@ -134,8 +140,8 @@ def search(
     number, its values, and whom to tell what it finds on its way; it ends when told so. `after` hears of each trial,
     and of the best one so far.
 
-    Trials end early by asynchronous successive halving (Li et al. 2020, arXiv 1810.05934); TPE is that of Bergstra et
-    al. 2011. What raises SlmopsError or runs out of memory has failed; the search goes on.
+    With `halving`, trials end early by asynchronous successive halving (Li et al. 2020, arXiv 1810.05934); TPE is that
+    of Bergstra et al. 2011. What raises SlmopsError or runs out of memory has failed; the search goes on.
     """
     optuna = need("optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -145,7 +151,7 @@ def search(
         study_name="search",
         load_if_exists=True,
         pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_FACTOR)
-        if config.halving
+        if halving
         else optuna.pruners.NopPruner(),
     )
     if not study.trials:
@@ -161,7 +167,7 @@ def search(
     return Found(tuple(finished), _importance(study))
 
 
-def _finished(study: Any, config: SearchConfig) -> list[Trial]:
+def _finished(study: Any, config: Trials) -> list[Trial]:
     return [_trial(config, trial) for trial in study.trials if trial.state.is_finished()]
 
 
@@ -170,7 +176,7 @@ def _best(trials: Sequence[Trial]) -> Trial | None:
     return min(complete, key=lambda trial: (trial.score, trial.number)) if complete else None
 
 
-def _run(study: Any, trial: Any, config: SearchConfig, judge: Callable[[int, Values, Tell], float]) -> None:
+def _run(study: Any, trial: Any, config: Trials, judge: Callable[[int, Values, Tell], float]) -> None:
     """One trial to its end; of one that was killed, what it was to be stands in the study."""
     states = need("optuna", "search").trial.TrialState
     values = {name: _drawn(trial, name, space) for name, space in config.search_space.items()}
@@ -197,7 +203,7 @@ def _run(study: Any, trial: Any, config: SearchConfig, judge: Callable[[int, Val
         study.tell(trial, score)
 
 
-def _sampler(config: SearchConfig, seed: int) -> Any:
+def _sampler(config: Trials, seed: int) -> Any:
     """Seeded for each trial anew, so that a search that was killed draws what it would have drawn."""
     samplers = need("optuna", "search").samplers
     if config.search_strategy == "random":
@@ -219,7 +225,7 @@ def _written(space: FloatRange | IntRange | Choice, value: Any) -> Any:
     return json.dumps(value) if isinstance(space, Choice) else value
 
 
-def _trial(config: SearchConfig, trial: Any) -> Trial:
+def _trial(config: Trials, trial: Any) -> Trial:
     states: dict[str, Literal["complete", "pruned", "failed"]] = {"COMPLETE": "complete", "PRUNED": "pruned"}
     values = {
         name: json.loads(value) if isinstance(config.search_space[name], Choice) else value

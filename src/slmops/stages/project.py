@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
 from slmops.core.config import Config, Name, Section, nearest, one_or_many, validate
-from slmops.core.errors import SlmopsError
+from slmops.core.errors import ConfigError, SlmopsError
 from slmops.core.gates import parse_gates
 from slmops.core.named import allow, is_named
+from slmops.core.search import Trials
 from slmops.data.config import DataConfig
 from slmops.deployment.config import DeploymentConfig
 from slmops.evaluation.config import EvaluationConfig
@@ -29,6 +30,7 @@ from slmops.training.tracking_config import TrackingConfig
 
 _STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "certificate", "student", "evidence", "bundle")
 _SUBJECTS = ("untrained", "teacher_int4", "classical")
+_SEARCHED = ("distillation", "student", "synthesis")
 
 
 class Project(Config):
@@ -49,6 +51,9 @@ class Project(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
     tracking: TrackingConfig = TrackingConfig()
+    search: Trials | None = Field(
+        default=None, description="what slmops search tries: keys of distillation, student and synthesis, in full"
+    )
     deployment: Annotated[tuple[DeploymentConfig, ...], one_or_many(DeploymentConfig)] = Field(
         default=(), max_length=1, description="where the shipped model goes"
     )
@@ -123,6 +128,7 @@ class Project(Config):
                 why = "an endpoint tells its probabilities at temperature 1"
                 yield "distillation.temperature", why, "remove temperature"
         yield from self._name_conflicts()
+        yield from self._search_conflicts()
         taught = self.local_teacher.train if self.local_teacher and self.student.from_ else None
         if taught and taught.method == "prompt" and self.student.train.method == "prompt":
             yield "student.train.method", "the teacher's virtual tokens are the student's, too", "write another method"
@@ -134,6 +140,30 @@ class Project(Config):
             if of_teacher and "teacher" not in subjects:
                 lacking = "evaluation.compare leaves the teacher out" if self.local_teacher else absent
                 yield f"gates.{gate.name}", lacking, "compare with the teacher, or choose a min_ or max_ gate"
+
+    def _search_conflicts(self) -> Iterator[tuple[str, str, str]]:
+        if self.search and self.student.train.search:
+            yield "student.train.search", "a search in every trial would search twice", "remove one of both"
+            return
+        for key, space in self.search.search_space.items() if self.search else ():
+            if key.split(".")[0] not in _SEARCHED:
+                why = f"{key} is no key of {', '.join(_SEARCHED)}"
+                yield "search.search_space", why, "write it in full, as distillation.temperature"
+                continue
+            for value in space.ends():
+                try:
+                    self.tried_out({key: value})
+                except ConfigError as error:
+                    yield "search.search_space", f"{key} cannot be {value!r}: {error.what}", error.remedy
+                    break
+
+    def tried_out(self, values: Mapping[str, Any]) -> Self:
+        """A trial of the project: with other `values`, and without a search.
+
+        Raises:
+            ConfigError: they cannot be, or do not fit together.
+        """
+        return self.tried(values, search=None)
 
     def _name_conflicts(self) -> Iterator[tuple[str, str, str]]:
         names = [optimization.name for optimization in self.optimization]

@@ -31,6 +31,7 @@ from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.prove import recorded_chain
 from slmops.stages.run import check_gates, figures_of, open_store, plan
+from slmops.stages.search import read_found
 from slmops.stages.trials import SEARCH_FILE
 from slmops.stages.verdict import read_verdict
 from slmops.tasks.types import Labels, Record, Source, Task
@@ -94,7 +95,7 @@ def summarize(project: Project) -> Summary:
         published=_published(figures, shipped),
         curves=_curves(store, planned),
         faults=_faults(store, planned),
-        searches=_searches(store, planned),
+        searches=_searches(project, store, planned),
         trainings=_trainings(planned),
         confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)) if labels else None,
         mistakes=_mistakes(answers, shipped, task),
@@ -252,11 +253,13 @@ def _curves(store: Store, planned: dict[str, Planned]) -> dict[str, tuple[parts.
     }
 
 
-def _searches(store: Store, planned: dict[str, Planned]) -> dict[str, parts.Search]:
-    return {
+def _searches(project: Project, store: Store, planned: dict[str, Planned]) -> dict[str, parts.Search]:
+    of_stages = {
         stage: parts.Search.model_validate_json(path.read_text())
         for stage, path in _trained(store, planned, SEARCH_FILE)
     }
+    found = read_found(project)
+    return of_stages | ({"search": parts.Search.model_validate(found)} if found else {})
 
 
 def _faults(store: Store, planned: dict[str, Planned]) -> dict[str, tuple[parts.Fault, ...]]:

@@ -66,7 +66,8 @@ def best_trial(config: TrainConfig, work: Work, run: Run, learn: Learn) -> tuple
                 shutil.rmtree(folder)
 
     begin = base.begin_of_search()
-    found = search(asked, judge, default=begin, seed=work.seed, folder=work.scratch / "search", after=after)
+    folder, halving = work.scratch / "search", asked.halving
+    found = search(asked, judge, halving=halving, default=begin, seed=work.seed, folder=folder, after=after)
     told = {"trials": [asdict(trial) for trial in found.trials], "importance": found.importance}
     write_whole(work.out / SEARCH_FILE, json.dumps(told | {"best": found.best.number}, indent=1))
     return base.tried(found.best.values), replace(run, trial=found.best.number)
