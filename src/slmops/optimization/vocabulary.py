@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -86,6 +87,12 @@ def write_tokenizer(vocabulary: Vocabulary, source: Path, out: Path) -> None:
 def write_kept(vocabulary: Vocabulary, folder: Path) -> None:
     """Beside a student: what follows may need to know which of its teacher's tokens it has."""
     write_whole(folder / _KEPT, json.dumps(vocabulary.kept))
+
+
+def copy_kept(source: Path, folder: Path) -> None:
+    """The same for a model that was cut further; nothing where the vocabulary is whole."""
+    if (source / _KEPT).is_file():
+        shutil.copyfile(source / _KEPT, folder / _KEPT)
 
 
 def read_kept(folder: Path) -> list[int | None] | None:

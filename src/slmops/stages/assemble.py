@@ -12,7 +12,7 @@ from slmops.stages.dataset import dataset_stage
 from slmops.stages.evidence import evidence_stage
 from slmops.stages.labels import labels_stage
 from slmops.stages.project import Project
-from slmops.stages.pruned import pruned_stage
+from slmops.stages.pruned import pruned_again_stage, pruned_stage
 from slmops.stages.student import student_stage
 from slmops.stages.targets import targets_stage
 from slmops.stages.teacher import teacher_stage
@@ -31,6 +31,8 @@ def assemble(project: Project) -> list[Stage]:
         stages.append(targets_stage(project))
         if project.matches() == "tokens" and not project.respells:
             stages.append(certificate_stage(project))
+    for number in range(1, project.student.rounds):
+        stages += [student_stage(project, number), pruned_again_stage(project, number + 1)]
     stages.append(student_stage(project))
     stages += [converted_stage("student", optimization) for optimization in project.optimization]
     if "teacher_int4" in project.subjects():

@@ -30,6 +30,7 @@ from slmops.training.tracking_config import TrackingConfig
 
 _STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "certificate", "student", "evidence", "bundle")
 _SUBJECTS = ("untrained", "teacher_int4", "classical")
+_OF_ROUNDS = re.compile(r"(student|pruned)_\d+")
 _SEARCHED = ("distillation", "student", "synthesis")
 
 
@@ -171,7 +172,7 @@ class Project(Config):
             where = f"optimization.{index}.name"
             if name in names[:index]:
                 yield where, f"two optimizations are called {name}", "give one of them another name"
-            elif name in _STAGES + _SUBJECTS or name in self.teachers:
+            elif name in _STAGES + _SUBJECTS or name in self.teachers or _OF_ROUNDS.fullmatch(name):
                 yield where, f"{name} is the name of something else in a run", "choose another name"
         for index, name in enumerate(self.evaluation.compare or ()):
             if name not in self._comparable():

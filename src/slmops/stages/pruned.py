@@ -4,6 +4,7 @@ that it needs."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from slmops.optimization.prune import (
     spread_layers,
     with_layers,
 )
-from slmops.optimization.vocabulary import trim_model, trim_tokenizer, write_kept, write_tokenizer
+from slmops.optimization.vocabulary import copy_kept, trim_model, trim_tokenizer, write_kept, write_tokenizer
 from slmops.stages.parts import answered_examples, read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
@@ -48,11 +49,45 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
     student = project.student
     section = {"model": identity, "layers": student.layers, "keep": student.keep, "prompt": student.prompt}
     inputs = {"dataset": "dataset"} | ({"teacher": "teacher"} if from_teacher else {})
+    section |= {"rounds": student.rounds} if student.rounds > 1 else {}
     section |= {name: value for name in _NARROWER if (value := getattr(student, name)) is not None}
     if student.vocabulary != "all":
         section["vocabulary"] = student.vocabulary
         inputs |= {"labels": "labels"} if project.teacher else {}  # whose answers are learned, too
     return Stage("pruned", 3, inputs, section, lambda work: _make(project, work), Estimate(0.1, 210), ("threads",))
+
+
+def pruned_again_stage(project: Project, number: int) -> Stage:
+    """Further layers of a student that has learned are cut: `number` of all rounds, counted from 1."""
+    student = project.student
+    section = {"layers": student.layers, "keep": student.keep, "left": student.rounds - number + 1}
+    inputs = {"dataset": "dataset", "student": name_of_round(number - 1), "pruned": "pruned"}
+    make = partial(_make_again, project, student.rounds - number + 1)
+    return Stage(f"pruned_{number}", 1, inputs, section, make, Estimate(0.1, 210), ("threads",))
+
+
+def name_of_round(number: int) -> str:
+    """The stage of a student that learns between two rounds."""
+    return f"student_{number}"
+
+
+def _make_again(project: Project, left: int, work: Work) -> None:
+    need("torch", "train").set_num_threads(work.choices["threads"])
+    source, work.licence = work.inputs["student"], work.parent_licences["student"]
+    model = load_causal_lm(source)
+    task = read_task(work.inputs["dataset"])
+    some = read_answered(work.inputs["dataset"], "train", task)[:_CALIBRATION_ROWS]
+    examples = answered_examples(Tokenizer(source), task, some, project.student.prompt)
+    found = measure(model, pack(by_length(examples), _MAX_TOKENS)) if project.student.keep == "dissimilar" else None
+    keep = _layers_of_round(model.config.num_hidden_layers, project.student.layers, left)
+    keep_layers(model, _choose_layers(model, examples, keep, project.student.keep, found, work))
+    copy_kept(work.inputs["pruned"], work.out)
+    save_model("pruned", model, source, work.out, work.inputs["dataset"], project.student.prompt, work.licence)
+
+
+def _layers_of_round(count: int, wanted: int | None, left: int) -> int:
+    """How many of `count` layers stay, where `left` rounds are to end at those `wanted`: about as many go in each."""
+    return count if wanted is None else count - round((count - wanted) / left)
 
 
 def _make(project: Project, work: Work) -> None:
@@ -90,9 +125,10 @@ def _shorten(model: nn.Module, context: int, project: Project) -> None:
 def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
     """Cuts layers, and what is in each, in place; what is kept is told by rows that the model will learn."""
     student, count = project.student, model.config.num_hidden_layers
-    keep = count if student.layers is None else student.layers
-    if keep > count:
-        raise project.error("student.layers", f"{keep} is more than {_whose(project)} {count}", f"choose 1…{count}")
+    if student.layers is not None and student.layers > count:
+        what = f"{student.layers} is more than {_whose(project)} {count}"
+        raise project.error("student.layers", what, f"choose 1…{count}")
+    keep = _layers_of_round(count, student.layers, student.rounds)
     task = read_task(work.inputs["dataset"])
     some = read_answered(work.inputs["dataset"], "train", task)[:_CALIBRATION_ROWS]
     examples = answered_examples(Tokenizer(source), task, some, "full")

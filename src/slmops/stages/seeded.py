@@ -1,4 +1,4 @@
-"""A project's student, trained with another seed: all before it is made once, with the project's own.
+"""A project's student, trained with another seed: all before it first learns is made once, with the project's own.
 
 What is made stands in the project's store under another name, so that the project's own artifacts stay the latest.
 """
@@ -21,7 +21,7 @@ def make_seeded(
     project: Project, until: str, store: Store, seed: int, *, name: str, folder: Path, progress: Progress
 ) -> ArtifactId:
     """What the stage `until` makes; artifacts are called `name`, and `folder` keeps where it is."""
-    stages = [_seeded(stage, seed) if stage.name == "student" else stage for stage in assemble(project)]
+    stages = [_seeded(stage, seed) if stage.name.startswith("student") else stage for stage in assemble(project)]
     frozen = choices(project)
     folder.mkdir(parents=True, exist_ok=True)
     planned = pipeline.plan(stages, store, folder, name, frozen, until=until)

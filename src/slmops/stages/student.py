@@ -16,6 +16,7 @@ from slmops.stages.estimates import training_minutes
 from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
+from slmops.stages.pruned import name_of_round
 from slmops.stages.saved import save_model
 from slmops.stages.targets import accepted, read_answers
 from slmops.stages.teacher_beside import TeacherBeside
@@ -23,9 +24,11 @@ from slmops.training.distillation_config import LossWeights
 from slmops.training.targets import kept_tokens
 
 
-def student_stage(project: Project) -> Stage:
-    shipped = _shipped_int4(project)
-    inputs = {"dataset": "dataset", "pruned": "pruned"}
+def student_stage(project: Project, number: int | None = None) -> Stage:
+    """`number` is that of the round before which the student learns, None of the one that is left in the end."""
+    project, rounds = _for_a_round(project, last=number is None), project.student.rounds
+    shipped, number = _shipped_int4(project), number or rounds
+    inputs = {"dataset": "dataset", "pruned": "pruned" if number == 1 else f"pruned_{number}"}
     section: dict[str, Any] = project.engine.content() | {
         "train": project.student.train.model_dump(),
         "code": code_of_training(project.student.train),
@@ -42,7 +45,7 @@ def student_stage(project: Project) -> Stage:
     elif project.teacher:
         inputs["labels"] = "labels"
     return Stage(
-        "student",
+        "student" if number == rounds else name_of_round(number),
         6,
         inputs,
         section,
@@ -50,6 +53,17 @@ def student_stage(project: Project) -> Stage:
         Estimate(training_minutes(project, "student"), 210),
         ("number_format", "threads"),
     )
+
+
+def _for_a_round(project: Project, *, last: bool) -> Project:
+    """The project with a round's share of the student's epochs; only the last one learns to be rounded."""
+    student, train = project.student, project.student.train
+    if student.rounds == 1:
+        return project
+    share: dict[str, float] = {"epochs": train.epochs / student.rounds}
+    share |= {} if last else {"quantization_aware": 0.0}
+    train = train.model_copy(update=share)
+    return project.model_copy(update={"student": student.model_copy(update={"train": train})})
 
 
 def _shipped_int4(project: Project) -> OptimizationConfig | None:

@@ -310,6 +310,12 @@ class StudentConfig(Section):
         "neighbours that together change least), least-missed (without which, one at a time, training rows would cost "
         "most), or greedy (what stays when the least missed goes, again and again)",
     )
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="in how many rounds layers are cut, the student learning after each; the steps are shared by all",
+    )
     units: int | None = Field(
         default=None, ge=32, multiple_of=32, description="the hidden units kept of every MLP; all if absent"
     )
@@ -340,6 +346,10 @@ class StudentConfig(Section):
             raise wrong(f"found {found}", "write from: teacher, or model: hf:owner/name")
         if "keep" in self.model_fields_set and self.layers is None:
             raise wrong("keep says which layers stay, but all do", "give layers, or remove keep")
+        if self.rounds > 1 and self.layers is None:
+            raise wrong("rounds says how layers are cut, but all stay", "give layers, or remove rounds")
+        if self.rounds > 1 and self.train.search:
+            raise wrong("a search would end in another student after each round", "remove rounds, or search")
         return self
 
     @property

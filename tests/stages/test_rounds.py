@@ -1,0 +1,80 @@
+"""A student is cut in rounds, and learns after each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from slmops.core.errors import ConfigError
+from slmops.stages.project import Project
+from slmops.stages.report import summarize
+from slmops.stages.run import open_store, run
+from slmops.training.curve import read_curve
+from tests.stages.tiny_project import write_project
+from tests.tiny import write_model
+
+TRAIN = "train: {epochs: 6, learning_rate: 0.01}"
+
+
+def with_layers(folder: Path, layers: int, **changes: str) -> Path:
+    path = write_project(folder, **changes)
+    shutil.rmtree(folder / "model")
+    markers = ("<|im_start|>", "<|im_end|>")
+    write_model(folder / "model", "llama", markers, hidden_size=64, initializer_range=0.1, num_hidden_layers=layers)
+    return path
+
+
+@pytest.mark.parametrize("keep", ["lower", "greedy", "dissimilar"])
+def test_it_loses_about_as_many_layers_in_each_round_and_learns_in_between(tmp_path: Path, keep: str) -> None:
+    student = f"{{from: teacher, layers: 1, rounds: 3, keep: {keep}, vocabulary: 1, {TRAIN}}}"
+    teacher = "{model: 'file:model', train: {epochs: 2, learning_rate: 0.01}}"
+    project = Project.load(with_layers(tmp_path, 6, student=student, teacher=teacher))
+    run(project)
+    store = open_store(project)
+    made = {
+        stage: store.manifest(f"tiny/{stage}@latest")
+        for stage in ("pruned", "student_1", "pruned_2", "student_2", "pruned_3", "student")
+    }
+    layers = {
+        stage: json.loads((store.open(one.id) / "config.json").read_text())["num_hidden_layers"]
+        for stage, one in made.items()
+    }
+    assert list(layers.values()) == [4, 4, 2, 2, 1, 1]
+    for stage, source in (("pruned_2", "student_1"), ("pruned_3", "student_2")):
+        assert made[stage].parents["student"] == made[source].id
+    assert made["student"].parents["pruned"] == made["pruned_3"].id
+    assert made["student"].parents["targets"] == made["student_1"].parents["targets"]
+    steps = [list(read_curve(store.open(made[name].id) / "curve.jsonl"))[-1].step for name in made if "student" in name]
+    assert len(set(steps)) == 1
+    told = summarize(project)
+    assert set(told.curves) == {"teacher", "student_1", "student_2", "student"}
+    assert told.shipped == "int4"
+
+
+def test_one_round_is_what_it_was(tmp_path: Path) -> None:
+    one = Project.load(write_project(tmp_path, student="{from: teacher, layers: 1, rounds: 1}"))
+    run(one, until="pruned")
+    asked = json.loads((one.state / "asked" / "pruned.json").read_text())
+    assert "rounds" not in asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"student": "{from: teacher, rounds: 2}"}, "rounds says how layers are cut, but all stay"),
+        (
+            {
+                "student": "{from: teacher, layers: 1, rounds: 2, "
+                "train: {search: {search_space: {epochs: {type: int, low: 1, high: 2}}}}}"
+            },
+            "another student after each round",
+        ),
+        ({"optimization": "{precision: int4, name: student_1}"}, "student_1 is the name of something"),
+    ],
+)
+def test_what_cannot_be_is_told_where_it_stands(tmp_path: Path, changes: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Project.load(write_project(tmp_path, **changes))
