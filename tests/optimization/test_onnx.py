@@ -5,10 +5,15 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from slmops.core.errors import ModelError
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.onnx import write_onnx
+from slmops.runtimes.local import LocalModel
+from tests.models.architectures import PHI
+from tests.tiny import write_model
 
 
 def test_a_model_becomes_the_same_bytes_whatever_repository_the_environment_lies_in(
@@ -26,3 +31,35 @@ def test_a_model_becomes_the_same_bytes_whatever_repository_the_environment_lies
         monkeypatch.delenv("GIT_DIR")
     assert made[0].keys() == made[1].keys()
     assert [name for name, content in made[0].items() if content != made[1][name]] == []
+
+
+@pytest.mark.parametrize("length", [100, 300])
+def test_long_rotary_embeddings_say_what_torch_does_within_the_first_context_and_beyond(
+    tmp_path: Path, length: int
+) -> None:
+    """As Phi 3.5's: beyond the context that it was first trained with, angles are others."""
+    half = 32
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10_000.0,
+        "factor": 2.0,
+        "short_factor": [1.0 + 0.01 * angle for angle in range(half)],
+        "long_factor": [1.5 + 0.1 * angle for angle in range(half)],
+        "original_max_position_embeddings": 256,
+    }
+    sizes = {"hidden_size": 128, "head_dim": 2 * half, "original_max_position_embeddings": 256}
+    (tmp_path / "onnx").mkdir()
+    write_model(tmp_path / "model", "phi3", PHI, initializer_range=0.3, rope_parameters=rope, **sizes)
+    write_onnx(tmp_path / "model", tmp_path / "onnx", OptimizationConfig(precision="fp32"))
+    drawn = np.random.default_rng(0).integers(10, 300, length + 4).tolist()
+    pair = (tuple(drawn[:length]), tuple(drawn[length:]))
+    told = [LocalModel(tmp_path / name, threads=1).runtime.score([pair])[0] for name in ("model", "onnx")]
+    assert told[1].logprobs == pytest.approx(told[0].logprobs, abs=1e-3)
+
+
+def test_an_architecture_that_the_builder_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512}
+    write_model(tmp_path / "model", "gpt2", ("<|im_start|>", "<|im_end|>"), **sizes)
+    (tmp_path / "onnx").mkdir()
+    with pytest.raises(ModelError, match="GPT2LMHeadModel"):
+        write_onnx(tmp_path / "model", tmp_path / "onnx", OptimizationConfig(precision="fp32"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slmops.core.errors import ModelError, need
-from slmops.models.folder import check_model_folder
+from slmops.models.folder import check_model_folder, read_json
 from slmops.optimization.config import OptimizationConfig
 from slmops.runtimes.probes import PROBES
 
@@ -47,8 +47,9 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
             _say_what_the_builder_looks_for(prepared["hf_details"]["hf_config"])
             builder.create_model("", str(model), str(out), config.precision, "cpu", cache, **prepared)
         except Exception as error:
+            named = ", ".join(read_json(model / "config.json").get("architectures") or ["an unnamed architecture"])
             raise ModelError(
-                f"the ONNX builder cannot convert this model: {error}",
+                f"the ONNX builder cannot convert {named}: {error}",
                 where=str(model),
                 remedy="see the architectures that onnxruntime-genai's model builder lists",
             ) from error
