@@ -127,13 +127,13 @@ def test_rotary_embeddings_the_converter_would_get_wrong_are_refused(tmp_path: P
     config = json.loads((folder / "config.json").read_text())
     config["rope_parameters"]["full_attention"] |= {"rope_type": "linear", "factor": 8.0}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"cannot convert this model: .*linear"):
+    with pytest.raises(ModelError, match=r"cannot convert \w+: .*linear"):
         write_onnx(folder, tmp_path / "onnx", OptimizationConfig.model_validate("fp32"))
 
 
 def test_an_architecture_that_the_builder_does_not_know_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "model", "gpt_neox", ("<|im_start|>", "<|im_end|>"))
-    with pytest.raises(ModelError, match="the ONNX builder cannot convert this model"):
+    with pytest.raises(ModelError, match="the ONNX builder cannot convert GPTNeoXForCausalLM"):
         write_onnx(tmp_path / "model", tmp_path / "onnx", OptimizationConfig.model_validate("int4"))
 
 

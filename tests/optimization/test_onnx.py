@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slmops.core.errors import ModelError
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel
@@ -55,11 +54,3 @@ def test_long_rotary_embeddings_say_what_torch_does_within_the_first_context_and
     pair = (tuple(drawn[:length]), tuple(drawn[length:]))
     told = [LocalModel(tmp_path / name, threads=1).runtime.score([pair])[0] for name in ("model", "onnx")]
     assert told[1].logprobs == pytest.approx(told[0].logprobs, abs=1e-3)
-
-
-def test_an_architecture_that_the_builder_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
-    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512}
-    write_model(tmp_path / "model", "gpt2", ("<|im_start|>", "<|im_end|>"), **sizes)
-    (tmp_path / "onnx").mkdir()
-    with pytest.raises(ModelError, match="GPT2LMHeadModel"):
-        write_onnx(tmp_path / "model", tmp_path / "onnx", OptimizationConfig(precision="fp32"))
