@@ -66,3 +66,13 @@ def test_a_layer_that_is_not_there_is_told(tmp_path: Path) -> None:
     path = write_project(tmp_path, distillation="{representation: {hidden_states: 1, layers: {1: 3}}}")
     with pytest.raises(SlmopsError, match=r"layer 1 is to follow layer 3, the student has 1, the teacher 2 — name"):
         run(Project.load(path), until="student")
+
+
+def test_layers_that_stay_follow_nothing(tmp_path: Path) -> None:
+    """Half of the layers learn by default: the others need no projection, and cannot be told to follow."""
+    student = f"{{from: teacher, width: 32, layers: 2, {TRAIN}}}"
+    path = write_project(tmp_path, student=student, distillation="{representation: 1}")
+    run(Project.load(path), until="student")
+    path.write_text(path.read_text().replace("representation: 1", "representation: {values: 1, layers: {1: 1}}"))
+    with pytest.raises(SlmopsError, match="no layer that learns follows one of the teacher's — raise"):
+        run(Project.load(path), until="student")

@@ -51,7 +51,7 @@ def test_it_loses_about_as_many_layers_in_each_round_and_learns_in_between(tmp_p
     assert len(set(steps)) == 1
     told = summarize(project)
     assert set(told.curves) == {"teacher", "student_1", "student_2", "student"}
-    assert told.shipped == "int4"
+    assert told.shipped == "int4" and told.subject("untrained") is None
 
 
 def test_one_round_is_what_it_was(tmp_path: Path) -> None:
@@ -71,6 +71,14 @@ def test_one_round_is_what_it_was(tmp_path: Path) -> None:
                 "train: {search: {search_space: {epochs: {type: int, low: 1, high: 2}}}}}"
             },
             "another student after each round",
+        ),
+        (
+            {"student": "{from: teacher, layers: 1, rounds: 2, train: {method: prompt, quantization_aware: 0}}"},
+            "method: prompt would add its own to the model in each of the rounds",
+        ),
+        (
+            {"student": "{from: teacher, layers: 1, rounds: 3, train: {noise: 0.1, epochs: 3}}"},
+            "noise varies rows from the second epoch on, which no round has",
         ),
         ({"optimization": "{precision: int4, name: student_1}"}, "student_1 is the name of something"),
     ],

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from slmops.core.errors import ConfigError, SlmopsError
+from slmops.core.errors import ConfigError, DataError, SlmopsError
 from slmops.core.search import say_values
 from slmops.stages.project import Project
 from slmops.stages.report import summarize
 from slmops.stages.run import open_store, run
-from slmops.stages.search import begin_of, search
+from slmops.stages.search import as_yaml, begin_of, search
 from tests.stages.tiny_project import write_config, write_project
 
 STUDENT = "{from: teacher, layers: 1, train: {epochs: 3, learning_rate: 0.01}}"
@@ -27,15 +27,20 @@ def asked(space: str, trials: int = 3) -> str:
 
 
 def test_trials_share_what_they_have_in_common_and_the_best_is_made_already(tmp_path: Path) -> None:
-    project = Project.load(write_project(tmp_path, student=STUDENT, search=asked(SPACE)))
+    begin = {"student": STUDENT, "distillation": "{loss: {forward_kl: 1}}", "search": asked(SPACE)}
+    project = Project.load(write_project(tmp_path, **begin))
     told: list[str] = []
     found = search(project, lambda stage, share, note: told.append(stage))
     assert [trial.state for trial in found.trials] == ["complete"] * 3
-    assert found.trials[0].values["student.layers"] == 1 and found.trials[0].values["distillation.temperature"] == 1
+    assert found.trials[0].values == {
+        "distillation.loss": {"forward_kl": 1},
+        "distillation.temperature": 1,
+        "student.layers": 1,
+    }
     assert found.best.score == min(trial.score or 9.0 for trial in found.trials)
-    made = {stage.split(": ")[-1] for stage in told if stage.startswith("trial 1/3")}
-    assert made >= {"dataset", "teacher", "labels", "targets", "student"}
-    assert not [stage for stage in told if stage.startswith("trial 2/3") and stage.endswith(("teacher", "labels"))]
+    shared = {stage.split(": ")[-1] for stage in told if stage.startswith("what all share")}
+    assert shared >= {"dataset", "teacher", "labels"}
+    assert not [stage for stage in told if stage.startswith("trial") and stage.endswith(("teacher", "labels"))]
 
     best = found.best.values
     loss = json.dumps(best["distillation.loss"])
@@ -47,7 +52,7 @@ def test_trials_share_what_they_have_in_common_and_the_best_is_made_already(tmp_
     assert not [step for step in run(chosen, until="student").made if step.ran]
     assert open_store(chosen).manifest("tiny/student@latest")
 
-    again = search(Project.load(write_config(tmp_path, student=STUDENT, search=asked(SPACE))))
+    again = search(Project.load(write_config(tmp_path, **begin)))
     assert again.trials == found.trials
 
 
@@ -58,10 +63,33 @@ def test_the_report_draws_the_trials_of_what_is_asked_now(tmp_path: Path) -> Non
     search(project)
     run(project)
     assert [len(found.trials) for found in summarize(project).searches.values()] == [2]
-    other = Project.load(
-        write_config(tmp_path, student=STUDENT, search=asked(space, 9), evaluation="{compare: [student]}")
-    )
-    assert summarize(other).searches == {}
+    path.write_text(path.read_text().replace("num_trials: 2", "num_trials: 9"))
+    assert summarize(Project.load(path)).searches
+    path.write_text(path.read_text().replace("high: 1}", "high: 2}"))
+    assert summarize(Project.load(path)).searches == {}
+
+
+def test_a_search_of_another_config_begins_anew_and_what_all_share_is_no_trials_fault(tmp_path: Path) -> None:
+    space = "{distillation.loss.cross_entropy: {type: float, low: 0.1, high: 1}}"
+    path = write_project(tmp_path, student=STUDENT, search=asked(space, 2))
+    first = search(Project.load(path))
+    path.write_text(path.read_text().replace("epochs: 3", "epochs: 2"))
+    other = search(Project.load(path))
+    assert other.trials[0].values == first.trials[0].values
+    assert other.trials[0].score != first.trials[0].score
+    path.write_text(path.read_text().replace("epochs: 2", "epochs: 1"))
+    rows = (tmp_path / "data" / "labelled.jsonl").read_text()
+    (tmp_path / "data" / "labelled.jsonl").write_text("no row\n")
+    with pytest.raises(DataError):
+        search(Project.load(path))
+    (tmp_path / "data" / "labelled.jsonl").write_text(rows)
+    assert [trial.state for trial in search(Project.load(path)).trials] == ["complete"] * 2
+
+
+def test_the_best_is_told_as_the_file_takes_it() -> None:
+    loss = {"distillation.loss": {"forward_kl": 1}}
+    told = as_yaml({**loss, "distillation.temperature": 1.23456789, "student.layers": 1})
+    assert told == 'distillation: {"loss": {"forward_kl": 1}, "temperature": 1.23456789}\nstudent: {"layers": 1}'
 
 
 def test_a_tried_value_takes_the_place_of_what_is_written_keys_and_all(tmp_path: Path) -> None:
@@ -88,6 +116,8 @@ def test_it_begins_where_the_project_is(tmp_path: Path) -> None:
         ("{distillation.temprature: {type: float, low: 1, high: 2}}", "did you mean temperature"),
         ("{distillation.temperature: {type: float, low: -1, high: 2}}", "distillation.temperature cannot be -1"),
         ("{student.layers: {type: choice, values: [1, none]}}", "student.layers cannot be 'none'"),
+        ("{student.vocabulary: {type: choice, values: [all, 99]}}", "changes the tokens of an answer"),
+        ("{student.units: {type: int, low: 32, high: 64}}", "student.units takes multiples of 32 only"),
         ("{distillation.on_policy: {type: choice, values: [0.5]}}", "cannot be 0.5: what is written is scored"),
     ],
 )

@@ -94,6 +94,9 @@ def test_tokens_are_spelled_in_the_students(tmp_path: Path) -> None:
         {"content": None},
         {"content": [{"token": "a", "logprob": 3.0}]},
         {"content": [{"token": "a"}]},
+        {"content": [{"token": "a", "logprob": -1, "bytes": 50_000_000_000}]},
+        {"content": [{"token": "a", "logprob": 10**400}]},
+        {"content": [{"token": "a", "logprob": -0.1, "top_logprobs": [{"token": "b", "logprob": -0.1}]}]},
         {"content": 7},
     ],
 )
@@ -142,3 +145,27 @@ def test_labels_that_begin_alike_share_what_leads_to_either() -> None:
 def test_what_cannot_be_is_told_where_it_stands(tmp_path: Path, changes: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Project.load(write(tmp_path, "https://x/v1", **changes))
+
+
+def test_a_label_that_begins_another_may_end_there() -> None:
+    labels = ["refund", "refund_late"]
+    end = {"<|im_end|>": math.log(0.3)}
+    longer = [token("refund", 1.0), TokenLogprobs("_late", math.log(0.7), end)]
+    assert label_probabilities(labels, longer, "refund_late") == pytest.approx({"refund": 0.3, "refund_late": 0.7})
+    shorter = [token("refund", 1.0), TokenLogprobs("<|im_end|>", math.log(0.6), {"_late": math.log(0.4)})]
+    assert label_probabilities(labels, shorter, "refund") == pytest.approx({"refund": 0.6, "refund_late": 0.4})
+    never = [TokenLogprobs(letter, -100.0, {}) for letter in "abcdefghij1"]
+    assert label_probabilities(["abcdefghij1", "abcdefghij2"], never, "abcdefghij1") is None
+
+
+def test_what_is_told_of_tokens_is_kept_no_longer_than_it_is_needed(tmp_path: Path) -> None:
+    with served(lambda asked: told(LOGIN)) as server:
+        path = write(tmp_path, server.url, distillation="{match: tokens, loss: {forward_kl: 1}}")
+        run(project := Project.load(path), until="targets")
+        store = open_store(project)
+        kept = {name: store.open(store.manifest(f"tiny/{name}@latest").id) for name in ("labels", "targets")}
+        assert '"piece"' in (kept["labels"] / "labels.jsonl").read_text()
+        assert '"piece"' not in (kept["targets"] / "records.jsonl").read_text()
+        path.write_text(path.read_text().replace("match: tokens, ", ""))
+        run(Project.load(path), until="labels")
+    assert '"piece"' not in (store.open(store.manifest("tiny/labels@latest").id) / "labels.jsonl").read_text()

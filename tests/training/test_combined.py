@@ -16,7 +16,13 @@ SURE = [{1: 0.9, 2: 0.1}, {3: 0.8, 4: 0.2}, {5: 0.5, 6: 0.5}]
 UNSURE = [{1: 0.3, 7: 0.7}, {3: 0.6}, {5: 1.0}]
 
 
-def cache(folder: Path, targets: list[dict[int, float]], order: tuple[str, ...]) -> Path:
+def cache(
+    folder: Path,
+    targets: list[dict[int, float]],
+    order: tuple[str, ...],
+    sure: dict[str, float],
+    unlike: tuple[str, ...] = (),
+) -> Path:
     """Row a has two targets, row b one; they may lie in another order."""
     folder.mkdir()
     by_row = {"a": targets[:2], "b": targets[2:]}
@@ -24,7 +30,7 @@ def cache(folder: Path, targets: list[dict[int, float]], order: tuple[str, ...])
     for row in order:
         rows[row] = [len(laid), row == "a", 7]
         laid += by_row[row]
-    write_cache(folder, Cache(encode_likeliest(laid, 3), 2.0, rows))
+    write_cache(folder, Cache(encode_likeliest(laid, 3), 2.0, rows, sure, unlike))
     return folder
 
 
@@ -48,7 +54,10 @@ def told(folder: Path, row: str, count: int) -> list[dict[int, float]]:
 def test_each_row_is_what_all_say_or_whoever_is_surest_of_it(
     tmp_path: Path, how: Literal["average", "surest"], of_a: list[dict[int, float]], of_b: list[dict[int, float]]
 ) -> None:
-    folders = [cache(tmp_path / "one", SURE, ("a", "b")), cache(tmp_path / "two", UNSURE, ("b", "a"))]
+    folders = [
+        cache(tmp_path / "one", SURE, ("a", "b"), {"a": 0.85, "b": 0.5}),
+        cache(tmp_path / "two", UNSURE, ("b", "a"), {"a": 0.65, "b": 0.9}),
+    ]
     (out := tmp_path / "out").mkdir()
     combine_targets(folders, out, 3, how)
     for row, expected in (("a", of_a), ("b", of_b)):
@@ -56,3 +65,17 @@ def test_each_row_is_what_all_say_or_whoever_is_surest_of_it(
             assert found == pytest.approx(wanted, abs=5e-3)
     assert read_cache(out).rows["a"][1:] == [True, 7]
     assert (read_cache(out).temperature, read_cache(out).codes.shape) == (2.0, (3, 3))
+
+
+@pytest.mark.parametrize("how", ["average", "surest"])
+def test_who_writes_an_answer_in_other_bytes_is_not_heard_of_it(
+    tmp_path: Path, how: Literal["average", "surest"]
+) -> None:
+    folders = [
+        cache(tmp_path / "one", [{9: 1.0}, {9: 1.0}, {5: 1.0}], ("a", "b"), {"a": 0.99, "b": 0.99}, ("a",)),
+        cache(tmp_path / "two", UNSURE, ("b", "a"), {"a": 0.65, "b": 0.9}),
+    ]
+    (out := tmp_path / "out").mkdir()
+    combine_targets(folders, out, 3, how)
+    for found, wanted in zip(told(out, "a", 2), UNSURE[:2], strict=True):
+        assert found == pytest.approx(wanted, abs=5e-3)

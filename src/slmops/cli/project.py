@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -181,14 +180,14 @@ def verdict(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = 
 def search(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
     """Try other settings of distillation and student, as the section search says, each in a student of its own."""
     from slmops.core.console import console, print_json, print_table, show_progress
+    from slmops.stages.search import as_yaml
     from slmops.stages.search import search as search_for
 
     project = load(config, variant)
     with show_progress() as progress:
         found = search_for(project, progress)
     if as_json:
-        told = {"trials": [asdict(trial) for trial in found.trials], "importance": found.importance}
-        print_json(told | {"best": found.best.number, "values": found.best.values})
+        print_json(found.to_json() | {"values": found.best.values})
         return
     keys = list(project.search.search_space) if project.search else []
     rows = [
@@ -196,9 +195,8 @@ def search(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = F
         for trial in sorted(found.trials, key=lambda trial: (trial.score is None, trial.score))
     ]
     print_table(("trial", *keys, "validation loss", ""), rows)
-    console.print("best, to be written into slmops.yaml:", soft_wrap=True)
-    for key, value in found.best.values.items():
-        console.print(f"  {key}: {_short(value)}", markup=False, highlight=False)
+    console.print("the best, as slmops.yaml takes it:")
+    console.print(as_yaml(found.best.values), markup=False, highlight=False, soft_wrap=True)
 
 
 def _short(value: object) -> str:

@@ -137,6 +137,18 @@ def merged(below: Any, above: Any, section: type[BaseModel] | None = None) -> An
     return below | {key: merged(below.get(key), value, _section_at(section, key)) for key, value in above.items()}
 
 
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted key, as keys within keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        *above, last = key.split(".")
+        part = found
+        for step in above:
+            part = part.setdefault(step, {})
+        part[last] = value
+    return found
+
+
 def validate(section: type[AnySection], data: dict[str, Any], source: str) -> AnySection:
     """A section from elsewhere than a file: `source` is what errors call it.
 
@@ -200,13 +212,11 @@ class Config(Section):
         Raises:
             ConfigError: with all that does not fit.
         """
-        layer: dict[str, Any] = dict(sections)
-        for key, value in values.items():
-            *above, last = key.split(".")
-            part = layer
-            for step in above:
-                part = part.setdefault(step, {})
-            part[last] = dict.fromkeys(self._written_at(key)) | value if isinstance(value, dict) else value
+        whole = {
+            key: dict.fromkeys(self._written_at(key)) | value if isinstance(value, dict) else value
+            for key, value in values.items()
+        }
+        layer = nested(whole) | sections
         config, problems = self._read(*self._layers, Document(self._layers[0].path, layer, {}))
         if config is None or problems:
             raise as_error(self._layers[0].path, list(problems))

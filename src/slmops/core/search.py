@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -105,6 +105,11 @@ class Found:
 
     trials: tuple[Trial, ...]
     importance: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Trials, importance, and the number of the best one."""
+        trials = [asdict(trial) for trial in self.trials]
+        return {"trials": trials, "importance": self.importance, "best": self.best.number}
 
     @property
     def best(self) -> Trial:

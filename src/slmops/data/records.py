@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,14 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     """Writes `records` whole or not at all; the same records give the same bytes."""
     lines = (json.dumps(asdict(record), ensure_ascii=False, sort_keys=True, allow_nan=False) for record in records)
     write_whole(path, "".join(line + "\n" for line in lines))
+
+
+def without_tokens(records: Iterable[Record]) -> list[Record]:
+    """The records without what teachers told of their answers' tokens, which is many times the answers."""
+    return [
+        replace(record, answers=tuple(replace(answer, token_logprobs=None) for answer in record.answers))
+        for record in records
+    ]
 
 
 def read_records(path: Path) -> list[Record]:

@@ -206,7 +206,7 @@ class Verdict(_Part):
 
 
 class Slice(_Part):
-    """A part of the test, by label or length: mean score of teacher and student, and the difference."""
+    """A part of the test, by label, length or language: mean score of teacher and student, and the difference."""
 
     kind: str
     name: str

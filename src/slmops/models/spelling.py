@@ -45,7 +45,8 @@ class Spelling:
         if first and self._puts_a_space:
             text = b" " + text
         if text not in self._first:
-            self._first[text] = self._encoded_first(text) or self._longest_first(text)
+            encoded = self._encoded_first(text)
+            self._first[text] = self._longest_first(text) if encoded is None else encoded
         return self._first[text]
 
     def _encoded_first(self, text: bytes) -> int | None:

@@ -8,6 +8,7 @@ no record.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,8 @@ _TRIES = 6
 _LONGEST_WAIT_S = 60.0
 _TIMEOUT_S = 120.0
 _LONGEST_ANSWER_BYTES = 4_000_000
+_BYTES_A_TOLD_TOKEN = 400  # of JSON, for each of its alternatives
+_LONGEST_TOKEN = 256
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -84,13 +87,13 @@ class RemoteModel:
         }
         if self._top:
             body |= {"logprobs": True, "top_logprobs": self._top}
-        said = self._post(body)
+        said = self._post(body, _LONGEST_ANSWER_BYTES + sampling.max_tokens * self._top * _BYTES_A_TOLD_TOKEN)
         try:
             choice = said["choices"][0]
             text, finish = choice["message"]["content"], choice.get("finish_reason")
             tokens = int((said.get("usage") or {}).get("completion_tokens") or 0)
             told = _token_logprobs(choice["logprobs"]["content"], self._top) if self._top else None
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             lacks = ", or none with log-probabilities: remove teacher.top_logprobs" if self._top else ""
             raise self._error(f"found no chat completion{lacks} ({type(error).__name__}: {error})") from error
         if not isinstance(text, str):
@@ -101,7 +104,7 @@ class RemoteModel:
     def close(self) -> None:
         self._client.close()
 
-    def _post(self, body: dict[str, Any]) -> Any:
+    def _post(self, body: dict[str, Any], longest: int) -> Any:
         pause, problem = 0.0, ""
         for turn in range(_TRIES):
             if turn:
@@ -109,10 +112,10 @@ class RemoteModel:
             try:
                 with self._client.stream("POST", f"{self._endpoint}/chat/completions", json=body) as response:
                     if response.status_code == 200:
-                        return json.loads(_read(response.iter_bytes()))
+                        return json.loads(_read(response.iter_bytes(), longest))
                     problem, pause = f"it answers {response.status_code}", _asked_to_wait(response.headers)
                     if response.status_code not in _BUSY:
-                        shown = " ".join(_read(response.iter_bytes()).decode("utf-8", "replace").split())[:200]
+                        shown = " ".join(_read(response.iter_bytes(), longest).decode("utf-8", "replace").split())[:200]
                         raise self._error(f"{problem}: {shown}")
             except self._passing as error:
                 problem, pause = f"{type(error).__name__}: {error}", 0.0
@@ -131,20 +134,24 @@ def _token_logprobs(content: Any, top: int) -> tuple[TokenLogprobs, ...]:
     """What a server tells of each token it wrote.
 
     Raises:
-        KeyError, TypeError, ValueError: it tells something else.
+        KeyError, TypeError, ValueError, AttributeError, OverflowError: it tells something else.
     """
-    return tuple(
-        TokenLogprobs(
-            _piece(token),
-            _logprob(token),
-            {_piece(other): _logprob(other) for other in (token.get("top_logprobs") or [])[:top]},
-        )
-        for token in content
-    )
+    told = []
+    for token in content:
+        others = {_piece(other): _logprob(other) for other in (token.get("top_logprobs") or [])[:top]}
+        found = TokenLogprobs(_piece(token), _logprob(token), others)
+        if (mass := sum(map(math.exp, {found.piece: found.logprob, **found.top}.values()))) > 1.01:
+            raise ValueError(f"the probabilities of a token's alternatives sum to {mass:.3g}")
+        told.append(found)
+    return tuple(told)
 
 
 def _piece(token: Any) -> str:
-    return (bytes(token["bytes"]) if token.get("bytes") is not None else str(token["token"]).encode()).decode("latin-1")
+    if (spelled := token.get("bytes")) is None:
+        return str(token["token"]).encode()[:_LONGEST_TOKEN].decode("latin-1")
+    if not isinstance(spelled, list) or len(spelled) > _LONGEST_TOKEN:
+        raise ValueError("the bytes of a token are no short list")
+    return bytes(spelled).decode("latin-1")
 
 
 def _logprob(token: Any) -> float:
@@ -162,12 +169,12 @@ def _read_key(name: str) -> str:
     return key
 
 
-def _read(parts: Iterator[bytes]) -> bytes:
+def _read(parts: Iterator[bytes], longest: int) -> bytes:
     read = bytearray()
     for part in parts:
         read += part
-        if len(read) > _LONGEST_ANSWER_BYTES:
-            raise ValueError(f"found more than {_LONGEST_ANSWER_BYTES:,} bytes, expected an answer")
+        if len(read) > longest:
+            raise ValueError(f"found more than {longest:,} bytes, expected an answer")
     return bytes(read)
 
 

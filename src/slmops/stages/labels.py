@@ -7,11 +7,12 @@ is to be believed.
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.augment import augment_texts
-from slmops.data.records import write_records
+from slmops.data.records import without_tokens, write_records
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.remote import RemoteModel
 from slmops.stages.estimates import forward_minutes
@@ -28,9 +29,11 @@ def labels_stage(project: Project) -> Stage:
     synthesis, teacher = project.synthesis, project.teacher
     if teacher and teacher.endpoint:
         asked: dict[str, Any] = {"endpoint": teacher.endpoint, "model": teacher.model, "sees": teacher.sees}
-        asked |= {"top_logprobs": teacher.top_logprobs} if teacher.top_logprobs else {}
+        if teacher.top_logprobs:
+            asked |= {"top_logprobs": teacher.top_logprobs, "match": project.matches()}
         estimate = Estimate(0.5, 1)
-        return Stage("labels", 3, {"dataset": "dataset"}, asked, lambda work: _ask_endpoint(teacher, work), estimate)
+        make = partial(_ask_endpoint, teacher, project.matches() == "tokens")
+        return Stage("labels", 3, {"dataset": "dataset"}, asked, make, estimate)
     section: dict[str, Any] = {
         "accept": synthesis.accept.model_dump(),
         "augment": project.augmented(),
@@ -73,7 +76,7 @@ def _make(project: Project, work: Work) -> None:
     _write(work, held_out, answered[: len(unlabelled)], answered[len(unlabelled) :])
 
 
-def _ask_endpoint(teacher: TeacherConfig, work: Work) -> None:
+def _ask_endpoint(teacher: TeacherConfig, tokens_are_learned: bool, work: Work) -> None:
     dataset = work.inputs["dataset"]
     with closing(_remote(teacher)) as model:
         answered = answer_remotely(
@@ -85,7 +88,7 @@ def _ask_endpoint(teacher: TeacherConfig, work: Work) -> None:
             kept=work.scratch / "answers.jsonl",
             report=lambda done, total: work.progress(done / total, f"{done}/{total} messages"),
         )
-    _write(work, [], answered, [])
+    _write(work, [], answered if tokens_are_learned else without_tokens(answered), [])
 
 
 def _remote(teacher: TeacherConfig) -> RemoteModel:

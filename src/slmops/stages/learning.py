@@ -62,7 +62,8 @@ _OF_ANSWERS = LossWeights(cross_entropy=1)
 class Lesson:
     """What a model learns: rows with their answers, asked for with `prompt`; by which losses; a teacher's targets, and
     what the shipped format does to a weight, where there are such; and where it is computed. Rows are `taught` where a
-    teacher gave some of the answers; one that stays `beside` says more while it learns."""
+    teacher gave some of the answers; one that stays `beside` says more while it learns. `before` is how many times it
+    has learned them already, each time in another order."""
 
     model: Path
     rows: Sequence[tuple[Record, str]]
@@ -73,6 +74,7 @@ class Lesson:
     rounding: Rounding | None = None
     engine: EngineConfig = field(default_factory=EngineConfig)
     beside: TeacherBeside | None = None
+    before: int = 0
 
 
 def code_of_training(config: TrainConfig) -> list[str]:
@@ -197,7 +199,7 @@ def _learn_share(
         representation=representation,
         rounding=lesson.rounding,
         validation=validation,
-        seed=work.seed,
+        seed=work.seed + lesson.before,
         number_format=work.choices["number_format"],
         scratch=scratch,
         frozen=work.scratch / "frozen",

@@ -15,7 +15,7 @@ from slmops.core.config import Config, Name, Section, nearest, one_or_many, vali
 from slmops.core.errors import ConfigError, SlmopsError
 from slmops.core.gates import parse_gates
 from slmops.core.named import allow, is_named
-from slmops.core.search import Trials
+from slmops.core.search import Choice, Trials
 from slmops.data.config import DataConfig
 from slmops.deployment.config import DeploymentConfig
 from slmops.evaluation.config import EvaluationConfig
@@ -31,6 +31,8 @@ from slmops.training.tracking_config import TrackingConfig
 _STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "certificate", "student", "evidence", "bundle")
 _SUBJECTS = ("untrained", "teacher_int4", "classical")
 _OF_ROUNDS = re.compile(r"(student|pruned)_\d+")
+_OTHER_TOKENS = ("student.from", "student.model", "student.vocabulary")
+_IN_STEPS = ("student.units", "student.width")
 _SEARCHED = ("distillation", "student", "synthesis")
 
 
@@ -93,6 +95,14 @@ class Project(Config):
                 yield where, "the teacher does not ship", "set it for the student"
         if "teachers" in self.distillation.model_fields_set and len(self.teachers) < 2:
             yield "distillation.teachers", "there is one teacher, or none", "remove it, or write teacher: [A, B]"
+        if self.matches() == "labels" and self.distillation.loss.sorted_distance:
+            why = "it does not look at which label is likely, and labels need no common tokens"
+            yield "distillation.loss.sorted_distance", why, "write another loss, or match: tokens"
+        if self.respells and self.distillation.temperature != 1:
+            why = "of softened probabilities those of a token's pieces cannot be joined"
+            yield "distillation.temperature", why, "remove temperature, or cut the student from one teacher"
+        if self.teacher and self.teacher.top_logprobs and self.distillation.match == "answers":
+            yield "distillation.match", "what teacher.top_logprobs tells is not learned so", "remove one of both"
         if self.respells and self.distillation.cache.kind == "sampled":
             why = "a student's tokens may be others than a teacher's, whose likeliest are spelled in them"
             yield "distillation.cache.kind", why, "write kind: top, or cut the student from one teacher"
@@ -146,10 +156,20 @@ class Project(Config):
         if self.search and self.student.train.search:
             yield "student.train.search", "a search in every trial would search twice", "remove one of both"
             return
+        if self.search and self.engine.workers > 1:
+            yield "engine.workers", "trials are made by one process", "write engine: local"
         for key, space in self.search.search_space.items() if self.search else ():
             if key.split(".")[0] not in _SEARCHED:
                 why = f"{key} is no key of {', '.join(_SEARCHED)}"
                 yield "search.search_space", why, "write it in full, as distillation.temperature"
+                continue
+            if key in _OTHER_TOKENS:
+                why = f"{key} changes the tokens of an answer, by whose loss trials are judged"
+                yield "search.search_space", why, f"remove {key}"
+                continue
+            if key in _IN_STEPS and not isinstance(space, Choice):
+                why = f"{key} takes multiples of 32 only"
+                yield "search.search_space", why, "write {type: choice, values: [512, 1024]}"
                 continue
             for value in space.ends():
                 try:
@@ -236,7 +256,8 @@ class Project(Config):
     def _comparable(self) -> list[str]:
         teacher, teacher_int4 = (["teacher"], ["teacher_int4"]) if self.local_teacher else ([], [])
         optimizations = [optimization.name for optimization in self.optimization]
-        return [*teacher, "untrained", "student", *optimizations, *teacher_int4, "classical"]
+        untrained = ["untrained"] if self.student.rounds == 1 else []  # else it never was of the student's size
+        return [*teacher, *untrained, "student", *optimizations, *teacher_int4, "classical"]
 
 
 class _Named(Section):

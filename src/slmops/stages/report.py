@@ -11,7 +11,7 @@ from typing import Any
 from slmops.core.artifact import Manifest
 from slmops.core.errors import MissingExtraError, SlmopsError
 from slmops.core.files import write_whole
-from slmops.core.measurement import Interval
+from slmops.core.measurement import ArtifactId, Interval
 from slmops.core.pipeline import Planned
 from slmops.core.statistics import bootstrap
 from slmops.core.store import Store
@@ -95,7 +95,7 @@ def summarize(project: Project) -> Summary:
         published=_published(figures, shipped),
         curves=_curves(store, planned),
         faults=_faults(store, planned),
-        searches=_searches(project, store, planned),
+        searches=_searches(project, store, planned, evidence.parents["dataset"]),
         trainings=_trainings(planned),
         confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)) if labels else None,
         mistakes=_mistakes(answers, shipped, task),
@@ -253,12 +253,14 @@ def _curves(store: Store, planned: dict[str, Planned]) -> dict[str, tuple[parts.
     }
 
 
-def _searches(project: Project, store: Store, planned: dict[str, Planned]) -> dict[str, parts.Search]:
+def _searches(
+    project: Project, store: Store, planned: dict[str, Planned], dataset: ArtifactId
+) -> dict[str, parts.Search]:
     of_stages = {
         stage: parts.Search.model_validate_json(path.read_text())
         for stage, path in _trained(store, planned, SEARCH_FILE)
     }
-    found = read_found(project)
+    found = read_found(project, dataset)
     return of_stages | ({"search": parts.Search.model_validate(found)} if found else {})
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
+from slmops.core.artifact import hash_json
+from slmops.core.config import nested
 from slmops.core.errors import SlmopsError
 from slmops.core.files import lock, write_whole
+from slmops.core.measurement import ArtifactId
 from slmops.core.search import Choice, Found, Tell, Trials, Values, say_values
 from slmops.core.search import search as try_out
 from slmops.core.store import Store
@@ -42,52 +44,70 @@ def search(project: Project, progress: Progress = lambda stage, share, note: Non
         return _search(project, asked, store, progress)
 
 
-def read_found(project: Project) -> dict[str, Any] | None:
-    """What the last search has found, if it was one for what is asked now."""
+def read_found(project: Project, dataset: ArtifactId) -> dict[str, Any] | None:
+    """What the last search has found, if it was one of this project as it is now, of this data."""
     path = project.state / FILE
     if project.search is None or not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text())
-    return found if found.pop("asked") == project.search.model_dump(mode="json") else None
+    return found if found.pop("asked") == _asked(project, dataset) else None
 
 
-def _search(project: Project, asked: Trials, store: Store, progress: Progress) -> Found:
-    folder = project.state / "search"
-
-    def judge(number: int, values: Values, tell: Tell) -> float:
-        told = f"trial {number + 1}/{asked.num_trials} ({say_values(values)})"
-
-        def report(stage: str, share: float, note: str) -> None:
-            progress(f"{told}: {stage}", share, note)
-
-        name = f"{project.name}-search"
-        tried = project.tried_out(values)
-        made = make_seeded(tried, "student", store, project.seed, name=name, folder=folder, progress=report)
-        losses = held_out_losses(list(read_curve(store.open(made) / CURVE_FILE)))
-        if not losses:
-            raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")
-        return min(losses) if tried.student.train.keeps_best else losses[-1]
-
-    found = try_out(asked, judge, default=begin_of(project), seed=project.seed, folder=folder)
-    told = {"trials": [asdict(trial) for trial in found.trials], "importance": found.importance}
-    whole = told | {"best": found.best.number, "asked": asked.model_dump(mode="json")}
-    write_whole(project.state / FILE, json.dumps(whole, indent=1))
-    return found
+def as_yaml(values: Values) -> str:
+    """Values by dotted key, as slmops.yaml takes them: a line a section."""
+    return "\n".join(f"{name}: {json.dumps(part)}" for name, part in nested(values).items())
 
 
 def begin_of(project: Project) -> dict[str, Any]:
     """What is searched for, as it stands in the project, where that lies in the space."""
-    written, found = project.model_dump(mode="json", by_alias=True), {}
+    found: dict[str, Any] = {}
     for key, space in project.search.search_space.items() if project.search else ():
-        own: Any = written
-        for step in key.split("."):
-            own = own.get(step) if isinstance(own, Mapping) else None
-        ends = space.ends()
+        own, ends = _value_at(project, key), space.ends()
         if isinstance(space, Choice):
-            same = [value for value in ends if value == own]
+            same = [value for value in ends if _value_at(project.tried_out({key: value}), key) == own]
         else:
             is_number = isinstance(own, int | float) and not isinstance(own, bool)
             same = [own] if is_number and ends[0] <= own <= ends[1] else []
         if same:
             found[key] = same[0]
+    return found
+
+
+def _search(project: Project, asked: Trials, store: Store, progress: Progress) -> Found:
+    name = f"{project.name}-search"
+
+    def make(tried: Project, until: str, told: str) -> ArtifactId:
+        def report(stage: str, share: float, note: str) -> None:
+            progress(f"{told}: {stage}", share, note)
+
+        fetch_models(tried, progress)
+        return make_seeded(tried, until, store, tried.seed, name=name, folder=folder, progress=report)
+
+    def judge(number: int, values: Values, tell: Tell) -> float:
+        tried = project.tried_out(values)
+        made = make(tried, "student", f"trial {number + 1}/{asked.num_trials} ({say_values(values)})")
+        losses = held_out_losses(list(read_curve(store.open(made) / CURVE_FILE)))
+        if not losses:
+            raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")
+        return min(losses) if tried.student.train.keeps_best else losses[-1]
+
+    folder = project.state / "search"
+    make(project, "labels" if project.teacher else "dataset", "what all share")  # what fails here is no trial's fault
+    identity = _asked(project, store.manifest(f"{name}/dataset@latest").id)
+    study = folder / identity[:16]
+    found = try_out(asked, judge, default=begin_of(project), seed=project.seed, folder=study)
+    write_whole(project.state / FILE, json.dumps(found.to_json() | {"asked": identity}, indent=1))
+    return found
+
+
+def _asked(project: Project, dataset: ArtifactId) -> str:
+    """What decides what trials come to: the project and its data; more trials are the same search."""
+    written = project.model_dump(mode="json", by_alias=True, exclude={"search": {"num_trials"}})
+    return hash_json([written, dataset])
+
+
+def _value_at(project: Project, key: str) -> Any:
+    found: Any = project.model_dump(mode="json", by_alias=True)
+    for step in key.split("."):
+        found = found.get(step) if isinstance(found, Mapping) else None
     return found

@@ -36,6 +36,7 @@ def student_stage(project: Project, number: int | None = None) -> Stage:
         "rounding": shipped.block_size if shipped else None,
         "seed": project.seed,
     }
+    section |= {"round": number} if rounds > 1 else {}
     if project.caches_targets:
         inputs["targets"] = "targets"
         section["loss"] = project.distillation.loss.model_dump()
@@ -49,7 +50,7 @@ def student_stage(project: Project, number: int | None = None) -> Stage:
         6,
         inputs,
         section,
-        lambda work: _make(project, work),
+        lambda work: _make(project, work, number - 1),
         Estimate(training_minutes(project, "student"), 210),
         ("number_format", "threads"),
     )
@@ -73,7 +74,8 @@ def _shipped_int4(project: Project) -> OptimizationConfig | None:
     return shipped if aware and shipped and shipped.precision == "int4" and shipped.symmetric else None
 
 
-def _make(project: Project, work: Work) -> None:
+def _make(project: Project, work: Work, before: int) -> None:
+    """`before` says how many rounds there were already: each has an order of rows of its own."""
     need("torch", "train").set_num_threads(work.choices["threads"])
     dataset, source = work.inputs["dataset"], to_teach(work.inputs["pruned"], project.student.train, work)
     work.licence, task = work.parent_licences["pruned"], read_task(dataset)
@@ -98,6 +100,7 @@ def _make(project: Project, work: Work) -> None:
         rounding=rounding,
         engine=project.engine,
         beside=_teacher_beside(project, work) if "teacher" in work.inputs else None,
+        before=before,
     )
     model = learned(lesson, project.student.train, work, run_of(project, "student", work))
     save_model("student", model, source, work.out, dataset, project.student.prompt, work.licence)

@@ -17,7 +17,7 @@ from slmops.core.errors import need
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.core.statistics import bootstrap
-from slmops.data.records import read_records, write_records
+from slmops.data.records import read_records, without_tokens, write_records
 from slmops.models.families import encode_answer, family_of
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Batch, Example
@@ -40,6 +40,7 @@ from slmops.training.targets import (
     cache_spelled,
     cache_targets,
     is_cached,
+    read_cache,
     teach_from_cache,
 )
 
@@ -117,7 +118,7 @@ def _make(project: Project, work: Work) -> None:
         _match_tokens(project, work, task, rows, trusted)
     work.measure("rows", "rows", float(len(trusted)), subject="trusted")
     work.measure("rows", "rows", float(len(rows) - len(trusted)), subject="augmented")
-    write_records(work.out / "records.jsonl", [record for record, _ in rows])
+    write_records(work.out / "records.jsonl", without_tokens(record for record, _ in rows))
     answers = {record.id: answer for record, answer in rows}
     write_whole(work.out / "answers.json", json.dumps(answers, ensure_ascii=False, sort_keys=True))
 
@@ -130,11 +131,11 @@ def _match_labels(
     labels = task.grammar.values
     validation = read_records(work.inputs["labels"] / "validation.jsonl")
     asked = [*validation, *answered]
-    teacher = _said(asked, labels)
+    teacher = _said_by(asked, labels)
     work.progress(0.1, "asking the classical baseline")
     held_out = slice(0, len(validation))
     truth = np.array([labels.index(str(record.gold)) for record in validation])
-    opinions = {name: _said(asked, labels, name) for name in project.teachers if len(project.teachers) > 1}
+    opinions = {name: _said_by(asked, labels, name) for name in project.teachers if len(project.teachers) > 1}
     opinions[ALL if opinions else "teacher"] = teacher
     weight = project.distillation.classical
     unknown = weight == "auto" and not validation  # a teacher behind an address is not asked what is known
@@ -158,7 +159,7 @@ def _match_labels(
     return rows
 
 
-def _said(asked: Sequence[Record], labels: Sequence[str], by: str | None = None) -> np.ndarray:
+def _said_by(asked: Sequence[Record], labels: Sequence[str], by: str | None = None) -> np.ndarray:
     """(record, label) probabilities by one of several teachers, or by all together, whose answer is the last one."""
     answers = [next(one for one in reversed(record.answers) if by in (None, one.by)) for record in asked]
     sure = [answer.label_probs or {answer.text: 1.0} for answer in answers]  # who tells no probabilities is believed
@@ -175,7 +176,8 @@ def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted:
     k = min(project.distillation.cache.k(sum(sum(example.learn) for example in learned)), own.vocabulary_size)
     if not project.teachers:
         spelling = Spelling(own)
-        _warn(work, "teacher", cache_spelled(_heard(rows, learned, spelling), learned, trusted, work.out, k, 1.0), rows)
+        cache_spelled(_heard(rows, learned, spelling), learned, trusted, work.out, k, 1.0)
+        _tell_unlike(work, "teacher", work.out, rows)
         return
     names = list(project.teachers)
     folders = {name: work.scratch / name for name in names} if len(names) > 1 else {"teacher": work.out}
@@ -187,6 +189,7 @@ def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted:
         folder.mkdir(exist_ok=True)
         if not is_cached(folder):  # of several, those that were read before a kill
             _ask(project, work, name, task, rows, trusted, learned, folder, k, report)
+        _tell_unlike(work, name, folder, rows)
     if len(names) > 1:
         combine_targets(list(folders.values()), work.out, k, project.distillation.teachers)
 
@@ -219,8 +222,7 @@ def _ask(
         )
         return
     spellings = Spelling(own), Spelling(tokenizer)
-    unlike = cache_respelled_targets(teacher, examples, learned, spellings, trusted, folder, k=k, **common)
-    _warn(work, name, unlike, rows)
+    cache_respelled_targets(teacher, examples, learned, spellings, trusted, folder, k=k, **common)
 
 
 def _heard(
@@ -242,8 +244,12 @@ def _heard(
         yield record.id, respell(example.answer, pieces, [*said, END][: len(pieces) + 1], spelling)
 
 
-def _warn(work: Work, name: str, unlike: Sequence[str], rows: Rows) -> None:
-    if unlike:
-        told = f"warning: {name} writes {len(unlike)} answers in other bytes; they are learned as gold is"
+def _tell_unlike(work: Work, name: str, folder: Path, rows: Rows) -> None:
+    """How many answers were spelled in the student's tokens, where a teacher has others."""
+    cache = read_cache(folder)
+    if not cache.spelled:
+        return
+    if cache.unlike:
+        told = f"warning: {name} writes {len(cache.unlike)} answers in other bytes; they are learned as gold is"
         work.progress(1.0, told)
-    work.measure("respelled", "rows", float(len(rows) - len(unlike)), subject=name, of=len(rows))
+    work.measure("respelled", "rows", float(len(rows) - len(cache.unlike)), subject=name, of=len(rows))

@@ -18,6 +18,7 @@ from slmops.runtimes.types import Request, Sampling
 from slmops.stages.parts import answered_examples
 from slmops.tasks.types import Record, Task
 from slmops.training.distillation_config import DistillationConfig
+from slmops.training.frozen import lowest_learning
 from slmops.training.layer_maps import last_layers, similar_layers, uniform_layers
 from slmops.training.on_policy import OnPolicy
 from slmops.training.representation import Representation, add_projections, states_of
@@ -116,6 +117,11 @@ class TeacherBeside:
             if layer >= count or not 0 <= other < of_teacher:
                 what = f"layer {layer + 1} is to follow layer {other + 1}, the student has {count}, the teacher"
                 raise SlmopsError(f"{what} {of_teacher}", where=_LAYERS, remedy="name layers that both have")
+        lowest = lowest_learning(student)
+        follows = {layer: other for layer, other in follows.items() if layer >= lowest}
+        if not follows:
+            remedy = "raise student.train.upper_layers, or name higher layers"
+            raise SlmopsError("no layer that learns follows one of the teacher's", where=_LAYERS, remedy=remedy)
         if config.hidden_states:
             add_projections(student, sorted(follows), teacher.config.hidden_size, seed)
         return replace(found, follows=follows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -68,8 +68,7 @@ def best_trial(config: TrainConfig, work: Work, run: Run, learn: Learn) -> tuple
     begin = base.begin_of_search()
     folder, halving = work.scratch / "search", asked.halving
     found = search(asked, judge, halving=halving, default=begin, seed=work.seed, folder=folder, after=after)
-    told = {"trials": [asdict(trial) for trial in found.trials], "importance": found.importance}
-    write_whole(work.out / SEARCH_FILE, json.dumps(told | {"best": found.best.number}, indent=1))
+    write_whole(work.out / SEARCH_FILE, json.dumps(found.to_json(), indent=1))
     return base.tried(found.best.values), replace(run, trial=found.best.number)
 
 

@@ -92,7 +92,7 @@ def _arms(project: Project, store: Store, progress: Progress) -> tuple[dict[str,
     project = project.model_copy(update={"evaluation": asked, "deployment": ()})
     longer = train.model_copy(update={"epochs": train.epochs * taught / len(gold)})
     origin = {"from_": None, "model": student.model or teacher.model, "train": longer}
-    answers = DistillationConfig(match="answers")
+    answers = DistillationConfig(match="answers", teachers=project.distillation.teachers)
     arms = {
         DISTILLED: project,
         ANSWERS: project.model_copy(update={"distillation": answers}),

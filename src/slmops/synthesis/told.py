@@ -41,18 +41,21 @@ def label_probabilities(labels: Sequence[str], tokens: Sequence[TokenLogprobs], 
     told = spell_out(tokens, text)
     if told is None or text not in labels:
         return None
+    pieces, could, there = told
     found: dict[str, float] = defaultdict(float)
     written, live = b"", 1.0
-    for piece, could, there in zip(*told, strict=False):
-        for other, probability in could.items():
-            if other is not None and other != piece:
-                _share(found, labels, written + other, live * probability)
-        written, live = written + piece, live * there
+    for piece, others, probability in zip([*pieces, None], could, there, strict=False):
+        for other, value in others.items():
+            if other is None and piece is not None and written.decode("utf-8", "replace") in labels:
+                found[written.decode()] += live * value  # it might have ended here
+            elif other is not None and other != piece:
+                _share(found, labels, written + other, live * value)
+        written, live = written + (piece or b""), live * probability
         if len(_beginning(labels, written)) == 1:
             break
     found[text] += live
     total = sum(found.values())
-    return {label: round(found[label] / total, 5) for label in labels}
+    return {label: round(found[label] / total, 5) for label in labels} if total > 0 else None
 
 
 def _share(found: dict[str, float], labels: Sequence[str], begin: bytes, mass: float) -> None:

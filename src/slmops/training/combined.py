@@ -1,7 +1,7 @@
 """Caches of several teachers made into one: at each target the mean of what all say, or what the surest says of a row.
 
-In come caches of the same rows in the same tokens, out goes another like them. What one teacher's cache leaves out
-counts as nothing of its own there, and stays in the mass of all others. Knows no model.
+In come caches of the same rows in the same tokens, out goes another like them. Who writes a row's answer in other bytes
+is not heard of it. What a cache leaves out stays in the mass of all others. Knows no model.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ def combine_targets(folders: Sequence[Path], out: Path, k: int, how: Literal["av
     spans = [_spans(cache) for cache in caches]
     codes, first, total = [], {}, 0
     for row in sorted(spans[0]):
-        said = [cache.codes[span[row]] for cache, span in zip(caches, spans, strict=True)]
-        found = encode_likeliest(_mean(said), k) if how == "average" else _widened(max(said, key=_sureness), k)
+        heard = [place for place, cache in enumerate(caches) if row not in cache.unlike] or [0]
+        said = {place: caches[place].codes[spans[place][row]] for place in heard}
+        surest = max(heard, key=lambda place: caches[place].sure.get(row, 0.0))
+        found = encode_likeliest(_mean(list(said.values())), k) if how == "average" else _widened(said[surest], k)
         codes.append(found)
         first[row] = total
         total += len(found)
@@ -50,11 +52,6 @@ def _mean(said: Sequence[Codes]) -> list[Mapping[int, float]]:
                 mean[id] += probability / len(said)
         means.append({id: value for id, value in mean.items() if value > 0})
     return means
-
-
-def _sureness(codes: Codes) -> float:
-    """The mean probability of the likeliest token of each target."""
-    return float(np.exp(decode(codes)[1].max(axis=1)).mean())
 
 
 def _widened(codes: Codes, k: int) -> Codes:

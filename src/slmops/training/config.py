@@ -217,6 +217,9 @@ def _false_is_none(value: Any) -> Any:
     return None if value is False else value
 
 
+_MOST_OTHERS = 8
+
+
 class TeacherConfig(Section):
     """The big model: one that runs here, or one behind an address."""
 
@@ -251,7 +254,7 @@ class TeacherConfig(Section):
         TrainConfig | None, BeforeValidator(_false_is_none, json_schema_input_type=TrainConfig | Literal[False])
     ] = Field(default=TrainConfig(), description="how it is taught the task; false: taken as it is")
     others: Annotated[tuple[TeacherConfig, ...], LISTED] = Field(
-        default=(), max_length=8, description="further teachers, heard together with it; teacher: [A, B] says the same"
+        default=(), description="further teachers, heard together with it; teacher: [A, B] says the same"
     )
 
     @model_validator(mode="after")
@@ -274,6 +277,8 @@ class TeacherConfig(Section):
 
 
 def _checked_together(teacher: TeacherConfig) -> TeacherConfig:
+    if len(teacher.others) > _MOST_OTHERS:
+        raise wrong(f"found {len(teacher.others) + 1} teachers, expected at most {_MOST_OTHERS + 1}", "name fewer")
     for other in teacher.others:
         if other.others:
             raise wrong("another teacher has others of its own", "name all of them beside it")
@@ -350,6 +355,11 @@ class StudentConfig(Section):
             raise wrong("rounds says how layers are cut, but all stay", "give layers, or remove rounds")
         if self.rounds > 1 and self.train.search:
             raise wrong("a search would end in another student after each round", "remove rounds, or search")
+        if self.rounds > 1 and self.train.method in ("prompt", "bottleneck"):
+            why = f"method: {self.train.method} would add its own to the model in each of the rounds"
+            raise wrong(why, "write method: full, or remove rounds")
+        if self.rounds > 1 and self.train.noise and self.train.epochs <= self.rounds:
+            raise wrong("noise varies rows from the second epoch on, which no round has", "remove noise, or rounds")
         return self
 
     @property

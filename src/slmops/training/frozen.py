@@ -29,7 +29,12 @@ _TOKENS = 2048  # of a packed sequence: nothing is kept for a backward pass, so 
 def frozen_layers(model: nn.Module) -> int:
     """How many of the lowest layers there are in and below which nothing learns, and above which the model can be
     begun. The last one is never counted."""
-    if _learns(model.get_input_embeddings()) or not can_begin_between_layers(model):
+    return lowest_learning(model) if can_begin_between_layers(model) else 0
+
+
+def lowest_learning(model: nn.Module) -> int:
+    """The lowest layer through which a gradient passes: one that learns or lies above what does; else the last one."""
+    if _learns(model.get_input_embeddings()):
         return 0
     layers = decoder_layers(model)
     return next((count for count, layer in enumerate(layers) if _learns(layer)), len(layers) - 1)

@@ -18,7 +18,7 @@ _LEAST = 1e-9  # of a probability, so that its log is finite
 
 
 def cosine_distance(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor:
-    """1 − cos of (row, token, width) hidden states (Sanh et al. 2019, arXiv 1910.01108, section 3)."""
+    """1 − cos of (row, token, width) hidden states (Sanh et al. 2019, arXiv 1910.01108, section 2)."""
     from torch.nn import functional
 
     apart = 1 - functional.cosine_similarity(student.float(), teacher.float(), dim=-1)

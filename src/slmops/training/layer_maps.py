@@ -26,15 +26,27 @@ def similar_layers(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> dict
     """Each layer follows the one that it is most like as it begins, none beneath that of the layer before; in come the
     (token, width) states of all layers of both."""
     follows: dict[int, int] = {}
+    others = [_Centred(states) for states in teacher]
     for layer, states in enumerate(student):
-        least = follows.get(layer - 1, 0)
-        follows[layer] = max(range(least, len(teacher)), key=lambda other: likeness(states, teacher[other]))
+        own, least = _Centred(states), follows.get(layer - 1, 0)
+        follows[layer] = max(range(least, len(others)), key=lambda other: own.likeness(others[other]))
     return follows
 
 
 def likeness(one: Tensor, other: Tensor) -> float:
     """Linear centred kernel alignment of (token, width) states, 0 to 1, whatever their widths (Kornblith et al. 2019,
     arXiv 1905.00414, section 3)."""
-    one, other = (states.double() - states.double().mean(0) for states in (one, other))
-    both = (other.T @ one).norm() ** 2
-    return float(both / ((one.T @ one).norm() * (other.T @ other).norm()).clamp(min=_LEAST))
+    return _Centred(one).likeness(_Centred(other))
+
+
+class _Centred:
+    """States without their mean, and the norm of their products with themselves."""
+
+    def __init__(self, states: Tensor) -> None:
+        self.states = states.float() - states.float().mean(0)
+        few = self.states if len(states) < states.shape[1] else self.states.T
+        self.norm = float((few @ few.T).norm())
+
+    def likeness(self, other: _Centred) -> float:
+        both = float((other.states.T @ self.states).norm()) ** 2
+        return both / max(_LEAST, self.norm * other.norm)

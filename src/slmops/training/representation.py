@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _PROJECTIONS = "slmops_projections"
+_LONGEST = 512  # tokens that are held together, the last ones: what heads look at takes the square of them
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Common:
 
 @dataclass(frozen=True)
 class Representation:
-    """The teacher, what it reads for each row, and which of its layers each of the student's `follows`. `new_id` tells
-    what its tokens are called in the student's vocabulary, where that is another one."""
+    """The teacher, what it reads for each row, and which of its layers each of the student's that learn `follows`.
+    `new_id` tells what its tokens are called in the student's vocabulary, where that is another one."""
 
     teacher: nn.Module
     examples: Mapping[str, Example]
@@ -54,22 +55,19 @@ class Representation:
         teacher does not read say nothing.
 
         Raises:
-            ModelError: no layer was computed that follows one of the teacher's, or its heads are not told.
+            ModelError: a layer's heads are not told.
         """
         torch = need("torch", "train")
-        pairs = {layer: other for layer, other in self.follows.items() if layer in inside.states}
-        if not pairs:
-            remedy = "raise train.upper_layers, or name higher ones in representation.layers"
-            raise ModelError("no layer that learns follows one of the teacher's", remedy=remedy)
         known = [self.examples[row] for row in batch.rows if row in self.examples]
-        top = max(pairs.values()) + 1 if can_begin_between_layers(self.teacher) else None
+        top = max(self.follows.values()) + 1 if can_begin_between_layers(self.teacher) else None
         terms = {name: torch.zeros(()) for name, weight in self.config.weights.items() if weight}
         for read in pack(by_length(known), self.max_tokens):
             with watched(self.teacher) as teacher, torch.no_grad():
                 run_layers(self.teacher, read, read.ids, slice(top))
             common = in_common(batch, read, self.new_id)
+            pairs = self.follows.items()
             for name in terms:
-                of_layers = [self._of_layer(name, model, inside, teacher, pair, common) for pair in pairs.items()]
+                of_layers = [self._of_layer(name, model, inside, teacher, pair, common) for pair in pairs]
                 terms[name] = terms[name] + self.config.weights[name] * torch.stack(of_layers).mean() / rows
         return terms
 
@@ -102,9 +100,10 @@ def in_common(student: Batch, teacher: Batch, new_id: Mapping[int, int] | None) 
         length = 0
         while length < min(len(said), len(own_ids)) and said[-1 - length] == own_ids[-1 - length]:
             length += 1
+        length = min(length, _LONGEST + 1)
         if length > 1:
             pairs.append((own_start + len(own_ids) - length, start + len(ids) - length, length - 1))
-    firsts = torch.tensor(pairs).reshape(-1, 3)
+    firsts = torch.tensor(pairs, dtype=torch.long).reshape(-1, 3)
     steps = torch.arange(max((length for _, _, length in pairs), default=0))
     real = steps < firsts[:, 2:]
     return Common((firsts[:, :1] + steps) * real, (firsts[:, 1:2] + steps) * real, real)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -50,7 +50,7 @@ def cache_targets(
     """Writes what the teacher says at each target of `examples`, `k` tokens of it; `trusted` rows' answers may be
     learned themselves. `vocabulary` is which of the teacher's tokens each of the student's stands for, where these are
     not the same."""
-    ordered = by_length(examples)
+    ordered, sure = by_length(examples), Sureness()
     first, total = {}, 0
     for example in ordered:
         first[example.row] = total
@@ -60,14 +60,14 @@ def cache_targets(
     codes = np.lib.format.open_memmap(folder / _CODES, mode="w+", dtype=np.uint32, shape=(total, k))
     generator, done = np.random.default_rng(seed), 0
     for batch, logprobs in teacher_logprobs(teacher, ordered, temperature, max_tokens, vocabulary):
-        found = choose_tokens(logprobs, k, kind, generator)
-        codes[place(batch)] = found
+        codes[place(batch)] = choose_tokens(logprobs, k, kind, generator)
+        sure.hear(batch, logprobs)
         done += len(batch.rows)
         report(done, len(ordered))
     codes.flush()
     new_id = {old: new for new, old in enumerate(vocabulary or ()) if old is not None}
     answers = {example.row: _renamed(example, new_id) for example in ordered}
-    _write_index(folder, temperature, first, answers, trusted)
+    _write_index(folder, temperature, first, answers, trusted, sure.of_rows())
 
 
 @keep_freed_memory()
@@ -83,21 +83,23 @@ def cache_respelled_targets(
     temperature: float,
     max_tokens: int,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> list[str]:
+) -> None:
     """The same for a student with other tokens: the teacher reads `examples`, kept is what it says at each target of
     `learned`, the same rows as the student writes them. `spellings` are the student's and the teacher's. Of a row whose
-    answer both write in other bytes, the answer alone is kept; returns these."""
+    answer both write in other bytes, the answer alone is kept."""
     own, read = ({example.row: example for example in some} for some in (learned, examples))
+    sure = Sureness()
 
     def rows() -> Iterator[tuple[str, list[dict[int, float]] | None]]:
         done = 0
         for batch, logprobs in teacher_logprobs(teacher, by_length(examples), temperature, max_tokens):
             for row, said in _said(batch, logprobs, k).items():
                 yield row, respelled_row(own[row], read[row], said, *spellings)
+            sure.hear(batch, logprobs)
             done += len(batch.rows)
             report(done, len(examples))
 
-    return cache_spelled(rows(), learned, trusted, folder, k, temperature)
+    cache_spelled(rows(), learned, trusted, folder, k, temperature, sure)
 
 
 def cache_spelled(
@@ -107,9 +109,9 @@ def cache_spelled(
     folder: Path,
     k: int,
     temperature: float,
-) -> list[str]:
-    """Writes the probabilities of tokens at each target of each row; of one that has none, its answer alone. Returns
-    these rows."""
+    sure: Sureness | None = None,
+) -> None:
+    """Writes the probabilities of tokens at each target of each row; of one that has none, its answer alone."""
     first, total = {}, 0
     for example in learned:
         first[example.row] = total
@@ -122,8 +124,7 @@ def cache_spelled(
             found = [{token: 1.0} for token in answers[row]]
         codes[first[row] : first[row] + len(found)] = encode_likeliest(found, k)
     codes.flush()
-    _write_index(folder, temperature, first, answers, trusted)
-    return unlike
+    _write_index(folder, temperature, first, answers, trusted, sure.of_rows() if sure else {}, unlike)
 
 
 def _said(batch: Batch, logprobs: Tensor, k: int) -> dict[str, list[SaidTokens]]:
@@ -138,32 +139,60 @@ def _said(batch: Batch, logprobs: Tensor, k: int) -> dict[str, list[SaidTokens]]
     return rows
 
 
+class Sureness:
+    """How sure a teacher is of each row: the mean probability of its likeliest token, in its own tokens."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, list[float]] = {}
+
+    def hear(self, batch: Batch, logprobs: Tensor) -> None:
+        likeliest = logprobs.max(dim=-1).values.exp().tolist()
+        for row, value in zip(batch.target_row.tolist(), likeliest, strict=True):
+            self._heard.setdefault(batch.rows[row], []).append(value)
+
+    def of_rows(self) -> dict[str, float]:
+        return {row: round(sum(values) / len(values), 6) for row, values in sorted(self._heard.items())}
+
+
 def _write_index(
-    folder: Path, temperature: float, first: Mapping[str, int], answers: Mapping[str, Ids], trusted: Collection[str]
+    folder: Path,
+    temperature: float,
+    first: Mapping[str, int],
+    answers: Mapping[str, Ids],
+    trusted: Collection[str],
+    sure: Mapping[str, float],
+    unlike: Sequence[str] | None = None,
 ) -> None:
     rows = {row: [first[row], row in trusted, _mark(answers[row])] for row in sorted(answers)}
-    write_whole(folder / _INDEX, json.dumps({"temperature": temperature, "rows": rows}))
+    index = {"temperature": temperature, "rows": rows, "sure": sure, "spelled": unlike is not None}
+    write_whole(folder / _INDEX, json.dumps(index | {"unlike": sorted(unlike or ())}))
 
 
 @dataclass(frozen=True)
 class Cache:
-    """(target, k) codes; of each row where its targets begin, whether its answer may be learned, and its mark."""
+    """(target, k) codes; of each row where its targets begin, whether its answer may be learned, and its mark. How sure
+    the teacher is of each; whether it was `spelled` in other tokens, and of which rows nothing but the answer is there,
+    since it is other bytes."""
 
     codes: Codes
     temperature: float
     rows: Mapping[str, list[Any]]
+    sure: Mapping[str, float] = field(default_factory=dict)
+    unlike: Collection[str] = ()
+    spelled: bool = False
 
 
 def read_cache(folder: Path) -> Cache:
     """What a folder holds, its codes mapped into memory."""
     index = json.loads((folder / _INDEX).read_text())
     codes = np.load(folder / _CODES, mmap_mode="r", allow_pickle=False)
-    return Cache(codes, index["temperature"], index["rows"])
+    return Cache(codes, index["temperature"], index["rows"], index["sure"], index["unlike"], index["spelled"])
 
 
 def write_cache(folder: Path, cache: Cache) -> None:
     np.save(folder / _CODES, cache.codes, allow_pickle=False)
-    write_whole(folder / _INDEX, json.dumps({"temperature": cache.temperature, "rows": cache.rows}))
+    told = {"temperature": cache.temperature, "rows": cache.rows, "sure": cache.sure, "spelled": cache.spelled}
+    write_whole(folder / _INDEX, json.dumps(told | {"unlike": list(cache.unlike)}))
 
 
 def is_cached(folder: Path) -> bool:

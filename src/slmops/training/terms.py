@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import need
+from slmops.models.forward import head_logits
 from slmops.models.inside import Inside, watched
 from slmops.models.packing import Batch
 from slmops.models.tokenizer import Ids
@@ -38,6 +39,11 @@ class Teaching:
     teach: Teach | None = None
     begins: Ids = ()
     representation: Representation | None = None
+
+    @property
+    def sorts(self) -> bool:
+        """Whether a loss is of probabilities in their order, which drawn tokens would change."""
+        return isinstance(self.loss, Mixture) and "sorted_distance" in self.loss.terms
 
     def taught(self, batch: Batch) -> Taught | None:
         return self.teach(batch) if self.teach else None
@@ -83,12 +89,19 @@ def gradient_norms(
     targets, rows = len(batch.target_ids), len(batch.rows)
     terms = terms_beside(model, states, inside, batch, taught, teaching, config, targets=targets, rows=rows)
     at = states[batch.target_at]
+    head_learns = any(value.requires_grad for value in model.get_output_embeddings().parameters())
     for name, (weight, loss) in _of_tokens(teaching.loss).items():
-        gradient = chunked_losses(model, at, batch.target_ids, taught, loss, chunk_of(config))[1]
-        terms[name] = weight * (at * gradient).sum() / targets
+        if head_learns:
+            value = loss(head_logits(model, at), batch.target_ids, taught).sum()
+        else:
+            value = (at * chunked_losses(model, at, batch.target_ids, taught, loss, chunk_of(config))[1]).sum()
+        terms[name] = weight * value / targets
     learning = [value for value in model.parameters() if value.requires_grad]
     norms = {}
     for name, term in terms.items():
+        if not term.requires_grad:  # of rows that the teacher does not read
+            norms[name] = 0.0
+            continue
         found = torch.autograd.grad(term, learning, retain_graph=True, allow_unused=True)
         norms[name] = sum(float(gradient.norm()) ** 2 for gradient in found if gradient is not None) ** 0.5
     return norms

@@ -196,7 +196,8 @@ def _step(
     model, loss, total = computing.model, teaching.loss, 0.0
     by_row: dict[str, float] = {}
     head_learns = any(weight.requires_grad for weight in model.get_output_embeddings().parameters())
-    of_few = config.loss == "cross_entropy" and not config.label_smoothing  # others speak of the whole vocabulary
+    # others speak of the whole vocabulary
+    of_few = config.loss == "cross_entropy" and not config.label_smoothing and not teaching.sorts
     sampled = teaching.begins and config.vocabulary_sample and of_few
     model.train()
     for batch in pack(workers.share(by_length(examples)), config.max_tokens):
