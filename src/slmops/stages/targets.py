@@ -74,7 +74,7 @@ def targets_stage(project: Project) -> Stage:
         section |= {"teachers": distillation.teachers} if len(project.teachers) > 1 else {}
         choices = ("number_format", "threads")
         minutes = forward_minutes(project, "targets") * len(project.teachers)
-    return Stage("targets", 3, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
+    return Stage("targets", 4, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
 
 
 def read_answers(folder: Path) -> Rows:
