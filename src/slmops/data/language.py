@@ -12,7 +12,7 @@ for another language; of sentences in 24 other languages (Django's translations)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -56,7 +56,7 @@ class LanguageTally:
             return
         other = Places()
         for place, text, language in judged:
-            if language != most and dict(identifier.rank(text))[most] < _DOUBT:
+            if language != most and not _may_be(text, language, most):
                 other.add(f"{place} ({language})")
         looked = "" if self._every == 1 else f", of {len(self._kept):,} rows looked at"
         what = f"{file}: another language than the rest ({most}){looked}"
@@ -73,14 +73,22 @@ class LanguageTally:
             yield f"no language is that of most rows ({told}), so none was taken for another"
 
 
-def languages_of(texts: Iterable[str]) -> list[str]:
-    """The language of each text by its ISO 639-1 code; nothing for one that is too short to tell.
+def languages_of(texts: Sequence[str]) -> list[str]:
+    """The language of each text by its ISO 639-1 code; nothing for one that is too short to tell. Another than that of
+    most it is only where that is improbable.
 
     Raises:
         MissingExtraError: what tells them is not installed.
     """
     identifier = _identifier()
-    return [identifier.classify(text[:_CHARACTERS])[0] if _is_long(text) else "" for text in texts]
+    found = [identifier.classify(text[:_CHARACTERS])[0] if _is_long(text) else "" for text in texts]
+    most = next((language for language, _ in Counter(found).most_common() if language), "")
+    return [most if _may_be(text, language, most) else language for text, language in zip(texts, found, strict=True)]
+
+
+def _may_be(text: str, language: str, most: str) -> bool:
+    """Whether a text that is taken for one language may be in that of most."""
+    return bool(language) and language != most and dict(_identifier().rank(text[:_CHARACTERS]))[most] >= _DOUBT
 
 
 def _is_long(text: str) -> bool:
