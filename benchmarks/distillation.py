@@ -13,18 +13,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import few_labels, headline, written
-from benchmarks.projects import artifacts, slmops
+from benchmarks.projects import artifacts, right_answers, share_right, slmops
 from benchmarks.public import read_public
-from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
+from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, high_end, of_one, parser, run
 from slmops.core.measurement import Interval
 from slmops.core.statistics import paired_difference
 from slmops.core.store import Store
 from slmops.models.folder import weight_files
 from slmops.stages.certificate import read_certificates
-from slmops.stages.evidence import read_answers
 from slmops.stages.project import Project
 from slmops.stages.run import run as run_project
 
@@ -89,12 +86,11 @@ def measure_vocabulary(place: Path) -> Iterator[tuple[str, Measured]]:
     gone = sizes["many"] - sizes["few"]
     yield "vocabulary-bytes", of_one(gone / sizes["many"])
     yield "vocabulary-of-teacher", of_one(gone / whole)
-    rows = {name: _right(*of) for name, of in (("few", few), ("many", many))}
-    apart = paired_difference(rows["few"], rows["many"], lambda sums: sums[..., 0] / sums[..., 1], seed=0)
-    decides = Interval(apart.high, apart.low, apart.high, apart.level, apart.n)
+    rows = {name: right_answers(*of, "int4") for name, of in (("few", few), ("many", many))}
+    apart = paired_difference(rows["few"], rows["many"], share_right, seed=0)
     accuracy = {name: float(right[:, 0].mean()) for name, right in rows.items()}
     note = f"difference {apart.value:+.4f} ({apart.low:+.4f} … {apart.high:+.4f})"
-    yield "vocabulary-accuracy", Measured(accuracy["few"], decides, accuracy["many"], note=note)
+    yield "vocabulary-accuracy", Measured(accuracy["few"], high_end(apart), accuracy["many"], note=note)
 
 
 def measure_cache(place: Path) -> Iterator[tuple[str, Measured]]:
@@ -115,11 +111,6 @@ def measure_cache(place: Path) -> Iterator[tuple[str, Measured]]:
 
 def _bytes(store: Store, made: Mapping[str, str], stage: str) -> int:
     return sum(path.stat().st_size for path in weight_files(store.open(made[stage])))
-
-
-def _right(store: Store, made: Mapping[str, str]) -> np.ndarray:
-    answers = read_answers(store.open(made["evidence"]), "int4")
-    return np.array([[float(row["answer"] == row["gold"]), 1.0] for row in answers])
 
 
 if __name__ == "__main__":

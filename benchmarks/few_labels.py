@@ -12,26 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import headline
-from benchmarks.projects import artifacts, slmops
-from benchmarks.results import Asked, Measured, Target
-from slmops.core.measurement import Interval
+from benchmarks.projects import artifacts, right_answers, share_right, slmops
+from benchmarks.results import Asked, Measured, Target, low_end
 from slmops.core.statistics import bootstrap, paired_difference
-from slmops.stages.evidence import read_answers
 
 _LABELS = 10
-_STUDENT: dict[str, Any] = {"layers": 6, "vocabulary": 1, "context": 2048}
 _EPOCHS = 1
-CONFIG: dict[str, Any] = {
+CONFIG: dict[str, Any] = headline.CONFIG | {
     "name": "few-labels",
-    "task": "classification",
     "data": {"train": "labelled.jsonl", "unlabelled": "unlabelled.jsonl", "test": "test.jsonl"},
     "teacher": {"model": "smollm2-135m-instruct", "train": {"epochs": 6, "batch_size": 16}},
-    "synthesis": {"augment": 4, "accept": {"confidence": 0.4}},
-    "student": {"from": "teacher", **_STUDENT, "train": {"epochs": _EPOCHS}},
-    "optimization": "int4",
+    "student": headline.CONFIG["student"] | {"train": {"epochs": _EPOCHS}},
     "evaluation": {"compare": ["teacher", "int4", "classical"]},
 }
 _ABOVE = Target("higher than both, intervals of the differences above 0", "above", 0)
@@ -54,17 +46,13 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
     write_project(place, {"variants": {"alone": alone}})
     slmops("run", "--variant", "alone", cwd=place)
     _, without = artifacts(place, "--variant", "alone")
-    answers = {name: read_answers(store.open(made["evidence"]), name) for name in ("teacher", "int4", "classical")}
-    answers["alone"] = read_answers(store.open(without["evidence"]), "int4")
-    right = {
-        name: np.array([[float(row["answer"] == row["gold"]), 1.0] for row in found]) for name, found in answers.items()
-    }
-    accuracy = {name: bootstrap(rows, _share, seed=0) for name, rows in right.items()}
+    right = {name: right_answers(store, made, name) for name in ("teacher", "int4", "classical")}
+    right["alone"] = right_answers(store, without, "int4")
+    accuracy = {name: bootstrap(rows, share_right, seed=0) for name, rows in right.items()}
     told = ", ".join(f"{name} {100 * one.value:.1f} %" for name, one in accuracy.items())
     for id, other in (("few-labels-alone", "alone"), ("few-labels-classical", "classical")):
-        apart = paired_difference(right["int4"], right[other], _share, seed=0)
-        decides = Interval(apart.low, apart.low, apart.high, apart.level, apart.n)
-        yield id, Measured(apart.value, decides, note=told)
+        apart = paired_difference(right["int4"], right[other], share_right, seed=0)
+        yield id, Measured(apart.value, low_end(apart), note=told)
 
 
 def write_project(place: Path, more: dict[str, Any]) -> None:
@@ -82,8 +70,3 @@ def write_project(place: Path, more: dict[str, Any]) -> None:
     for name, kept in (("labelled", labelled), ("unlabelled", unlabelled)):
         (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
     (place / "slmops.yaml").write_text(json.dumps(CONFIG | more))
-
-
-def _share(sums: np.ndarray) -> np.ndarray:
-    share: np.ndarray = sums[..., 0] / sums[..., 1]
-    return share

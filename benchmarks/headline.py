@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.projects import artifacts, slmops, value_of
 from benchmarks.public import read_public
-from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
+from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, low_end, of_one, parser, run
 from benchmarks.without_reuse import Job, time_without_reuse
 from slmops.core.measurement import Interval
 from slmops.core.statistics import paired_latency_reduction
@@ -123,7 +123,7 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
     yield "users", of_one(value_of(teacher["latency_p95_ms"]) / value_of(student["latency_p95_ms"]))
     above = [pair for pair in told["comparisons"] if (pair["b"], pair["metric"]) == ("classical", "accuracy")]
     margin = Interval.from_json(above[0]["difference"])
-    decides = Interval(margin.low, margin.low, margin.high, margin.level, margin.n)
+    decides = low_end(margin)
     note = f"classical {value_of(figures['classical']['accuracy']):.3f}, difference {margin.value:.3f}"
     yield "above-classical", Measured(value_of(student["accuracy"]), decides, note=note)
     yield "minutes", of_one(minutes)

@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.results import SLMOPS
 from slmops.core.measurement import Interval
 from slmops.core.store import Store
+from slmops.stages.evidence import read_answers
 
 
 def slmops(*arguments: str, cwd: Path) -> str:
@@ -26,6 +29,18 @@ def artifacts(place: Path, *variant: str) -> tuple[Store, Mapping[str, str]]:
     """The project's store, and what was made last for each stage."""
     made = {step["stage"]: step["artifact"] for step in json.loads(slmops("status", "--json", *variant, cwd=place))}
     return Store(place / ".slmops" / "store"), made
+
+
+def right_answers(store: Store, made: Mapping[str, str], subject: str) -> np.ndarray:
+    """(message, [right, 1]) of a subject of the evidence, in the order of the test."""
+    answers = read_answers(store.open(made["evidence"]), subject)
+    return np.array([[float(row["answer"] == row["gold"]), 1.0] for row in answers])
+
+
+def share_right(sums: np.ndarray) -> np.ndarray:
+    """Of such rows' sums."""
+    share: np.ndarray = sums[..., 0] / sums[..., 1]
+    return share
 
 
 def value_of(figure: Mapping[str, Any]) -> float:

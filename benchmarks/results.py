@@ -113,6 +113,16 @@ def of_one(value: float, peer: float | None = None, *, note: str = "", spoiled: 
     return Measured(value, Interval.exact(value if peer is None else value / peer), peer, note, spoiled)
 
 
+def low_end(interval: Interval) -> Interval:
+    """Where the lower end decides."""
+    return replace(interval, value=interval.low)
+
+
+def high_end(interval: Interval) -> Interval:
+    """Where the upper end decides."""
+    return replace(interval, value=interval.high)
+
+
 def to_row(asked: Asked, found: Measured | None, failure: str = "") -> Row:
     """The row as it is kept; a row that could not be measured has no figures and does not hold."""
     words = asked.target.words if asked.target else None

@@ -12,7 +12,7 @@ from slmops.core.search import say_values
 from slmops.stages.project import Project
 from slmops.stages.report import summarize
 from slmops.stages.run import open_store, run
-from slmops.stages.search import as_yaml, begin_of, search
+from slmops.stages.search import as_yaml, begins_at, search
 from tests.stages.tiny_project import write_config, write_project
 
 STUDENT = "{from: teacher, layers: 1, train: {epochs: 3, learning_rate: 0.01}}"
@@ -105,8 +105,8 @@ def test_a_tried_value_takes_the_place_of_what_is_written_keys_and_all(tmp_path:
 def test_it_begins_where_the_project_is(tmp_path: Path) -> None:
     space = "{distillation.temperature: {type: float, low: 2, high: 3}, student.keep: {type: choice, values: [lower]}}"
     project = Project.load(write_project(tmp_path, search=asked(space)))
-    assert begin_of(project) == {"student.keep": "lower"}
-    assert say_values(begin_of(project)) == "student.keep lower"
+    assert begins_at(project) == {"student.keep": "lower"}
+    assert say_values(begins_at(project)) == "student.keep lower"
 
 
 @pytest.mark.parametrize(

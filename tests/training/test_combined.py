@@ -10,7 +10,7 @@ import pytest
 
 from slmops.training.combined import combine_targets
 from slmops.training.target_codes import decode, encode_likeliest
-from slmops.training.targets import Cache, read_cache, write_cache
+from slmops.training.targets import Index, read_cache, write_cache
 
 SURE = [{1: 0.9, 2: 0.1}, {3: 0.8, 4: 0.2}, {5: 0.5, 6: 0.5}]
 UNSURE = [{1: 0.3, 7: 0.7}, {3: 0.6}, {5: 1.0}]
@@ -30,14 +30,14 @@ def cache(
     for row in order:
         rows[row] = [len(laid), row == "a", 7]
         laid += by_row[row]
-    write_cache(folder, Cache(encode_likeliest(laid, 3), 2.0, rows, sure, unlike))
+    write_cache(folder, encode_likeliest(laid, 3), Index(2.0, rows, sure, unlike=unlike))
     return folder
 
 
 def told(folder: Path, row: str, count: int) -> list[dict[int, float]]:
-    found = read_cache(folder)
-    first = found.rows[row][0]
-    ids, logprobs = decode(found.codes[first : first + count])
+    codes, index = read_cache(folder)
+    first = index.rows[row][0]
+    ids, logprobs = decode(codes[first : first + count])
     return [
         {id: float(np.exp(value)) for id, value in zip(of, values, strict=True) if value > -np.inf}
         for of, values in zip(ids.tolist(), logprobs.tolist(), strict=True)
@@ -63,8 +63,9 @@ def test_each_row_is_what_all_say_or_whoever_is_surest_of_it(
     for row, expected in (("a", of_a), ("b", of_b)):
         for found, wanted in zip(told(out, row, len(expected)), expected, strict=True):
             assert found == pytest.approx(wanted, abs=5e-3)
-    assert read_cache(out).rows["a"][1:] == [True, 7]
-    assert (read_cache(out).temperature, read_cache(out).codes.shape) == (2.0, (3, 3))
+    codes, index = read_cache(out)
+    assert index.rows["a"][1:] == [True, 7]
+    assert (index.temperature, codes.shape) == (2.0, (3, 3))
 
 
 @pytest.mark.parametrize("how", ["average", "surest"])

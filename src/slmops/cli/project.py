@@ -18,9 +18,9 @@ Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run n
 
 
 def register(app: typer.Typer) -> None:
-    for command in (init, new, advise, run, plan, status, report, prove, verdict, search, train, distill, schema):
+    of_a_run = (init, new, advise, run, plan, status, report, prove, verdict, search)
+    for command in (*of_a_run, train, distill, schema, doctor):
         app.command()(command)
-    app.command()(doctor)
 
 
 def init(

@@ -242,11 +242,10 @@ class Config(Section):
 
     def _written_at(self, field: str) -> Iterator[str]:
         """The keys that the file gives the dotted `field`."""
+        steps = tuple(field.split("."))
         for layer in self._layers:
-            part: Any = layer.data
-            for step in field.split("."):
-                part = part.get(step) if isinstance(part, dict) else None
-            yield from part if isinstance(part, dict) else ()
+            if layer.follow(steps) == steps and isinstance(part := layer.part(*steps).data, dict):
+                yield from part
 
     def _place(self, field: str) -> tuple[int, str]:
         steps = tuple(int(step) if step.isdigit() else step for step in field.split("."))

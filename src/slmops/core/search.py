@@ -125,6 +125,22 @@ class Found:
         return best
 
 
+def begin_of(space: Mapping[str, Space], own: Callable[[str], Any], tried: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """What is searched for, as it stands (`own`), where that lies in the space; `tried` tells what a key would hold if
+    it were given a value."""
+    found: dict[str, Any] = {}
+    for key, of_key in space.items():
+        now, ends = own(key), of_key.ends()
+        if isinstance(of_key, Choice):
+            same = [value for value in ends if tried(key, value) == now]
+        else:
+            is_number = isinstance(now, int | float) and not isinstance(now, bool)
+            same = [now] if is_number and ends[0] <= now <= ends[1] else []
+        if same:
+            found[key] = same[0]
+    return found
+
+
 def say_values(values: Values) -> str:
     """What is tried, for people."""
     told = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in values.items()}

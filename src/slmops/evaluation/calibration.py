@@ -6,6 +6,7 @@ what is drawn of it. Pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,11 @@ from slmops.core.statistics import bootstrap
 from slmops.evaluation.summary import Bin
 
 _BINS = 10
+
+
+def confidences(logprobs: Sequence[float | None]) -> list[float]:
+    """The probability of each answer; nothing where not all are told."""
+    return [] if None in logprobs else [math.exp(logprob) for logprob in logprobs if logprob is not None]
 
 
 def calibration_error(confidences: Sequence[float], right: Sequence[float], seed: int) -> Interval:

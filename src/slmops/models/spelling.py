@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tokenizers.pre_tokenizers import ByteLevel
+
 from slmops.core.errors import ModelError
 from slmops.models.tokenizer import Ids, Tokenizer
 
@@ -95,12 +97,12 @@ def _read(described: dict[str, Any], tokenizer: Tokenizer) -> Iterator[tuple[int
             "its tokenizer does not tell what its tokens spell",
             remedy="write distillation.match: answers, or a student with the teacher's tokens",
         )
-    alphabet = {chr(code) for code in range(0x21, 0x100)} | {chr(code) for code in range(0x100, 0x144)}
+    bytes_of = {letter: byte_of(letter) for letter in ByteLevel.alphabet()}
     for token, id in vocabulary.items():
         if id in special or id in added:
             continue
-        if is_bytes and alphabet.issuperset(token):
-            yield id, bytes(map(byte_of, token))
+        if is_bytes and bytes_of.keys() >= set(token):
+            yield id, bytes(map(bytes_of.__getitem__, token))
         elif not is_bytes:
             found = _BYTE.fullmatch(token)
             yield id, bytes([int(found[1], 16)]) if found else token.replace("▁", " ").encode()

@@ -31,9 +31,9 @@ def assemble(project: Project) -> list[Stage]:
         stages.append(targets_stage(project))
         if project.matches() == "tokens" and not project.respells:
             stages.append(certificate_stage(project))
-    for number in range(1, project.student.rounds):
-        stages += [student_stage(project, number), pruned_again_stage(project, number + 1)]
-    stages.append(student_stage(project))
+    for number in range(1, project.student.rounds + 1):
+        stages += [pruned_again_stage(project, number)] if number > 1 else []
+        stages.append(student_stage(project, number))
     stages += [converted_stage("student", optimization) for optimization in project.optimization]
     if "teacher_int4" in project.subjects():
         stages.append(converted_stage("teacher", OptimizationConfig(name="int4"), name="teacher_int4"))

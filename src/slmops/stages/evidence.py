@@ -6,7 +6,6 @@ The answers are the artifact; times, memory and everything computed from them st
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from slmops.core.files import write_whole
 from slmops.core.measurement import Interval
 from slmops.core.named import code_of
 from slmops.core.pipeline import Estimate, Stage, Work
-from slmops.evaluation.benchmark import Benchmarked, Subject, benchmark
-from slmops.evaluation.calibration import calibration_error
+from slmops.evaluation.benchmark import Subject, benchmark
+from slmops.evaluation.calibration import calibration_error, confidences
 from slmops.evaluation.compare import compare_pairs, cost_figures, gains, parse_all, quality_figures, scores
 from slmops.stages.parts import read_part, read_task, read_task_spec
 from slmops.stages.project import Project
 from slmops.tasks import own_metric
-from slmops.tasks.types import Json, Labels, Record, Task
+from slmops.tasks.types import Json, Labels, Record
 
 SOURCES = {"teacher": "teacher", "untrained": "pruned", "student": "student"}  # subject → the stage that makes it
 CLASSICAL = "classical"
@@ -76,8 +75,9 @@ def _make(project: Project, work: Work) -> None:
         for figure, value in quality_figures(task, parsed, gold, seed).items():
             work.measure(figure, "share", value, subject=name)
     for result in done:
-        sure, right = _certainty(task, result, predicted[result.name], gold)
-        if sure:
+        sure = confidences(result.logprobs)
+        if sure and isinstance(task.grammar, Labels):  # of free answers, probabilities say little
+            right = scores(task.metrics[0], task.metrics[0].rows(predicted[result.name], gold))
             work.measure("calibration_error", "share", calibration_error(sure, right, seed), subject=result.name)
         for figure, value in cost_figures(result, project.evaluation.cost.usd_per_hour, seed).items():
             work.measure(figure, figure.rpartition("_")[2], value, subject=result.name, **conditions)
@@ -96,16 +96,6 @@ def _make(project: Project, work: Work) -> None:
     logprobs = {result.name: result.logprobs for result in done}
     for name, answers in texts.items():
         _write_answers(_answers_of(work.out, name), test, answers, predicted[name], logprobs.get(name, ()))
-
-
-def _certainty(
-    task: Task, done: Benchmarked, parsed: list[Json | None], gold: list[Json]
-) -> tuple[list[float], list[float]]:
-    """The probability of each answer of a closed set, and whether it is right; nothing where answers are free."""
-    if not isinstance(task.grammar, Labels):
-        return [], []
-    sure = [math.exp(logprob) for logprob in done.logprobs if logprob is not None]
-    return sure, scores(task.metrics[0], task.metrics[0].rows(parsed, gold))
 
 
 def _text_of(answer: Json) -> str:

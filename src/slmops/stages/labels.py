@@ -16,7 +16,7 @@ from slmops.data.records import without_tokens, write_records
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.remote import RemoteModel
 from slmops.stages.estimates import forward_minutes
-from slmops.stages.parts import read_part, read_task
+from slmops.stages.parts import one_of_several, read_part, read_task
 from slmops.stages.project import Project
 from slmops.synthesis.label import answer_records
 from slmops.synthesis.remote import answer_remotely
@@ -62,12 +62,9 @@ def _make(project: Project, work: Work) -> None:
         augmented = augment_texts(texts, project.augmented(), work.seed, task.varied)
     validation = read_part(dataset, "validation") if isinstance(task.grammar, Labels) else []
     asked, accept, heard = [*validation, *unlabelled, *augmented], synthesis.accept.confidence, []
-    for number, name in enumerate(project.teachers):
-
-        def report(done: int, total: int, number: int = number, name: str = name) -> None:
-            work.progress((number + done / total) / len(project.teachers), f"{name}: {done}/{total} messages")
-
-        threads, number_format = work.choices["threads"], work.choices["number_format"]
+    threads, number_format = work.choices["threads"], work.choices["number_format"]
+    for name in project.teachers:
+        report = one_of_several(work.progress, name, list(project.teachers), "messages")
         model = LocalModel(work.inputs[name], threads=threads, number_format=number_format)
         heard.append(answer_records(model, task, asked, by=name, accept_confidence=accept, report=report))
         del model  # before the next one is loaded

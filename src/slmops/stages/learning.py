@@ -169,9 +169,10 @@ def _learn_share(
         return kept
 
     examples, validation = fit(rows, "train"), fit(held_out, "validation")
+    number_format = work.choices["number_format"]
     begins = answer_begins(tokenizer, task)
     if not work.force:
-        rounded, number_format = bool(lesson.rounding), work.choices["number_format"]
+        rounded = bool(lesson.rounding)
         lessons = [*examples, *validation]
         beside = lesson.beside.folder if lesson.beside else None
         has_room(
@@ -186,7 +187,6 @@ def _learn_share(
     teach = open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None
     own, representation = None, None
     if lesson.beside:
-        number_format = work.choices["number_format"]
         own, representation = lesson.beside.begin(model, examples, rows, task, number_format, work.seed)
     curve = train(
         model,
@@ -200,7 +200,7 @@ def _learn_share(
         rounding=lesson.rounding,
         validation=validation,
         seed=work.seed + lesson.before,
-        number_format=work.choices["number_format"],
+        number_format=number_format,
         scratch=scratch,
         frozen=work.scratch / "frozen",
         goes_on=goes_on or diagnosis.look,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from slmops.core.pipeline import Progress
 from slmops.data.records import read_records
 from slmops.models.families import encode_lesson, family_of
 from slmops.models.packing import Example
@@ -46,6 +47,12 @@ def answered_examples(
     family = family_of(tokenizer)
     ask = task.short_messages if prompt == "short" else task.messages
     return to_examples((record.id, *encode_lesson(tokenizer, family, ask(record, answer))) for record, answer in rows)
+
+
+def one_of_several(progress: Progress, name: str, names: Sequence[str], what: str) -> Callable[[int, int], None]:
+    """Tells how far one of `names` is, as its share of all."""
+    place = names.index(name)
+    return lambda done, total: progress((place + done / total) / len(names), f"{name}: {done}/{total} {what}")
 
 
 def text_of(rows: Iterable[tuple[Record, str]]) -> Callable[[str], str]:

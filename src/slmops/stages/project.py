@@ -93,6 +93,32 @@ class Project(Config):
             if teacher.train and teacher.train.quantization_aware:
                 where = "teacher.train.quantization_aware" if name == "teacher" else "teacher"
                 yield where, "the teacher does not ship", "set it for the student"
+        yield from self._distillation_conflicts()
+        if self.teacher and self.teacher.endpoint:
+            idle = {"synthesis"} if self.teacher.top_logprobs else {"synthesis", "distillation"}
+            for name in sorted(idle & self.model_fields_set):
+                yield name, "a teacher behind an endpoint answers, and no more", f"remove {name}"
+            for name in ("on_policy", "representation"):
+                if self.teacher.top_logprobs and getattr(self.distillation, name):
+                    yield f"distillation.{name}", "the teacher is not here", f"remove {name}"
+            if self.teacher.top_logprobs and self.distillation.temperature != 1:
+                why = "an endpoint tells its probabilities at temperature 1"
+                yield "distillation.temperature", why, "remove temperature"
+        yield from self._name_conflicts()
+        yield from self._search_conflicts()
+        taught = self.local_teacher.train if self.local_teacher and self.student.from_ else None
+        if taught and taught.method == "prompt" and self.student.train.method == "prompt":
+            yield "student.train.method", "the teacher's virtual tokens are the student's, too", "write another method"
+        if self.deployment and not self.optimization:
+            yield "deployment", "there is no optimization to deploy", "write optimization: int4"
+        subjects = self.subjects()
+        for gate in parse_gates(self.gates.asked()):
+            of_teacher = gate.kind in ("keep", "ratio") or gate.figure.endswith("_reduction")
+            if of_teacher and "teacher" not in subjects:
+                lacking = "evaluation.compare leaves the teacher out" if self.local_teacher else absent
+                yield f"gates.{gate.name}", lacking, "compare with the teacher, or choose a min_ or max_ gate"
+
+    def _distillation_conflicts(self) -> Iterator[tuple[str, str, str]]:
         if "teachers" in self.distillation.model_fields_set and len(self.teachers) < 2:
             yield "distillation.teachers", "there is one teacher, or none", "remove it, or write teacher: [A, B]"
         if self.matches() == "labels" and self.distillation.loss.sorted_distance:
@@ -128,29 +154,6 @@ class Project(Config):
             idle = {"representation", "loss", "temperature", "cache", "classical"}
             for name in sorted(idle & self.distillation.model_fields_set):
                 yield f"distillation.{name}", "answers are learned as gold is, without it", f"remove {name}"
-        if self.teacher and self.teacher.endpoint:
-            idle = {"synthesis"} if self.teacher.top_logprobs else {"synthesis", "distillation"}
-            for name in sorted(idle & self.model_fields_set):
-                yield name, "a teacher behind an endpoint answers, and no more", f"remove {name}"
-            for name in ("on_policy", "representation"):
-                if self.teacher.top_logprobs and getattr(self.distillation, name):
-                    yield f"distillation.{name}", "the teacher is not here", f"remove {name}"
-            if self.teacher.top_logprobs and self.distillation.temperature != 1:
-                why = "an endpoint tells its probabilities at temperature 1"
-                yield "distillation.temperature", why, "remove temperature"
-        yield from self._name_conflicts()
-        yield from self._search_conflicts()
-        taught = self.local_teacher.train if self.local_teacher and self.student.from_ else None
-        if taught and taught.method == "prompt" and self.student.train.method == "prompt":
-            yield "student.train.method", "the teacher's virtual tokens are the student's, too", "write another method"
-        if self.deployment and not self.optimization:
-            yield "deployment", "there is no optimization to deploy", "write optimization: int4"
-        subjects = self.subjects()
-        for gate in parse_gates(self.gates.asked()):
-            of_teacher = gate.kind in ("keep", "ratio") or gate.figure.endswith("_reduction")
-            if of_teacher and "teacher" not in subjects:
-                lacking = "evaluation.compare leaves the teacher out" if self.local_teacher else absent
-                yield f"gates.{gate.name}", lacking, "compare with the teacher, or choose a min_ or max_ gate"
 
     def _search_conflicts(self) -> Iterator[tuple[str, str, str]]:
         if self.search and self.student.train.search:

@@ -27,7 +27,7 @@ from slmops.optimization.prune import (
     with_layers,
 )
 from slmops.optimization.vocabulary import copy_kept, trim_model, trim_tokenizer, write_kept, write_tokenizer
-from slmops.stages.parts import answered_examples, read_answered, read_task
+from slmops.stages.parts import Prompt, answered_examples, read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
 from slmops.stages.teacher import base_model
@@ -75,10 +75,8 @@ def _make_again(project: Project, left: int, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
     source, work.licence = work.inputs["student"], work.parent_licences["student"]
     model = load_causal_lm(source)
-    task = read_task(work.inputs["dataset"])
-    some = read_answered(work.inputs["dataset"], "train", task)[:_CALIBRATION_ROWS]
-    examples = answered_examples(Tokenizer(source), task, some, project.student.prompt)
-    found = measure(model, pack(by_length(examples), _MAX_TOKENS)) if project.student.keep == "dissimilar" else None
+    examples = _calibration(source, project.student.prompt, work)
+    found = _measured(model, examples, work) if project.student.keep == "dissimilar" else None
     keep = _layers_of_round(model.config.num_hidden_layers, project.student.layers, left)
     keep_layers(model, _choose_layers(model, examples, keep, project.student.keep, found, work))
     copy_kept(work.inputs["pruned"], work.out)
@@ -129,13 +127,9 @@ def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
         what = f"{student.layers} is more than {_whose(project)} {count}"
         raise project.error("student.layers", what, f"choose 1…{count}")
     keep = _layers_of_round(count, student.layers, student.rounds)
-    task = read_task(work.inputs["dataset"])
-    some = read_answered(work.inputs["dataset"], "train", task)[:_CALIBRATION_ROWS]
-    examples = answered_examples(Tokenizer(source), task, some, "full")
-    found = None
-    if student.is_narrower or student.keep == "dissimilar":
-        work.progress(0.1, f"looking at what each part does with {len(some)} rows")
-        found = measure(model, pack(by_length(examples), _MAX_TOKENS))
+    examples = _calibration(source, "full", work)
+    looked_at = student.is_narrower or student.keep == "dissimilar"
+    found = _measured(model, examples, work) if looked_at else None
     layers = _choose_layers(model, examples, keep, student.keep, found, work)
     keep_layers(model, layers)
     for name, of, narrow in (("units", "units", keep_units), ("kv_heads", "groups", keep_groups)):
@@ -145,6 +139,18 @@ def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
             narrow(model, [_strongest(project, name, magnitude, wanted) for magnitude in magnitudes])
     if student.width is not None and found is not None:
         keep_channels(model, _strongest(project, "width", found.channels, student.width))
+
+
+def _calibration(source: Path, prompt: Prompt, work: Work) -> list[Example]:
+    """Rows that the model will learn, by which is told what stays of it."""
+    task = read_task(work.inputs["dataset"])
+    some = read_answered(work.inputs["dataset"], "train", task)[:_CALIBRATION_ROWS]
+    return answered_examples(Tokenizer(source), task, some, prompt)
+
+
+def _measured(model: nn.Module, examples: Sequence[Example], work: Work) -> Importance:
+    work.progress(0.1, f"looking at what each part does with {len(examples)} rows")
+    return measure(model, pack(by_length(examples), _MAX_TOKENS))
 
 
 def _choose_layers(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ from slmops.core.statistics import bootstrap
 from slmops.core.store import Store
 from slmops.data.language import languages_of
 from slmops.evaluation import summary as parts
-from slmops.evaluation.calibration import bins
+from slmops.evaluation.calibration import bins, confidences
 from slmops.evaluation.compare import scores
 from slmops.evaluation.slices import slices
 from slmops.evaluation.summary import Summary
@@ -296,8 +295,7 @@ def _mistakes(answers: dict[str, list[dict[str, Any]]], shipped: str, task: Task
     """Rows whose answer is not wholly right by the figure that decides, the worst first."""
     shown = [name for name in ("teacher", *SOURCES, CLASSICAL) if name in answers and name != "untrained"]
     rows = answers[shipped]
-    metric = task.metrics[0]
-    right = scores(metric, metric.rows([row["answer"] for row in rows], [row["gold"] for row in rows]))
+    right = _scores(task, rows)
     wrong = sorted((index for index in range(len(rows)) if right[index] < 1), key=lambda index: right[index])
     return tuple(
         parts.Mistake(
@@ -334,23 +332,18 @@ def _against_teacher(
     """How often both say the same, and on which parts of the test more was lost than on others."""
     if "teacher" not in answers or shipped == "teacher":
         return {}
-    ours, theirs, metric = answers[shipped], answers["teacher"], task.metrics[0]
+    ours, theirs = answers[shipped], answers["teacher"]
     same = [
         [float(one["answer"] is not None and one["answer"] == other["answer"]), 1.0]
         for one, other in zip(ours, theirs, strict=True)
     ]
-    gold = [row["gold"] for row in ours]
-    score = {
-        name: scores(metric, metric.rows([row["answer"] for row in rows], gold))
-        for name, rows in (("ours", ours), ("theirs", theirs))
-    }
     texts = [Record("", row["inputs"], None, Source("")).text for row in ours]
-    labels = [task.write(one) for one in gold] if closed else []
+    labels = [task.write(row["gold"]) for row in ours] if closed else []
     try:
         languages = languages_of(texts)
     except MissingExtraError:  # then there are no parts by language
         languages = []
-    found = slices(texts, labels, languages, score["theirs"], score["ours"], seed)
+    found = slices(texts, labels, languages, _scores(task, theirs), _scores(task, ours), seed)
     return {
         "agreement": bootstrap(same, lambda sums: sums[..., 0] / sums[..., 1], seed=seed),
         "slices": tuple(found),
@@ -361,14 +354,18 @@ def _calibration(
     answers: dict[str, list[dict[str, Any]]], shipped: str, task: Task
 ) -> dict[str, tuple[parts.Bin, ...]]:
     """Of the teacher and what ships: how often they are right where they are how sure."""
-    metric, found = task.metrics[0], {}
+    found = {}
     for name in ("teacher", shipped):
         rows = answers.get(name, [])
-        sure = [math.exp(row["logprob"]) for row in rows if row.get("logprob") is not None]
-        if rows and len(sure) == len(rows):
-            right = scores(metric, metric.rows([row["answer"] for row in rows], [row["gold"] for row in rows]))
-            found[name] = tuple(bins(sure, right))
+        if sure := confidences([row["logprob"] for row in rows]):
+            found[name] = tuple(bins(sure, _scores(task, rows)))
     return found
+
+
+def _scores(task: Task, rows: list[dict[str, Any]]) -> list[float]:
+    """The figure that decides, of each answer alone."""
+    metric = task.metrics[0]
+    return scores(metric, metric.rows([row["answer"] for row in rows], [row["gold"] for row in rows]))
 
 
 def _making(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from slmops.core.artifact import hash_json
@@ -16,7 +17,7 @@ from slmops.core.config import nested
 from slmops.core.errors import SlmopsError
 from slmops.core.files import lock, write_whole
 from slmops.core.measurement import ArtifactId
-from slmops.core.search import Choice, Found, Tell, Trials, Values, say_values
+from slmops.core.search import Found, Tell, Trials, Values, begin_of, say_values
 from slmops.core.search import search as try_out
 from slmops.core.store import Store
 from slmops.stages.learning import CURVE_FILE
@@ -38,7 +39,6 @@ def search(project: Project, progress: Progress = lambda stage, share, note: Non
     asked = project.search
     if asked is None:
         raise SlmopsError("nothing is to be searched for", where=str(project.path), remedy="add search: …")
-    fetch_models(project, progress)
     store = open_store(project)
     with lock(project.state / "lock"), store.in_use():
         return _search(project, asked, store, progress)
@@ -58,19 +58,13 @@ def as_yaml(values: Values) -> str:
     return "\n".join(f"{name}: {json.dumps(part)}" for name, part in nested(values).items())
 
 
-def begin_of(project: Project) -> dict[str, Any]:
+def begins_at(project: Project) -> dict[str, Any]:
     """What is searched for, as it stands in the project, where that lies in the space."""
-    found: dict[str, Any] = {}
-    for key, space in project.search.search_space.items() if project.search else ():
-        own, ends = _value_at(project, key), space.ends()
-        if isinstance(space, Choice):
-            same = [value for value in ends if _value_at(project.tried_out({key: value}), key) == own]
-        else:
-            is_number = isinstance(own, int | float) and not isinstance(own, bool)
-            same = [own] if is_number and ends[0] <= own <= ends[1] else []
-        if same:
-            found[key] = same[0]
-    return found
+
+    def tried(key: str, value: Any) -> Any:
+        return _value_at(project.tried_out({key: value}), key)
+
+    return begin_of(project.search.search_space if project.search else {}, partial(_value_at, project), tried)
 
 
 def _search(project: Project, asked: Trials, store: Store, progress: Progress) -> Found:
@@ -95,7 +89,7 @@ def _search(project: Project, asked: Trials, store: Store, progress: Progress) -
     make(project, "labels" if project.teacher else "dataset", "what all share")  # what fails here is no trial's fault
     identity = _asked(project, store.manifest(f"{name}/dataset@latest").id)
     study = folder / identity[:16]
-    found = try_out(asked, judge, default=begin_of(project), seed=project.seed, folder=study)
+    found = try_out(asked, judge, default=begins_at(project), seed=project.seed, folder=study)
     write_whole(project.state / FILE, json.dumps(found.to_json() | {"asked": identity}, indent=1))
     return found
 

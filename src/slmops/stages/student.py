@@ -24,10 +24,10 @@ from slmops.training.distillation_config import LossWeights
 from slmops.training.targets import kept_tokens
 
 
-def student_stage(project: Project, number: int | None = None) -> Stage:
-    """`number` is that of the round before which the student learns, None of the one that is left in the end."""
-    project, rounds = _for_a_round(project, last=number is None), project.student.rounds
-    shipped, number = _shipped_int4(project), number or rounds
+def student_stage(project: Project, number: int) -> Stage:
+    """The student of a round, counted from 1: that of the last one is left in the end."""
+    project, last = _for_a_round(project, number), number == project.student.rounds
+    shipped = _shipped_int4(project)
     inputs = {"dataset": "dataset", "pruned": "pruned" if number == 1 else f"pruned_{number}"}
     section: dict[str, Any] = project.engine.content() | {
         "train": project.student.train.model_dump(),
@@ -36,7 +36,7 @@ def student_stage(project: Project, number: int | None = None) -> Stage:
         "rounding": shipped.block_size if shipped else None,
         "seed": project.seed,
     }
-    section |= {"round": number} if rounds > 1 else {}
+    section |= {"round": number} if project.student.rounds > 1 else {}
     if project.caches_targets:
         inputs["targets"] = "targets"
         section["loss"] = project.distillation.loss.model_dump()
@@ -46,7 +46,7 @@ def student_stage(project: Project, number: int | None = None) -> Stage:
     elif project.teacher:
         inputs["labels"] = "labels"
     return Stage(
-        "student" if number == rounds else name_of_round(number),
+        "student" if last else name_of_round(number),
         6,
         inputs,
         section,
@@ -56,13 +56,13 @@ def student_stage(project: Project, number: int | None = None) -> Stage:
     )
 
 
-def _for_a_round(project: Project, *, last: bool) -> Project:
+def _for_a_round(project: Project, number: int) -> Project:
     """The project with a round's share of the student's epochs; only the last one learns to be rounded."""
     student, train = project.student, project.student.train
     if student.rounds == 1:
         return project
     share: dict[str, float] = {"epochs": train.epochs / student.rounds}
-    share |= {} if last else {"quantization_aware": 0.0}
+    share |= {} if number == student.rounds else {"quantization_aware": 0.0}
     train = train.model_copy(update=share)
     return project.model_copy(update={"student": student.model_copy(update={"train": train})})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from slmops.models.spelling import Spelling
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.vocabulary import read_kept
 from slmops.stages.estimates import forward_minutes
-from slmops.stages.parts import answered_examples, read_answered, read_task
+from slmops.stages.parts import answered_examples, one_of_several, read_answered, read_task
 from slmops.stages.project import Project
 from slmops.synthesis.together import BY as ALL
 from slmops.synthesis.told import spell_out
@@ -46,14 +46,6 @@ from slmops.training.targets import (
 
 _MAX_TOKENS = 1024
 Rows = list[tuple[Record, str]]  # a record with the answer that is learned
-
-
-class Common(TypedDict):
-    """What both ways to cache tokens are told."""
-
-    temperature: float
-    max_tokens: int
-    report: Callable[[int, int], None]
 
 
 def targets_stage(project: Project) -> Stage:
@@ -181,14 +173,10 @@ def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted:
         return
     names = list(project.teachers)
     folders = {name: work.scratch / name for name in names} if len(names) > 1 else {"teacher": work.out}
-    for number, (name, folder) in enumerate(folders.items()):
-
-        def report(done: int, total: int, number: int = number, name: str = name) -> None:
-            work.progress((number + done / total) / len(names), f"{name}: {done}/{total} texts")
-
+    for name, folder in folders.items():
         folder.mkdir(exist_ok=True)
         if not is_cached(folder):  # of several, those that were read before a kill
-            _ask(project, work, name, task, rows, trusted, learned, folder, k, report)
+            _ask(project, work, name, task, rows, trusted, own, learned, folder, k)
         _tell_unlike(work, name, folder, rows)
     if len(names) > 1:
         combine_targets(list(folders.values()), work.out, k, project.distillation.teachers)
@@ -201,28 +189,46 @@ def _ask(
     task: Task,
     rows: Rows,
     trusted: set[str],
+    own: Tokenizer,
     learned: Sequence[Example],
     folder: Path,
     k: int,
-    report: Callable[[int, int], None],
 ) -> None:
-    """Caches what one teacher says. Its tokens are the student's, or the student's are some of the first one's, or they
+    """Caches what one teacher says. Its tokens are the student's (`own`), or these are some of the first one's, or its
     are spelled in them."""
     tokenizer, pruned = Tokenizer(work.inputs[name]), work.inputs.get("pruned")
-    examples = answered_examples(tokenizer, task, rows, "full")
+    examples = answered_examples(tokenizer, task, rows, "full") if pruned else learned
     teacher = load_causal_lm(work.inputs[name], work.choices["number_format"])
-    common: Common = {"temperature": project.distillation.temperature, "max_tokens": _MAX_TOKENS, "report": report}
-    own = Tokenizer(pruned) if pruned else tokenizer
+    temperature = project.distillation.temperature
+    report = one_of_several(work.progress, name, list(project.teachers), "texts")
     is_trimmed = name == "teacher" and project.student.from_ and project.student.vocabulary != "all"
     if is_trimmed or own.vocabulary_id == tokenizer.vocabulary_id:
-        vocabulary = read_kept(pruned) if is_trimmed and pruned else None
-        kind = project.distillation.cache.kind
         cache_targets(
-            teacher, examples, trusted, folder, k=k, kind=kind, vocabulary=vocabulary, seed=work.seed, **common
+            teacher,
+            examples,
+            trusted,
+            folder,
+            k=k,
+            temperature=temperature,
+            max_tokens=_MAX_TOKENS,
+            kind=project.distillation.cache.kind,
+            vocabulary=read_kept(pruned) if is_trimmed and pruned else None,
+            seed=work.seed,
+            report=report,
         )
         return
-    spellings = Spelling(own), Spelling(tokenizer)
-    cache_respelled_targets(teacher, examples, learned, spellings, trusted, folder, k=k, **common)
+    cache_respelled_targets(
+        teacher,
+        examples,
+        learned,
+        (Spelling(own), Spelling(tokenizer)),
+        trusted,
+        folder,
+        k=k,
+        temperature=temperature,
+        max_tokens=_MAX_TOKENS,
+        report=report,
+    )
 
 
 def _heard(
@@ -246,10 +252,10 @@ def _heard(
 
 def _tell_unlike(work: Work, name: str, folder: Path, rows: Rows) -> None:
     """How many answers were spelled in the student's tokens, where a teacher has others."""
-    cache = read_cache(folder)
-    if not cache.spelled:
+    _, index = read_cache(folder)
+    if not index.spelled:
         return
-    if cache.unlike:
-        told = f"warning: {name} writes {len(cache.unlike)} answers in other bytes; they are learned as gold is"
+    if index.unlike:
+        told = f"warning: {name} writes {len(index.unlike)} answers in other bytes; they are learned as gold is"
         work.progress(1.0, told)
-    work.measure("respelled", "rows", float(len(rows) - len(cache.unlike)), subject=name, of=len(rows))
+    work.measure("respelled", "rows", float(len(rows) - len(index.unlike)), subject=name, of=len(rows))

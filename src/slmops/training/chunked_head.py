@@ -25,6 +25,18 @@ def chunk_of(config: TrainConfig) -> int:
     return SMALL_CHUNK if config.gradient_checkpointing else CHUNK
 
 
+def losses_at(
+    model: nn.Module, states: Tensor, target_ids: Tensor, taught: Taught | None, loss: TokenLoss, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """(target,) losses at (target, width) `states`, and a scalar whose gradient is that of their sum. Where the head
+    itself learns, it is computed at once."""
+    if any(weight.requires_grad for weight in model.get_output_embeddings().parameters()):
+        losses = loss(head_logits(model, states), target_ids, taught)
+        return losses, losses.sum()
+    losses, gradient = chunked_losses(model, states, target_ids, taught, loss, chunk)
+    return losses, (states * gradient).sum()
+
+
 def chunked_losses(
     model: nn.Module, states: Tensor, target_ids: Tensor, taught: Taught | None, loss: TokenLoss, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:

@@ -15,30 +15,30 @@ from typing import Literal
 import numpy as np
 
 from slmops.training.target_codes import Codes, decode, encode_likeliest
-from slmops.training.targets import Cache, read_cache, write_cache
+from slmops.training.targets import Index, read_cache, write_cache
 
 
 def combine_targets(folders: Sequence[Path], out: Path, k: int, how: Literal["average", "surest"]) -> None:
     """Writes the cache that teachers give together, `k` tokens a target."""
     caches = [read_cache(folder) for folder in folders]
-    spans = [_spans(cache) for cache in caches]
-    codes, first, total = [], {}, 0
+    spans = [_spans(codes, index) for codes, index in caches]
+    made, first, total = [], {}, 0
     for row in sorted(spans[0]):
-        heard = [place for place, cache in enumerate(caches) if row not in cache.unlike] or [0]
-        said = {place: caches[place].codes[spans[place][row]] for place in heard}
-        surest = max(heard, key=lambda place: caches[place].sure.get(row, 0.0))
-        found = encode_likeliest(_mean(list(said.values())), k) if how == "average" else _widened(said[surest], k)
-        codes.append(found)
+        heard = [place for place, (_, index) in enumerate(caches) if row not in index.unlike] or [0]
+        if how == "surest":
+            heard = [max(heard, key=lambda place: caches[place][1].sure.get(row, 0.0))]
+        made.append(encode_likeliest(_mean([caches[place][0][spans[place][row]] for place in heard]), k))
         first[row] = total
-        total += len(found)
-    rows = {row: [first[row], *caches[0].rows[row][1:]] for row in sorted(first)}
-    write_cache(out, Cache(np.concatenate(codes), caches[0].temperature, rows))
+        total += len(made[-1])
+    index = caches[0][1]
+    rows = {row: [first[row], *index.rows[row][1:]] for row in sorted(first)}
+    write_cache(out, np.concatenate(made), Index(index.temperature, rows))
 
 
-def _spans(cache: Cache) -> dict[str, slice]:
+def _spans(codes: Codes, index: Index) -> dict[str, slice]:
     """Where each row's targets stand."""
-    begins = sorted((kept[0], row) for row, kept in cache.rows.items())
-    ends = [*begins, (len(cache.codes), "")]
+    begins = sorted((kept[0], row) for row, kept in index.rows.items())
+    ends = [*begins, (len(codes), "")]
     return {row: slice(begin, end) for (begin, row), (end, _) in pairwise(ends)}
 
 
@@ -52,12 +52,3 @@ def _mean(said: Sequence[Codes]) -> list[Mapping[int, float]]:
                 mean[id] += probability / len(said)
         means.append({id: value for id, value in mean.items() if value > 0})
     return means
-
-
-def _widened(codes: Codes, k: int) -> Codes:
-    ids, logprobs = decode(codes)
-    targets = [
-        {id: float(np.exp(value)) for id, value in zip(of, values, strict=True) if value > -np.inf}
-        for of, values in zip(ids.tolist(), logprobs.tolist(), strict=True)
-    ]
-    return encode_likeliest(targets, k)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model
 from slmops.core.config import LISTED, Section, one_or_many, over, wrong
 from slmops.core.mistakes import nearest
 from slmops.core.named import Named
-from slmops.core.search import Choice, SearchConfig
+from slmops.core.search import SearchConfig, begin_of
 from slmops.runtimes.remote import LOOPBACK
 
 
@@ -179,16 +180,8 @@ class TrainConfig(Section):
 
     def begin_of_search(self) -> dict[str, Any]:
         """What is searched for, as it stands here, where that lies in the space."""
-        found: dict[str, Any] = {}
-        for name, space in self.search.search_space.items() if self.search else ():
-            own, ends = getattr(self, name), space.ends()
-            if isinstance(space, Choice):
-                same = [value for value in ends if getattr(self.tried({name: value}), name) == own]
-            else:
-                same = [own] if ends[0] <= own <= ends[1] else []
-            if same:
-                found[name] = same[0]
-        return found
+        space = self.search.search_space if self.search else {}
+        return begin_of(space, partial(getattr, self), lambda name, value: getattr(self.tried({name: value}), name))
 
     @property
     def units(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -51,10 +51,7 @@ def cache_targets(
     learned themselves. `vocabulary` is which of the teacher's tokens each of the student's stands for, where these are
     not the same."""
     ordered, sure = by_length(examples), Sureness()
-    first, total = {}, 0
-    for example in ordered:
-        first[example.row] = total
-        total += sum(example.learn)
+    first, total = _begins(ordered)
     place = _place(first, ordered)
     k = min(k, teacher.config.vocab_size if vocabulary is None else len(vocabulary))
     codes = np.lib.format.open_memmap(folder / _CODES, mode="w+", dtype=np.uint32, shape=(total, k))
@@ -67,7 +64,7 @@ def cache_targets(
     codes.flush()
     new_id = {old: new for new, old in enumerate(vocabulary or ()) if old is not None}
     answers = {example.row: _renamed(example, new_id) for example in ordered}
-    _write_index(folder, temperature, first, answers, trusted, sure.of_rows())
+    _write_index(folder, Index(temperature, _rows(first, answers, trusted), sure.of_rows()))
 
 
 @keep_freed_memory()
@@ -112,10 +109,7 @@ def cache_spelled(
     sure: Sureness | None = None,
 ) -> None:
     """Writes the probabilities of tokens at each target of each row; of one that has none, its answer alone."""
-    first, total = {}, 0
-    for example in learned:
-        first[example.row] = total
-        total += sum(example.learn)
+    first, total = _begins(learned)
     codes = np.lib.format.open_memmap(folder / _CODES, mode="w+", dtype=np.uint32, shape=(total, k))
     answers, unlike = {example.row: example.answer for example in learned}, []
     for row, found in rows:
@@ -124,7 +118,8 @@ def cache_spelled(
             found = [{token: 1.0} for token in answers[row]]
         codes[first[row] : first[row] + len(found)] = encode_likeliest(found, k)
     codes.flush()
-    _write_index(folder, temperature, first, answers, trusted, sure.of_rows() if sure else {}, unlike)
+    told = sure.of_rows() if sure else {}
+    _write_index(folder, Index(temperature, _rows(first, answers, trusted), told, spelled=True, unlike=sorted(unlike)))
 
 
 def _said(batch: Batch, logprobs: Tensor, k: int) -> dict[str, list[SaidTokens]]:
@@ -154,45 +149,45 @@ class Sureness:
         return {row: round(sum(values) / len(values), 6) for row, values in sorted(self._heard.items())}
 
 
-def _write_index(
-    folder: Path,
-    temperature: float,
-    first: Mapping[str, int],
-    answers: Mapping[str, Ids],
-    trusted: Collection[str],
-    sure: Mapping[str, float],
-    unlike: Sequence[str] | None = None,
-) -> None:
-    rows = {row: [first[row], row in trusted, _mark(answers[row])] for row in sorted(answers)}
-    index = {"temperature": temperature, "rows": rows, "sure": sure, "spelled": unlike is not None}
-    write_whole(folder / _INDEX, json.dumps(index | {"unlike": sorted(unlike or ())}))
-
-
 @dataclass(frozen=True)
-class Cache:
-    """(target, k) codes; of each row where its targets begin, whether its answer may be learned, and its mark. How sure
-    the teacher is of each; whether it was `spelled` in other tokens, and of which rows nothing but the answer is there,
+class Index:
+    """Of each row where its targets begin, whether its answer may be learned, and its mark. How `sure` the teacher is
+    of each; whether they are `spelled` in other tokens than its own, and of which rows nothing but the answer is there,
     since it is other bytes."""
 
-    codes: Codes
     temperature: float
     rows: Mapping[str, list[Any]]
     sure: Mapping[str, float] = field(default_factory=dict)
-    unlike: Collection[str] = ()
     spelled: bool = False
+    unlike: Sequence[str] = ()
 
 
-def read_cache(folder: Path) -> Cache:
-    """What a folder holds, its codes mapped into memory."""
-    index = json.loads((folder / _INDEX).read_text())
+def read_cache(folder: Path) -> tuple[Codes, Index]:
+    """The (target, k) codes in a folder, mapped into memory, and what they are of."""
     codes = np.load(folder / _CODES, mmap_mode="r", allow_pickle=False)
-    return Cache(codes, index["temperature"], index["rows"], index["sure"], index["unlike"], index["spelled"])
+    return codes, Index(**json.loads((folder / _INDEX).read_text()))
 
 
-def write_cache(folder: Path, cache: Cache) -> None:
-    np.save(folder / _CODES, cache.codes, allow_pickle=False)
-    told = {"temperature": cache.temperature, "rows": cache.rows, "sure": cache.sure, "spelled": cache.spelled}
-    write_whole(folder / _INDEX, json.dumps(told | {"unlike": list(cache.unlike)}))
+def write_cache(folder: Path, codes: Codes, index: Index) -> None:
+    np.save(folder / _CODES, codes, allow_pickle=False)
+    _write_index(folder, index)
+
+
+def _write_index(folder: Path, index: Index) -> None:
+    write_whole(folder / _INDEX, json.dumps(asdict(index)))
+
+
+def _begins(examples: Sequence[Example]) -> tuple[dict[str, int], int]:
+    """At which target each row begins, and how many there are."""
+    first, total = {}, 0
+    for example in examples:
+        first[example.row] = total
+        total += sum(example.learn)
+    return first, total
+
+
+def _rows(first: Mapping[str, int], answers: Mapping[str, Ids], trusted: Collection[str]) -> dict[str, list[Any]]:
+    return {row: [first[row], row in trusted, _mark(answers[row])] for row in sorted(answers)}
 
 
 def is_cached(folder: Path) -> bool:
@@ -231,8 +226,8 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
     """
     import torch
 
-    cache = read_cache(folder)
-    rows = find_rows(cache.rows, examples)
+    codes, index = read_cache(folder)
+    rows = find_rows(index.rows, examples)
     if others := [example.row for example in examples if rows[example.row][2] != _mark(example.answer)]:
         raise DataError(
             f"the cached targets of {len(others)} rows are of other answers, or in another vocabulary: {others[:3]}",
@@ -242,16 +237,16 @@ def teach_from_cache(folder: Path, examples: Sequence[Example]) -> Callable[[Bat
     place = _place({row: kept[0] for row, kept in rows.items()}, examples)
 
     def teach(batch: Batch) -> Taught:
-        ids, logprobs = decode(cache.codes[place(batch)])
+        ids, logprobs = decode(codes[place(batch)])
         trusted = torch.tensor([float(rows[batch.rows[row]][1]) for row in batch.target_row.tolist()])
-        return Taught(torch.from_numpy(ids), torch.from_numpy(logprobs), trusted, cache.temperature)
+        return Taught(torch.from_numpy(ids), torch.from_numpy(logprobs), trusted, index.temperature)
 
     return teach
 
 
 def kept_tokens(folder: Path) -> int:
     """How many tokens a cache has of each target."""
-    return int(read_cache(folder).codes.shape[1])
+    return int(read_cache(folder)[0].shape[1])
 
 
 def find_rows(kept: Mapping[str, Any], examples: Sequence[Example]) -> dict[str, Any]:

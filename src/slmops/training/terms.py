@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import need
-from slmops.models.forward import head_logits
 from slmops.models.inside import Inside, watched
 from slmops.models.packing import Batch
 from slmops.models.tokenizer import Ids
-from slmops.training.chunked_head import chunk_of, chunked_losses
+from slmops.training.chunked_head import chunk_of, losses_at
 from slmops.training.config import TrainConfig
 from slmops.training.contrastive import contrastive_loss
 from slmops.training.losses import Mixture, Taught, TokenLoss
@@ -89,12 +88,8 @@ def gradient_norms(
     targets, rows = len(batch.target_ids), len(batch.rows)
     terms = terms_beside(model, states, inside, batch, taught, teaching, config, targets=targets, rows=rows)
     at = states[batch.target_at]
-    head_learns = any(value.requires_grad for value in model.get_output_embeddings().parameters())
     for name, (weight, loss) in _of_tokens(teaching.loss).items():
-        if head_learns:
-            value = loss(head_logits(model, at), batch.target_ids, taught).sum()
-        else:
-            value = (at * chunked_losses(model, at, batch.target_ids, taught, loss, chunk_of(config))[1]).sum()
+        _, value = losses_at(model, at, batch.target_ids, taught, loss, chunk_of(config))
         terms[name] = weight * value / targets
     learning = [value for value in model.parameters() if value.requires_grad]
     norms = {}

@@ -18,12 +18,12 @@ import numpy as np
 
 from slmops.core.errors import SlmopsError, need
 from slmops.core.machine import keep_freed_memory, release_freed_memory
-from slmops.models.forward import NumberFormat, head_logits
+from slmops.models.forward import NumberFormat
 from slmops.models.packing import Example, by_length, pack
 from slmops.models.tokenizer import Ids
 from slmops.training.blame import row_losses, worst_rows
 from slmops.training.checkpoint import Checkpoint
-from slmops.training.chunked_head import chunk_of, chunked_losses
+from slmops.training.chunked_head import chunk_of, losses_at
 from slmops.training.computing import Computing, Rounding
 from slmops.training.config import TrainConfig
 from slmops.training.contrastive import check_alike
@@ -195,9 +195,7 @@ def _step(
     targets = sum(sum(example.learn) for example in examples)
     model, loss, total = computing.model, teaching.loss, 0.0
     by_row: dict[str, float] = {}
-    head_learns = any(weight.requires_grad for weight in model.get_output_embeddings().parameters())
-    # others speak of the whole vocabulary
-    of_few = config.loss == "cross_entropy" and not config.label_smoothing and not teaching.sorts
+    of_few = config.loss == "cross_entropy" and not (config.label_smoothing or teaching.sorts)  # else of the whole
     sampled = teaching.begins and config.vocabulary_sample and of_few
     model.train()
     for batch in pack(workers.share(by_length(examples)), config.max_tokens):
@@ -208,12 +206,8 @@ def _step(
         if sampled:
             losses = loss(*sampled_logits(model, at, ids, taught, config.vocabulary_sample, seed))
             value = losses.sum()
-        elif head_learns:
-            losses = loss(head_logits(model, at), ids, taught)
-            value = losses.sum()
         else:
-            losses, gradient = chunked_losses(model, at, ids, taught, loss, chunk_of(config))
-            value = (at * gradient).sum()  # whose gradient is that of the losses
+            losses, value = losses_at(model, at, ids, taught, loss, chunk_of(config))
         total += float(losses.detach().sum()) / targets
         value = value / targets
         rows = len(examples)
