@@ -125,11 +125,12 @@ def _best(work: Work, wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
 
 
 def _compared(work: Work, options: Mapping[str, Any], note: str) -> Measured:
-    """Examples/s of ours, and of TRL with its `options`, one round after another."""
+    """Examples/s of ours, and of TRL with its `options`, one round after another. Neither's looks at how far it has come
+    are counted: so few steps are looked at after each, and TRL does not look at all."""
     rounds = []
     for _ in range(_ROUNDS):
         peer = 1 / run_trl(work.peer(number_format(), options)).examples_per_s
-        rounds.append((float(np.mean(learn(work.job(number_format())).steps_s)) / work.batch_size, peer))
+        rounds.append((float(np.mean(learn(work.job(number_format())).learning_s)) / work.batch_size, peer))
     seconds = np.array(rounds)  # (round, side), of an example
     ours, peer = 1 / seconds.mean(axis=0)
     ratio = bootstrap(seconds, lambda sums: sums[..., 1] / sums[..., 0], seed=0)

@@ -1,7 +1,7 @@
 """The default model learns rows by slmops' own loop, in a process of its own: `python -m benchmarks.learn < job.json`.
 
-In comes a job; out go, on the last line, the seconds of each step after the first, what was estimated before it began,
-and peak memory. The model lies in the job's folder, where it names one. Knows no peer.
+In comes a job; out go, on the last line, the seconds of each step after the first, with and without looks at how far it
+has come, what was estimated before it began, and peak memory. The model lies in the job's folder, where it names one. Knows no peer.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    steps_s: Sequence[float] = field(default=())
+    steps_s: Sequence[float] = field(default=())  # from one to the next, looks among them
+    learning_s: Sequence[float] = field(default=())  # of learning alone
     whole_s: float = 0.0
     peak_mb: float = 0.0
     estimated_mb: float = 0.0
@@ -92,6 +93,7 @@ def _learn(job: Job) -> Found:
     if not job.reused:
         frozen.frozen_layers = lambda model: 0
     ends: list[float] = []
+    learning: list[float] = []
 
     def report(share: float, text: str) -> None:
         if text.startswith("step "):
@@ -115,12 +117,13 @@ def _learn(job: Job) -> Found:
                 frozen=Path(scratch, "frozen"),
                 checkpoint_every_s=0.0 if job.scratch else 20.0,
                 report=report,
+                watch=lambda moment: learning.append(moment.seconds),
             )
     whole = time.perf_counter() - begun
     if job.out:
         merge(model).save_pretrained(job.out)
     steps = [after - before for before, after in pairwise(ends)]
-    return Found(steps, whole, peak_memory_mb() * 1.048576, needs.memory / 1e6, seconds)
+    return Found(steps, learning[1:], whole, peak_memory_mb() * 1.048576, needs.memory / 1e6, seconds)
 
 
 if __name__ == "__main__":
