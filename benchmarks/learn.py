@@ -1,7 +1,8 @@
 """The default model learns rows by slmops' own loop, in a process of its own: `python -m benchmarks.learn < job.json`.
 
 In comes a job; out go, on the last line, the seconds of each step after the first, with and without looks at how far it
-has come, what was estimated before it began, and peak memory. The model lies in the job's folder, where it names one. Knows no peer.
+has come, what was estimated before it began, and peak memory. The model lies in the job's folder, where it names one.
+Knows no peer.
 """
 
 from __future__ import annotations
