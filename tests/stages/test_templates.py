@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from slmops.core.errors import SlmopsError
 from slmops.core.named import allow
@@ -52,17 +51,6 @@ def test_a_task_begins_from_a_file_that_works(tmp_path: Path, monkeypatch: pytes
     assert task.parse(" yes\n") == "yes"
     with pytest.raises(SlmopsError, match="is not one word"):
         task.parse("yes sir")
-
-
-def test_a_job_for_azure_ml_has_the_fields_of_its_schema(tmp_path: Path) -> None:
-    """Those of https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command that it uses."""
-    path, line = new_file("azureml", "triage", tmp_path)
-    job = YAML(typ="safe").load(path.read_text())
-    assert line == "az ml job create --file triage.yml"
-    known = {"$schema", "type", "display_name", "compute", "code", "environment", "command", "outputs"}
-    assert set(job) == known and job["type"] == "command"
-    assert job["environment"]["conda_file"]["dependencies"][-1] == {"pip": ["slmops[all]"]}
-    assert "${{outputs.made}}" in job["command"] and set(job["outputs"]) == {"made"}
 
 
 @pytest.mark.parametrize(

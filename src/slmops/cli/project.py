@@ -11,9 +11,11 @@ from slmops.cli.options import CONFIG, AsJson, Config, Force, Variant, load
 
 if TYPE_CHECKING:
     from slmops.core.pipeline import Planned
+    from slmops.stages.project import Command, Project
     from slmops.stages.run import Outcome
 
 From = Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it again.")]
+Here = Annotated[bool, typer.Option("--here", help="On this machine, even where engine says azureml.")]
 Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run nothing but this stage.")]
 
 
@@ -40,12 +42,12 @@ def init(
 
 
 def new(
-    kind: Annotated[Literal["loss", "metric", "callback", "task", "azureml"], typer.Argument(help="What it is to be.")],
+    kind: Annotated[Literal["loss", "metric", "callback", "task"], typer.Argument(help="What it is to be.")],
     name: Annotated[str, typer.Argument(help="Its name in Python; the file is called so, too.")],
     config: Config = CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Write a file to begin code of your own from, or a job for Azure ML, beside slmops.yaml."""
+    """Write a file to begin code of your own from, beside slmops.yaml."""
     from slmops.core.console import console, print_json
     from slmops.stages.templates import new_file
 
@@ -53,8 +55,7 @@ def new(
     if as_json:
         print_json({"file": path, "config": line})
     else:
-        then = "then" if kind == "azureml" else "in slmops.yaml"
-        console.print(f"wrote {path}; {then}: {line}", markup=False, soft_wrap=True)
+        console.print(f"wrote {path}; in slmops.yaml: {line}", markup=False, soft_wrap=True)
 
 
 def advise(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
@@ -79,13 +80,16 @@ def run(
     only: Only = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
     force: Force = False,
+    here: Here = False,
     as_json: AsJson = False,
 ) -> None:
     """Make everything that slmops.yaml asks for; what is unchanged is not made again."""
-    if dry_run:
+    if dry_run and load(config, variant).engine.type == "azureml" and not here:
+        _show_job(config, variant, as_json)
+    elif dry_run:
         _show_plan(config, variant, first, only, as_json)
     else:
-        _run(config, variant, as_json, first=first, only=only, force=force)
+        _run("run", config, variant, as_json, here=here, first=first, only=only, force=force)
 
 
 def plan(
@@ -203,15 +207,26 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-def train(config: Config = CONFIG, variant: Variant = None, force: Force = False, as_json: AsJson = False) -> None:
+def train(
+    config: Config = CONFIG,
+    variant: Variant = None,
+    force: Force = False,
+    here: Here = False,
+    as_json: AsJson = False,
+) -> None:
     """Teach the teacher its task (or, without one, fine-tune the student)."""
-    project = load(config, variant)
-    _run(config, variant, as_json, until="teacher" if project.local_teacher else "student", force=force)
+    _run("train", config, variant, as_json, here=here, force=force)
 
 
-def distill(config: Config = CONFIG, variant: Variant = None, force: Force = False, as_json: AsJson = False) -> None:
+def distill(
+    config: Config = CONFIG,
+    variant: Variant = None,
+    force: Force = False,
+    here: Here = False,
+    as_json: AsJson = False,
+) -> None:
     """Make the student, and whatever it needs."""
-    _run(config, variant, as_json, until="student", force=force)
+    _run("distill", config, variant, as_json, here=here, force=force)
 
 
 def schema() -> None:
@@ -238,13 +253,14 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _run(
+    command: Command,
     config: Path,
     variant: str | None,
     as_json: bool,
     *,
+    here: bool,
     first: str | None = None,
     only: str | None = None,
-    until: str | None = None,
     force: bool = False,
 ) -> None:
     from slmops.core.console import console, print_json, print_wrong, show_progress
@@ -252,8 +268,18 @@ def _run(
     from slmops.training.tracking import say_resources
 
     project = load(config, variant)
-    with show_progress() as progress:
-        outcome = run_project(project, first=first, only=only, until=until, force=force, progress=progress)
+    until = project.until(command)
+    if there := project.engine.type == "azureml" and not here:
+        if first or only or force:
+            why = "--from, --only and --force are for what runs on this machine, and Azure ML runs the whole"
+            raise project.error("engine", why, "leave them out, or add --here")
+        from slmops.stages.on_azure import run_on_azure
+
+        with show_progress() as progress:
+            outcome = run_on_azure(project, command=command, variant=variant, progress=progress)
+    else:
+        with show_progress() as progress:
+            outcome = run_project(project, first=first, only=only, until=until, force=force, progress=progress)
     if not outcome.made:  # this process computed for another, which tells
         return
     if as_json:
@@ -271,12 +297,28 @@ def _run(
             console.print(f"{made.stage.name} {words}")
     for verdict in outcome.verdicts:
         console.print(f"gate passed · {verdict.sentence}")
+    if there:
+        _print_against_baseline(project, outcome)
     if until is None and only is None:
         from slmops.stages.report import write_report
 
         summary, path = write_report(project)
         _print_headline(summary.to_json())
         console.print(f"report: {path}", soft_wrap=True)
+
+
+def _print_against_baseline(project: Project, outcome: Outcome) -> None:
+    """What Azure made beside the student before it learned."""
+    from slmops.core.console import print_table
+    from slmops.evaluation.figures import describe_figure, write_figure
+    from slmops.stages.on_azure import against_baseline
+
+    rows = []
+    for name, ours, before in against_baseline(project, outcome):
+        figure = describe_figure(name)
+        rows.append((figure.label, write_figure(ours, figure.unit), write_figure(before, figure.unit)))
+    if rows:
+        print_table(("measured in the job", project.shipped(), "before it learned"), rows)
 
 
 def _print_headline(summary: dict[str, object]) -> None:
@@ -287,6 +329,20 @@ def _print_headline(summary: dict[str, object]) -> None:
         if isinstance(figure, dict):
             shown = f"{summary['quality']}_kept" if name == "quality_kept" else name
             console.print(f"{shown:22} {figure['value']:7.1%}   ({figure['low']:.1%} … {figure['high']:.1%})")
+
+
+def _show_job(config: Path, variant: str | None, as_json: bool) -> None:
+    """The job that Azure ML would get, written and held against its schema."""
+    from slmops.core.console import console, print_json
+    from slmops.stages.azure_job import write_job
+
+    job = write_job(load(config, variant), variant=variant)
+    if as_json:
+        print_json(job)
+        return
+    console.print(job.file.read_text(), markup=False, soft_wrap=True)
+    console.print(f"sent with it: {', '.join(job.sent)}", markup=False, soft_wrap=True)
+    console.print(f"az ml job create --file {job.file}", markup=False, soft_wrap=True)
 
 
 def _show_plan(config: Path, variant: str | None, first: str | None, only: str | None, as_json: bool) -> None:

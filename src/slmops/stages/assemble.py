@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slmops.core.pipeline import Stage
+from slmops.models.folder import read_json
 from slmops.models.references import find_cached, resolve
 from slmops.optimization.config import OptimizationConfig
 from slmops.stages.bundle import bundle_stage
@@ -11,7 +12,7 @@ from slmops.stages.converted import converted_stage
 from slmops.stages.dataset import dataset_stage
 from slmops.stages.evidence import evidence_stage
 from slmops.stages.labels import labels_stage
-from slmops.stages.project import Project
+from slmops.stages.project import MODELS_FILE, Project
 from slmops.stages.pruned import pruned_again_stage, pruned_stage
 from slmops.stages.student import student_stage
 from slmops.stages.targets import targets_stage
@@ -43,9 +44,12 @@ def assemble(project: Project) -> list[Stage]:
     return stages
 
 
-def identity_of(project: Project, reference: str) -> str | None:
-    """What decides a model's content: of a remote one from the cache, None while it was never fetched."""
+def identity_of(project: Project, reference: str, *, trusting: bool = True) -> str | None:
+    """What decides a model's content: of a remote one from the cache, else (`trusting`) as it was when the project last
+    ran; None while it was never fetched."""
     if reference.startswith("file:") or (project.root / reference).is_dir():
         return resolve(reference, base=project.root).identity
-    found = find_cached(reference)
-    return found.identity if found else None
+    if found := find_cached(reference):
+        return found.identity
+    known = project.state / MODELS_FILE
+    return read_json(known).get(reference) if trusting and known.is_file() else None

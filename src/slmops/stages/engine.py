@@ -19,6 +19,9 @@ from slmops.training.parallel import Workers
 
 Learned = TypeVar("Learned")
 Follow = Callable[[], object]  # a training as other workers compute it; it is sent to them, pickled
+_AZURE_NAME = r"^\w[\w.() -]{0,89}$"
+_WORKSPACE = ("subscription", "resource_group", "workspace")
+_AZURE = {"compute", "environment", *_WORKSPACE}
 _PATIENCE = timedelta(days=7)  # between two trainings whatever else a run does may take its time
 
 
@@ -27,11 +30,32 @@ class EngineConfig(Section):
 
     main: ClassVar[str] = "type"
 
-    type: Literal["local", "ray"] = Field(
-        default="local", description="local (this process, or those that torchrun started with it), or ray"
+    type: Literal["local", "ray", "azureml"] = Field(
+        default="local",
+        description="local (this process, or those that torchrun started with it), ray, or azureml (a job of Azure "
+        "Machine Learning runs the whole project)",
     )
     workers: int = Field(default=1, ge=1, le=1024, description="how many processes share a training")
     address: str = Field(default="auto", description="the Ray cluster; local starts one on this machine (ray)")
+    compute: str | None = Field(
+        default=None, pattern=_AZURE_NAME, description="the cluster or instance that runs the job (azureml)"
+    )
+    subscription: str | None = Field(
+        default=None, pattern=_AZURE_NAME, description="the id of the subscription that the workspace is in (azureml)"
+    )
+    resource_group: str | None = Field(
+        default=None, pattern=_AZURE_NAME, description="the resource group that the workspace is in (azureml)"
+    )
+    workspace: str | None = Field(
+        default=None,
+        pattern=_AZURE_NAME,
+        description="the workspace; without one that of config.json, as Azure's own tools read it (azureml)",
+    )
+    environment: str | None = Field(
+        default=None,
+        pattern=r"^azureml:[\w.:@/-]+$",
+        description="an environment with slmops, azureml:name:version; without one it is built from PyPI (azureml)",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> EngineConfig:
@@ -39,6 +63,14 @@ class EngineConfig(Section):
             raise wrong(f"address is that of a Ray cluster, but the type is {self.type}", "write type: ray")
         if self.type == "ray" and self.workers == 1:
             raise wrong("one worker needs no Ray", "write engine: {type: ray, workers: 2}")
+        if self.type == "azureml" and self.compute is None:
+            raise wrong("what is to run the job is not said", "write compute: NAME; `az ml compute list` tells names")
+        if self.type != "azureml" and (idle := sorted(_AZURE & self.model_fields_set)):
+            raise wrong(f"{idle[0]} is for Azure ML, but the type is {self.type}", "write type: azureml")
+        given = [name for name in _WORKSPACE if getattr(self, name)]
+        if given and len(given) < len(_WORKSPACE):
+            lacking = ", ".join(name for name in _WORKSPACE if name not in given)
+            raise wrong(f"{given[0]} alone names no workspace", f"add {lacking}, or write none of them")
         return self
 
     def content(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from slmops.data.sources import find_rows
 from slmops.models.folder import read_json
 from slmops.models.references import find_cached
-from slmops.stages.project import Project
+from slmops.stages.project import CHOICES_FILE, Project
 from slmops.training.config import StudentConfig
 from slmops.training.duration import training_amount
 from slmops.training.estimate import Lessons, Shape
@@ -71,7 +71,7 @@ def forward_minutes(project: Project, part: str) -> float:
 
 def _gflops(project: Project) -> float:
     """GFLOP/s of products in the number format that computes, by the probe where the project has its choices."""
-    choices = project.state / "choices.json"
+    choices = project.state / CHOICES_FILE
     if not choices.is_file():
         return _DEFAULT_GFLOPS
     found = read_json(choices)

@@ -28,12 +28,17 @@ from slmops.training.config import StudentConfig, TeacherConfig, Teachers
 from slmops.training.distillation_config import DistillationConfig
 from slmops.training.tracking_config import TrackingConfig
 
+CHOICES_FILE = "choices.json"  # in the project's state: what was probed from the machine
+MODELS_FILE = "models.json"  # and the identities of the base models
 _STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "certificate", "student", "evidence", "bundle")
 _SUBJECTS = ("untrained", "teacher_int4", "classical")
 _OF_ROUNDS = re.compile(r"(student|pruned)_\d+")
 _OTHER_TOKENS = ("student.from", "student.model", "student.vocabulary")
 _IN_STEPS = ("student.units", "student.width")
 _SEARCHED = ("distillation", "student", "synthesis")
+
+
+Command = Literal["run", "train", "distill"]  # what makes stages
 
 
 class Project(Config):
@@ -250,6 +255,10 @@ class Project(Config):
     def shipped(self) -> str:
         """The stage whose artifact ships: the last optimization, else the student."""
         return self.optimization[-1].name if self.optimization else "student"
+
+    def until(self, command: Command) -> str | None:
+        """The stage with which a command ends; None for the last."""
+        return {"run": None, "train": "teacher" if self.local_teacher else "student", "distill": "student"}[command]
 
     def subjects(self) -> list[str]:
         """What evidence compares; always what ships."""

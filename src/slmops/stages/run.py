@@ -20,7 +20,7 @@ from slmops.stages.assemble import assemble, identity_of
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
-from slmops.stages.project import Project
+from slmops.stages.project import CHOICES_FILE, MODELS_FILE, Project
 from slmops.training.diagnosis import Fault
 
 Progress = Callable[[str, float, str], None]
@@ -65,8 +65,10 @@ def run(
         follow()
         return Outcome()
     lead()
-    fetch_models(project, progress)
+    fetch_models(project, progress, trusting=True)
     planned = plan(project, first=first, only=only, until=until)
+    if any(item.runs for item in planned) and fetch_models(project, progress):
+        planned = plan(project, first=first, only=only, until=until)
     made: list[Made] = []
     verdicts: list[gates.Verdict] = []
     if only == "bundle":  # evidence will not come by
@@ -120,7 +122,7 @@ def choices(project: Project) -> Mapping[str, Any]:
 
 def frozen_choices(folder: Path) -> Mapping[str, Any]:
     """What stands in the folder of what was probed; probed now where nothing does."""
-    path = folder / "choices.json"
+    path = folder / CHOICES_FILE
     if path.is_file():
         frozen: dict[str, Any] = json.loads(path.read_text())
         return frozen
@@ -141,15 +143,23 @@ def _pass_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
     return verdicts
 
 
-def fetch_models(project: Project, progress: Progress) -> None:
-    """Base models come first: their content decides keys."""
+def fetch_models(project: Project, progress: Progress, *, trusting: bool = False) -> bool:
+    """Base models come first: their content decides keys. Whether any was fetched. `trusting`: what a model was when
+    the project last ran is known well enough to plan by."""
     references = [teacher.model for teacher in project.teachers.values()]
     references += [project.student.model] if project.student.model else []
+    identities, fetched = {}, False
     for reference in references:
-        if identity_of(project, reference) is None:
-            resolve(
+        identity = identity_of(project, reference, trusting=trusting)
+        if identity is None:
+            fetched = True
+            identity = resolve(
                 reference,
                 base=project.root,
                 open_stored=open_store(project).open,
                 say=lambda text: progress("models", 0.0, text),
-            )
+            ).identity
+        identities[reference] = identity
+    project.state.mkdir(exist_ok=True)
+    write_whole(project.state / MODELS_FILE, json.dumps(identities, indent=2) + "\n")
+    return fetched

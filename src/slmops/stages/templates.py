@@ -1,5 +1,4 @@
-"""Files to begin from: code of one's own (`slmops new loss|metric|callback|task NAME`), which works as it is, and a job
-for Azure ML (`slmops new azureml NAME`)."""
+"""Files to begin from: code of one's own (`slmops new loss|metric|callback|task NAME`), which works as it is."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from typing import Literal
 from slmops.core.errors import SlmopsError
 from slmops.core.files import write_whole
 
-Kind = Literal["loss", "metric", "callback", "task", "azureml"]
+Kind = Literal["loss", "metric", "callback", "task"]
 
 _LOSS = '''"""A loss: what is learned of an answer. In slmops.yaml: train: {{loss: {module}:{name}}}"""
 
@@ -63,45 +62,23 @@ class {name}(TaskBase):
             raise InvalidAnswer(f"{{text!r}} is not one word", remedy="write one word")
         return words[0]
 '''
-_AZUREML = """# A job of Azure ML that runs the project in this folder: az ml job create --file {module}.yml
-# Beneath `code` all of this folder is uploaded, but for what .amlignore names (write .slmops/ there).
-$schema: https://azuremlschemas.azureedge.net/latest/commandJob.schema.json
-type: command
-display_name: {name}
-compute: azureml:cpu-cluster # yours: az ml compute list
-code: .
-environment:
-  image: mcr.microsoft.com/azureml/openmpi5.0-ubuntu24.04
-  conda_file:
-    channels: [conda-forge]
-    dependencies: [python=3.11, pip, pip: ["slmops[all]"]]
-# With engine: {{workers: 2}} in slmops.yaml: torchrun --nproc-per-node 2 --no-python slmops run
-# What was made is kept even where a gate fell short.
-command: >-
-  slmops run; status=$?;
-  cp -r .slmops/store "${{{{outputs.made}}}}";
-  exit $status
-outputs:
-  made: {{type: uri_folder, mode: rw_mount}}
-"""
 _TEMPLATES: dict[Kind, tuple[str, str]] = {
     "loss": (_LOSS, "train: {{loss: {module}:{name}}}"),
     "metric": (_METRIC, "evaluation: {{metrics: {module}:{name}}}"),
     "callback": (_CALLBACK, "train: {{callbacks: {module}:{name}}}"),
     "task": (_TASK, "task: {module}:{name}"),
-    "azureml": (_AZUREML, "az ml job create --file {module}.yml"),
 }
 
 
 def new_file(kind: Kind, name: str, folder: Path) -> tuple[Path, str]:
-    """Writes NAME.py (or .yml) into `folder`; returns it, and what to write in slmops.yaml, or the command it is for.
+    """Writes NAME.py into `folder`; returns it, and what to write in slmops.yaml.
 
     Raises:
         SlmopsError: the name cannot be one in Python, or there is such a file.
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise SlmopsError(f"{name!r} is no name in Python", remedy="use letters, digits and _, no digit first")
-    path = folder / f"{name.lower()}.{'yml' if kind == 'azureml' else 'py'}"
+    path = folder / f"{name.lower()}.py"
     if path.exists():
         raise SlmopsError("is there already", where=str(path), remedy="choose another name")
     text, line = (part.format(module=path.stem, name=name) for part in _TEMPLATES[kind])
