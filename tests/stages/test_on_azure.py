@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
+from slmops.cli import project as cli
 from slmops.core.errors import ConfigError, GateError, SlmopsError
 from slmops.stages.azure_job import write_job
 from slmops.stages.on_azure import against_baseline, run_on_azure
 from slmops.stages.project import Project
-from slmops.stages.report import write_report
 from slmops.stages.run import open_store, run
 from tests.azure import WORKSPACE, Azure, serving
 from tests.stages.tiny_project import write_config, write_project
@@ -79,8 +81,10 @@ def test_a_project_runs_in_azure_and_what_it_made_comes_back(azure: Azure, tmp_p
     assert open_store(project).verify() == []
     figures = {name for name, _, _ in against_baseline(project, outcome)}
     assert {"accuracy", "latency_ms", "model_bytes"} <= figures
-    _, page = write_report(project)
-    assert page.is_file()
+    app = typer.Typer()
+    app.command()(cli.run)
+    said = CliRunner().invoke(app, ["--config", str(project.path)], catch_exceptions=False).stdout
+    assert "measured in the job" in said and "report: " in said
     here = write_project(tmp_path / "here", **SHORT)
     (here.parent / ".slmops" / "choices.json").write_text((project.state / "choices.json").read_text())
     local = run(Project.load(here), until="student")

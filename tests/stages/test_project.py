@@ -122,7 +122,7 @@ def test_without_a_teacher_nothing_of_the_teachers_is_compared(tmp_path: Path) -
             "task: {labels: [a, ' b']}",
             "5 · task.labels: the label ' b' is blank or has spaces around it — remove the spaces",
         ),
-        ("engine: azure", "5 · engine: found 'azure', expected local, ray — "),
+        ("engine: azure", "5 · engine: found 'azure', expected local, ray, azureml — did you mean azureml?"),
         ("engine: ray", "5 · engine: one worker needs no Ray — write engine: {type: ray, workers: 2}"),
         ("engine: {address: auto}", "5 · engine: address is that of a Ray cluster, but the type is local"),
         ("seed: -1", "5 · seed: -1 is less than 0 — choose 0 or more, less than 4,294,967,296"),
@@ -144,6 +144,10 @@ def test_without_a_teacher_nothing_of_the_teachers_is_compared(tmp_path: Path) -
         (
             "evaluation:\n  compare:\n  - teacher\n  - clasical",
             "8 · evaluation.compare.1: nothing is called 'clasical' — did you mean classical?",
+        ),
+        (
+            "evaluation: {metrics: blue}",
+            "5 · evaluation.metrics: there is no metric 'blue' — write bleu, or module:name, of a file beside",
         ),
         ("gates: {keep_acuracy: 1}", "5 · gates.keep_acuracy: there is no such field — did you mean keep_accuracy?"),
         ("gates: {keep_accuracy: {at_most: 1}}", "5 · gates.keep_accuracy.at_least: is missing — add it: a number, or"),

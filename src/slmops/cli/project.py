@@ -28,17 +28,22 @@ def register(app: typer.Typer) -> None:
 def init(
     folder: Annotated[Path, typer.Argument(help="Where the project begins.")] = Path(),
     name: Annotated[str | None, typer.Option(help="The project's name; the folder's unless given.")] = None,
+    job: Annotated[
+        Path | None, typer.Option("--job", metavar="FILE", help="A distillation job as guides to Azure ML write it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a slmops.yaml to fill in."""
+    """Write a slmops.yaml to fill in, or what a job of Azure ML's guides asks for."""
     from slmops.core.console import console, print_json
     from slmops.stages.start import init as start
 
-    path = start(folder, name)
+    path, left = start(folder, name, job)
     if as_json:
-        print_json({"config": path})
-    else:
-        console.print(f"wrote {path}; put your data beside it, then: slmops plan, slmops run")
+        print_json({"config": path, "left": left})
+        return
+    console.print(f"wrote {path}; put your data beside it, then: slmops plan, slmops run")
+    for note in left:
+        console.print(note, markup=False, soft_wrap=True)
 
 
 def new(

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from slmops.core.config import Section, one_or_many
-from slmops.core.named import Named
+from slmops.core.config import Section, one_or_many, wrong
+from slmops.core.named import is_named
+from slmops.tasks import FURTHER
+
+
+def _is_a_metric(name: str) -> str:
+    if name not in FURTHER and not is_named(name):
+        raise wrong(
+            f"there is no metric {name!r}", f"write {', '.join(FURTHER)}, or module:name, of a file beside slmops.yaml"
+        )
+    return name
+
+
+Further = Annotated[str, AfterValidator(_is_a_metric)]
 
 
 class BenchConfig(Section):
@@ -49,8 +61,9 @@ class EvaluationConfig(Section):
         description="those compared: teacher, untrained, student, optimizations by name, teacher_int4, classical; "
         "all if absent",
     )
-    metrics: Annotated[tuple[Named, ...], one_or_many(Named)] = Field(
-        default=(), description="further figures by functions of your own: module:name, (answer, gold) → 0 to 1"
+    metrics: Annotated[tuple[Further, ...], one_or_many(Further)] = Field(
+        default=(),
+        description="further figures: bleu, or functions of your own, module:name, (answer, gold) → 0 to 1",
     )
     bench: BenchConfig = BenchConfig()
     cost: CostConfig = CostConfig()

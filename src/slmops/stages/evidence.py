@@ -12,14 +12,14 @@ from typing import Any
 
 from slmops.core.files import write_whole
 from slmops.core.measurement import Interval
-from slmops.core.named import code_of
+from slmops.core.named import code_of, is_named
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.evaluation.benchmark import Subject, benchmark
 from slmops.evaluation.calibration import calibration_error, confidences
 from slmops.evaluation.compare import compare_pairs, cost_figures, gains, parse_all, quality_figures, scores
 from slmops.stages.parts import read_part, read_task, read_task_spec
 from slmops.stages.project import Project
-from slmops.tasks import own_metric
+from slmops.tasks import further_metric
 from slmops.tasks.types import Json, Labels, Record
 
 SOURCES = {"teacher": "teacher", "untrained": "pruned", "student": "student"}  # subject → the stage that makes it
@@ -34,7 +34,7 @@ def evidence_stage(project: Project) -> Stage:
         "shipped": project.shipped(),
         "evaluation": project.evaluation.model_dump(exclude={"compare", "verdict"}),
         "prompt": project.student.prompt,
-        "code": [code_of(name, "evaluation.metrics") for name in project.evaluation.metrics],
+        "code": [code_of(name, "evaluation.metrics") for name in project.evaluation.metrics if is_named(name)],
         "seed": project.seed,
     }
     minutes = 0.4 + 0.25 * len(subjects)
@@ -44,7 +44,7 @@ def evidence_stage(project: Project) -> Stage:
 def _make(project: Project, work: Work) -> None:
     dataset = work.inputs["dataset"]
     task, test = read_task(dataset), read_part(dataset, "test")
-    task.metrics += tuple(own_metric(name) for name in project.evaluation.metrics)
+    task.metrics += tuple(further_metric(name, task) for name in project.evaluation.metrics)
     gold, seed = [record.gold for record in test], work.seed
     threads = project.evaluation.bench.threads or work.choices["threads"]
     subjects = [

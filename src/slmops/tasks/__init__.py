@@ -63,6 +63,18 @@ def task_type(name: str) -> Any:
     return kind
 
 
+FURTHER = ("bleu",)  # figures that a task may not have by itself
+
+
+def further_metric(name: str, task: Task) -> Metric:
+    """One of FURTHER, or a figure by a function of the user's own."""
+    if name == "bleu":
+        from slmops.tasks.text_metrics import Bleu
+
+        return Bleu(task.write)
+    return own_metric(name)
+
+
 def own_metric(name: str) -> Metric:
     """A figure by a function of the user's own: (answer, gold) → 0 to 1; an invalid answer gets 0."""
     from slmops.tasks.metrics import Mean

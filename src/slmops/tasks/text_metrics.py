@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -73,18 +73,25 @@ def chrf() -> Mean:
 
 
 class Bleu:
-    """Corpus BLEU (Papineni et al. 2002), 0 to 1, by sacrebleu."""
+    """Corpus BLEU (Papineni et al. 2002), 0 to 1, by sacrebleu. `write` turns what is no text into one."""
 
     name = "bleu"
     higher_is_better = True
+
+    def __init__(self, write: Callable[[Json], str] = str) -> None:
+        self._write = write
 
     def rows(self, predicted: Sequence[Json], gold: Sequence[Json]) -> Rows:
         """(example, 10): matching n-grams and n-grams for n = 1 … 4, the answer's and the gold's length in tokens."""
         rows = []
         for answer, right in zip(predicted, gold, strict=True):
-            said = _bleu().sentence_score(answer or "", all_of(right))
+            rights = [self._text(one) for one in all_of(right)]
+            said = _bleu().sentence_score("" if answer is None else self._text(answer), rights)
             rows.append([*said.counts, *said.totals, said.sys_len, said.ref_len])
         return np.array(rows, dtype=np.float64).reshape(len(rows), 10)
+
+    def _text(self, said: Json) -> str:
+        return said if isinstance(said, str) else self._write(said)
 
     def reduce(self, sums: Rows) -> Rows:
         compute = need("sacrebleu.metrics", _EXTRA).BLEU.compute_bleu
