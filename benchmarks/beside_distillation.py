@@ -61,7 +61,7 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
     store, made = artifacts(place)
     dataset, student = store.open(made["dataset"]), store.open(made["student"])
     theirs, seconds = _by_trl(place / "trl", store.open(made["teacher"]), store.open(made["pruned"]), dataset)
-    ours = sum(store.manifest(made[stage]).made_by.seconds for stage in ("targets", "student"))
+    ours = sum(store.manifest(made[stage]).made_by.seconds for stage in ("labels", "targets", "student"))
     right = {"ours": _right(student, "short", dataset), "trl": _right(theirs, "full", dataset)}
     apart = paired_difference(right["ours"], right["trl"], share_right, seed=0)
     accuracy = {name: float(rows[:, 0].mean()) for name, rows in right.items()}
@@ -95,7 +95,8 @@ def _by_trl(place: Path, teacher: Path, student: Path, dataset: Path) -> tuple[P
     longest = max(len(tokenizer.encode(task.write(row.gold))) for row in rows) + 1
     options = {"learning_rate": _RATE, "max_completion_length": longest, "gradient_checkpointing": False}
     found = run_trl(Job(str(teacher), str(student), asked, _EPOCHS, number_format(), str(place / "out"), options))
-    shutil.copytree(student, place / "model", dirs_exist_ok=True)
+    shutil.rmtree(place / "model", ignore_errors=True)
+    shutil.copytree(student, place / "model")
     weights = place / "model" / "model.safetensors"
     weights.unlink()  # the copy of a file that may only be read
     shutil.copyfile(place / "out" / "model.safetensors", weights)

@@ -128,8 +128,8 @@ def _best(work: Work, wanted: frozenset[str]) -> Iterator[tuple[str, Measured]]:
 
 
 def _compared(work: Work, options: Mapping[str, Any], note: str) -> Measured:
-    """Examples/s of ours, and of TRL with its `options`, one round after another. Our looks at how far it has come are
-    not counted: so few steps are looked at after each one, and TRL does not look at all."""
+    """Examples/s of ours, and of TRL with its `options`, one round after another. Our looks at how far it has come,
+    and checkpoints, are not counted: so few steps are looked at after each one, and TRL does neither at all."""
     rounds = []
     for _ in range(_ROUNDS):
         peer = 1 / run_trl(work.peer(number_format(), options)).examples_per_s

@@ -1,7 +1,7 @@
 """Extraction by a student of two fifths of its teacher's parameters: DSTC8's buses, entity F1.
 
 The teacher is the default model, fine-tuned on half of the training rows; the student is cut from it, learns its tokens
-on those rows and on its answers to the others, and ships as int4. All test rows that no training row asks are judged.
+on those rows and on its answers to the others, and ships as int4. All test rows are judged; none is learned.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class Azure(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.runs: list[threading.Thread] = []
+        self.breaks = self.spoils = False  # what is wrong with the next jobs: nothing starts; an output is changed
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Said:
         """Status and JSON of the management and data planes."""
@@ -77,6 +78,9 @@ class Azure(ThreadingHTTPServer):
     def _run(self, name: str) -> None:
         """The job, as its compute would run it."""
         properties = self.jobs[name]["properties"]
+        if self.breaks:
+            properties["status"] = "Failed"
+            return
         properties["status"] = "Running"
         place, made = self.folder / name / "code", self.folder / name / "made"
         made.mkdir(parents=True)
@@ -97,7 +101,8 @@ class Azure(ThreadingHTTPServer):
         for file in sorted(made.rglob("*")):
             if file.is_file():
                 where = f"{CONTAINER}/azureml/{name}/made/{file.relative_to(made).as_posix()}"
-                self.blobs[where] = file.read_bytes()
+                content = file.read_bytes()
+                self.blobs[where] = content[::-1] if self.spoils and "files" in file.parts else content
         properties["status"] = "Failed" if done.returncode else "Completed"
 
     def store_blob(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, bytes, Any]:
@@ -204,8 +209,10 @@ def _datastores(azure: Azure, data: dict[str, Any]) -> Said:
 
 
 def _run_data(azure: Azure, data: dict[str, Any]) -> Said:
-    outputs = {"made": {"assetId": f"azureml://{data['runId']}", "type": "uri_folder"}}
-    return 200, {"runMetadata": {"runId": data["runId"], "outputs": outputs}}
+    id = data["runId"]
+    made = any(f"/{id}/made/" in name for name in azure.blobs)
+    outputs = {"made": {"assetId": f"azureml://{id}", "type": "uri_folder"}} if made else {}
+    return 200, {"runMetadata": {"runId": id, "outputs": outputs}}
 
 
 def _uris(azure: Azure, data: dict[str, Any]) -> Said:

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from slmops.cli import project as cli
-from slmops.core.errors import ConfigError, GateError, SlmopsError
+from slmops.core.errors import GateError, SlmopsError
 from slmops.stages.azure_job import write_job
 from slmops.stages.on_azure import against_baseline, run_on_azure
 from slmops.stages.project import Project
@@ -25,6 +25,7 @@ from tests.stages.tiny_project import write_config, write_project
 _ENGINE = json.dumps({"type": "azureml", "compute": "cpu-cluster", **WORKSPACE})
 _TEACHER = "{model: 'file:model', train: {epochs: 1}}"
 _STUDENT = "{from: teacher, layers: 1, train: {epochs: 2}}"
+_BEHIND_AN_ADDRESS = "{model: m, endpoint: 'https://host/v1', api_key_env: KEY}"
 SHORT = {"engine": _ENGINE, "teacher": _TEACHER, "student": _STUDENT, "synthesis": None}
 SHORT |= {"evaluation": "{compare: [untrained, int4], bench: {messages: 2}}"}
 
@@ -56,7 +57,9 @@ def test_a_project_runs_in_azure_and_what_it_made_comes_back(azure: Azure, tmp_p
     is what would have been made here."""
     (tmp_path / "there" / "private").mkdir(parents=True)
     (tmp_path / "there" / "private" / "key.txt").write_text("secret")
-    project = _project(tmp_path / "there", gates="{min_accuracy: {at_least: 1.0, bound: low}}")
+    project = _project(
+        tmp_path / "there", gates="{min_accuracy: {at_least: 1.0, bound: low}}", deployment="foundry-local"
+    )
 
     def interrupt(stage: str, share: float, note: str) -> None:
         if "Queued" in note or "Running" in note:
@@ -70,21 +73,22 @@ def test_a_project_runs_in_azure_and_what_it_made_comes_back(azure: Azure, tmp_p
     sent = "\n".join(azure.blobs)
     assert "slmops.yaml" in sent and "labelled.jsonl" in sent and "key.txt" not in sent
     before = len(azure.asked)
-    write_config(tmp_path / "there", **SHORT)
+    write_config(tmp_path / "there", **SHORT, deployment="foundry-local")
 
     project = Project.load(project.path)
     outcome = run_on_azure(project)
 
     assert len(azure.asked) == before  # nothing is lacking, so nobody is asked
     stages = ["dataset", "teacher", "labels", "pruned", "targets", "student", "int4", "evidence"]
-    assert [made.stage.name for made in outcome.made] == stages and not any(made.ran for made in outcome.made)
+    assert [made.stage.name for made in outcome.made] == [*stages, "bundle"]
+    assert [made.stage.name for made in outcome.made if made.ran] == ["bundle"]
     assert open_store(project).verify() == []
     figures = {name for name, _, _ in against_baseline(project, outcome)}
     assert {"accuracy", "latency_ms", "model_bytes"} <= figures
     app = typer.Typer()
     app.command()(cli.run)
     said = CliRunner().invoke(app, ["--config", str(project.path)], catch_exceptions=False).stdout
-    assert "measured in the job" in said and "report: " in said
+    assert "before it learned" in said and "report: " in said
     here = write_project(tmp_path / "here", **SHORT)
     (here.parent / ".slmops" / "choices.json").write_text((project.state / "choices.json").read_text())
     local = run(Project.load(here), until="student")
@@ -93,20 +97,16 @@ def test_a_project_runs_in_azure_and_what_it_made_comes_back(azure: Azure, tmp_p
 
 def test_a_job_that_fails_is_told_with_its_log_and_what_was_changed_is_refused(azure: Azure, tmp_path: Path) -> None:
     project = _project(tmp_path / "project")
-    rows = tmp_path / "project" / "data" / "labelled.jsonl"
-    good = rows.read_text()
-    rows.write_text("not json\n")
+    azure.breaks = True
     with pytest.raises(SlmopsError, match=r"ended as Failed; it made nothing — its log: https://localhost"):
         run_on_azure(project, command="train")
-    rows.write_text(good)
-    project = Project.load(project.path)
-    assert [made.stage.name for made in run_on_azure(project, command="train").made] == ["dataset", "teacher"]
-    assert len(azure.jobs) == 2
-    name = max(azure.blobs, key=lambda name: len(azure.blobs[name]) * ("/made/files/" in name))
-    azure.blobs[name] = bytes(reversed(azure.blobs[name]))
-    (project.state / "choices.json").unlink()
+    azure.breaks, azure.spoils = False, True
     with pytest.raises(SlmopsError, match="is not there, or was changed"):
         run_on_azure(project, command="train")
+    assert not (project.state / "choices.json").exists() and open_store(project).entries() == []
+    azure.spoils = False
+    assert [made.stage.name for made in run_on_azure(project, command="train").made] == ["dataset", "teacher"]
+    assert len(azure.jobs) == 3
 
 
 def test_a_workspace_without_credentials_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +120,11 @@ def test_a_workspace_without_credentials_says_what_to_do(tmp_path: Path, monkeyp
 def test_the_job_is_written_and_held_against_the_schema_without_any_network(tmp_path: Path) -> None:
     own = "{compare: [int4], metrics: 'mine:score'}"
     (tmp_path / "mine.py").write_text("def score(answer, gold): return 1.0\n")
-    job = write_job(_project(tmp_path, evaluation=own), variant=None)
+    job = write_job(_project(tmp_path, evaluation=own))
     content = YAML(typ="safe").load(job.file.read_text())
-    assert content["command"].startswith("slmops run --here --config slmops.yaml; status=$?; cp -r ")
+    assert content["command"].startswith(
+        "export SLMOPS_STORE=$PWD/.slmops/store; slmops run --here --config slmops.yaml;"
+    )
     assert content["compute"] == "azureml:cpu-cluster" and content["type"] == "command"
     assert {"slmops.yaml", "mine.py", "data/test.jsonl", "model/config.json"} <= set(job.sent)
     assert (job.file.parent / "code" / "data" / "test.jsonl").is_file()
@@ -141,6 +143,12 @@ def test_the_job_is_written_and_held_against_the_schema_without_any_network(tmp_
         ({"engine": "{type: azureml, compute: a, workspace: w}"}, "add subscription, resource_group"),
         ({"engine": "{type: azureml, compute: 'a;b'}"}, r"engine.compute"),
         ({"student": "{model: 'store:mine'}", "teacher": None}, "the store of this machine is not in Azure"),
+        ({"teacher": "{model: 'file:modle'}"}, "modle"),
+        (
+            {"data": "{train: data/labelled.jsonl, test: data/test.jsonl, privacy: all}"},
+            "rows are masked as they are read",
+        ),
+        ({"teacher": _BEHIND_AN_ADDRESS, "student": "{model: 'file:model'}"}, "a key is never part of a job"),
         ({"data": "{train: ../other.jsonl, test: data/test.jsonl}"}, "lies outside the project's folder — copy it"),
         ({"data": "{train: 'HERE/data/labelled.jsonl', test: data/test.jsonl}"}, "is a path of this machine only"),
     ],
@@ -149,5 +157,5 @@ def test_what_cannot_be_sent_is_refused_by_name(tmp_path: Path, changes: dict[st
     (tmp_path / "other.jsonl").write_text('{"text": "a", "label": "b"}\n')
     folder = tmp_path / "project"
     filled = {key: value and value.replace("HERE", str(folder)) for key, value in changes.items()}
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(SlmopsError, match=told):
         write_job(_project(folder, **filled))

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slmops.tasks import further_metric, load_task
 from slmops.tasks.metrics import EntityF1, MacroF1, accuracy, valid_answers
 from slmops.tasks.schemas import facts_of
 from slmops.tasks.types import Metric
@@ -54,3 +57,17 @@ def test_many_sums_reduce_at_once(metric: Metric) -> None:
 def test_predictions_and_gold_must_be_as_many() -> None:
     with pytest.raises(ValueError):
         accuracy().rows(["a"], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "gold"),
+    [
+        ("conversation", {"reply": "your parcel is on its way to you"}),
+        ("summarization", "two people talk about a parcel"),
+    ],
+)
+def test_bleu_holds_an_answer_against_what_gold_says(name: str, gold: Any) -> None:
+    task = load_task(name)
+    metric, said = further_metric("bleu", task), task.parse(task.write(gold))
+    scores = [float(metric.reduce(metric.rows([one], [gold]).sum(axis=0))) for one in (said, "quite another thing")]
+    assert scores == [pytest.approx(1.0), 0.0]

@@ -83,14 +83,17 @@ def run(
     variant: Variant = None,
     first: From = None,
     only: Only = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, or write Azure ML's job, and run nothing.")
+    ] = False,
     force: Force = False,
     here: Here = False,
     as_json: AsJson = False,
 ) -> None:
     """Make everything that slmops.yaml asks for; what is unchanged is not made again."""
-    if dry_run and load(config, variant).engine.type == "azureml" and not here:
-        _show_job(config, variant, as_json)
+    if dry_run and not here and (project := load(config, variant)).engine.type == "azureml":
+        _refuse_parts(project, first, only, force)
+        _show_job(project, as_json)
     elif dry_run:
         _show_plan(config, variant, first, only, as_json)
     else:
@@ -275,13 +278,11 @@ def _run(
     project = load(config, variant)
     until = project.until(command)
     if there := project.engine.type == "azureml" and not here:
-        if first or only or force:
-            why = "--from, --only and --force are for what runs on this machine, and Azure ML runs the whole"
-            raise project.error("engine", why, "leave them out, or add --here")
+        _refuse_parts(project, first, only, force)
         from slmops.stages.on_azure import run_on_azure
 
         with show_progress() as progress:
-            outcome = run_on_azure(project, command=command, variant=variant, progress=progress)
+            outcome = run_on_azure(project, command=command, progress=progress)
     else:
         with show_progress() as progress:
             outcome = run_project(project, first=first, only=only, until=until, force=force, progress=progress)
@@ -312,6 +313,12 @@ def _run(
         console.print(f"report: {path}", soft_wrap=True)
 
 
+def _refuse_parts(project: Project, first: str | None, only: str | None, force: bool) -> None:
+    if first or only or force:
+        why = "--from, --only and --force are for what runs on this machine, and Azure ML runs the whole"
+        raise project.error("engine", why, "leave them out, or add --here")
+
+
 def _print_against_baseline(project: Project, outcome: Outcome) -> None:
     """What Azure made beside the student before it learned."""
     from slmops.core.console import print_table
@@ -323,7 +330,7 @@ def _print_against_baseline(project: Project, outcome: Outcome) -> None:
         figure = describe_figure(name)
         rows.append((figure.label, write_figure(ours, figure.unit), write_figure(before, figure.unit)))
     if rows:
-        print_table(("measured in the job", project.shipped(), "before it learned"), rows)
+        print_table(("as its evidence says", project.shipped(), "before it learned"), rows)
 
 
 def _print_headline(summary: dict[str, object]) -> None:
@@ -336,12 +343,14 @@ def _print_headline(summary: dict[str, object]) -> None:
             console.print(f"{shown:22} {figure['value']:7.1%}   ({figure['low']:.1%} … {figure['high']:.1%})")
 
 
-def _show_job(config: Path, variant: str | None, as_json: bool) -> None:
+def _show_job(project: Project, as_json: bool) -> None:
     """The job that Azure ML would get, written and held against its schema."""
     from slmops.core.console import console, print_json
+    from slmops.core.files import lock
     from slmops.stages.azure_job import write_job
 
-    job = write_job(load(config, variant), variant=variant)
+    with lock(project.state / "azureml" / "lock"):  # whoever submits one is not disturbed
+        job = write_job(project)
     if as_json:
         print_json(job)
         return

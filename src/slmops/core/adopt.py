@@ -82,7 +82,8 @@ def _lay_out(manifest: Manifest, folder: Path, target: Path) -> None:
     for name, digest in manifest.files.items():
         path = PurePosixPath(name)
         source = folder / "files" / digest.sha256[:2] / digest.sha256
-        if path.is_absolute() or ".." in path.parts or not digest.sha256.isalnum():
+        odd = path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:")
+        if odd or not digest.sha256.isalnum():
             raise StoreError(f"{name!r} is no file's name", where=f"{manifest.kind} {manifest.id[:12]}", remedy=_REMEDY)
         if source.is_symlink() or not source.is_file() or hash_file(source) != digest:
             what = f"{name} of {manifest.kind} {manifest.id[:12]} is not there, or was changed"

@@ -168,6 +168,7 @@ class Config(Section):
         default={}, description="alternatives to compare: name → what is laid over the file"
     )
     _layers: tuple[Document, ...] = PrivateAttr(())
+    _variant: str | None = PrivateAttr(None)
 
     @classmethod
     def load(cls, path: Path, variant: str | None = None) -> Self:
@@ -190,6 +191,7 @@ class Config(Section):
         if chosen is None:
             known = [name for name in configs if name]
             raise ConfigError(f"there is no variant {variant!r}", where=str(path), remedy=nearest(variant, known))
+        chosen._variant = variant
         return chosen
 
     @classmethod
@@ -226,6 +228,11 @@ class Config(Section):
     def path(self) -> Path:
         """The file, absolute."""
         return Path(os.path.abspath(self._layers[0].path))
+
+    @property
+    def variant(self) -> str | None:
+        """Which of the file's variants it is; None for the file itself."""
+        return self._variant
 
     @property
     def root(self) -> Path:

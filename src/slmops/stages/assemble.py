@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slmops.core.pipeline import Stage
+from slmops.core.store import Store
 from slmops.models.folder import read_json
 from slmops.models.references import find_cached, resolve
 from slmops.optimization.config import OptimizationConfig
@@ -45,11 +46,15 @@ def assemble(project: Project) -> list[Stage]:
 
 
 def identity_of(project: Project, reference: str, *, trusting: bool = True) -> str | None:
-    """What decides a model's content: of a remote one from the cache, else (`trusting`) as it was when the project last
-    ran; None while it was never fetched."""
+    """What decides a model's content: of a remote one from the cache or (`trusting`) as it was when the project last
+    ran, wherever that was; None while it was never fetched."""
     if reference.startswith("file:") or (project.root / reference).is_dir():
         return resolve(reference, base=project.root).identity
-    if found := find_cached(reference):
-        return found.identity
-    known = project.state / MODELS_FILE
-    return read_json(known).get(reference) if trusting and known.is_file() else None
+    if reference.startswith("store:"):  # what a name means now
+        return Store(project.store_root).manifest(reference.removeprefix("store:")).id
+    file = project.state / MODELS_FILE
+    known = read_json(file).get(reference) if trusting and file.is_file() else None
+    if known and project.engine.type == "azureml":  # what the job made was made of its own copy
+        return str(known)
+    found = find_cached(reference)
+    return found.identity if found else known

@@ -123,7 +123,8 @@ def together(
 
         return learn_on_ray(engine, learn, follow, threads, say)
     if (count := Workers.joined().count) != engine.workers:
-        start = f"torchrun --nproc-per-node {engine.workers} --no-python slmops run"
+        here = " --here" if engine.type == "azureml" else ""
+        start = f"torchrun --nproc-per-node {engine.workers} --no-python slmops run{here}"
         raise SlmopsError(
             f"there are to be {engine.workers} workers, and {count} were started",
             where="engine.workers",

@@ -1,7 +1,7 @@
 """A distillation job as guides to Azure Machine Learning write it, made into a slmops.yaml.
 
 In comes a mapping (teacher_model, student_model, training_data, task_type, hyperparameters …) in YAML or JSON; out goes
-the text of our own config, with a comment where something cannot mean here what it means there. Runs nothing.
+the text of our own config, and what is left to fill in or cannot mean here what it means there. Runs nothing.
 """
 
 from __future__ import annotations
@@ -121,6 +121,14 @@ def config_of(job: GuideJob, source: str, name: str | None = None) -> tuple[str,
         "evaluation": {"metrics": "bleu"} if "bleu_score" in job.metrics else None,
     }
     left = [] if teacher or job.teacher_endpoint else [f"teacher.endpoint: the address of {job.teacher_model}"]
+    if not teacher:
+        left.append(f"{_KEY}: the variable that holds its key" + (", in an engine.environment" if job.compute else ""))
+        if not job.validation_data:
+            left.append(
+                "data.validation: a file; rows held out of the training data would be answered and learned, too"
+            )
+    if "test_data" not in job.model_fields_set:
+        left.append(f"{job.test_data}: rows to judge by")
     if given.temperature and not softens:
         why = "of written answers they are learned as they are" if teacher else "a teacher behind an address tells none"
         left.append(f"temperature is left out: it softens probabilities, and {why}")

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +21,45 @@ from slmops.core.adopt import adopt
 from slmops.core.errors import SlmopsError, StoreError, need
 from slmops.core.files import lock, write_whole
 from slmops.core.measurement import Interval
+from slmops.models.folder import read_json
 from slmops.stages.azure_job import EXTRA, OUTPUT, Job, write_job
+from slmops.stages.engine import follows
 from slmops.stages.evidence import gate_figures
 from slmops.stages.project import CHOICES_FILE, MODELS_FILE, Command, Project
 from slmops.stages.run import Outcome, Progress, figures_of, open_store, plan, run
 
 _ENDED = ("Completed", "Failed", "Canceled")
+_STUCK = ("NotResponding", "Paused")
 _FIRST_LOOK_S, _LAST_LOOK_S = 1.0, 30.0  # how long after one look at the job's status the next one comes
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job in Azure: its name, its page in the studio, and what was sent."""
+    """A job in Azure: its name, its page in the studio, and whether what it made was taken over, or refused."""
 
     name: str
-    page: str
-    digest: str
+    page: str = ""
+    fetched: bool = False
 
 
 def run_on_azure(
     project: Project,
     *,
     command: Command = "run",
-    variant: str | None = None,
     progress: Progress = lambda stage, share, note: None,
 ) -> Outcome:
-    """What `run` returns here, after Azure has made what is lacking.
+    """What `run` returns here, after Azure has made what is lacking. A bundle for devices is made here, in seconds.
 
     Raises:
         GateError: a figure fell short.
         SlmopsError: the job failed or was cancelled, Azure cannot be reached, or what came back is not what was asked.
     """
+    if follows():
+        raise SlmopsError("torchrun is not for what Azure runs", where="engine", remedy="start one process, or --here")
     until = project.until(command)
     if not (project.state / CHOICES_FILE).is_file() or _lacking(project, until):
         with lock(project.state / "azureml" / "lock"), _azure_explained():
-            _bring(project, write_job(project, command, variant), progress)
+            _bring(project, write_job(project, command), progress)
         if lacking := _lacking(project, until):
             raise SlmopsError(
                 f"the job did not make {', '.join(lacking)} as configured", where="engine", remedy="look at its log"
@@ -74,21 +78,22 @@ def against_baseline(project: Project, outcome: Outcome) -> list[tuple[str, Inte
 
 
 def _lacking(project: Project, until: str | None) -> list[str]:
-    return [item.stage.name for item in plan(project, until=until) if item.runs]
+    """What the job is to make: a bundle comes after the gates, which are checked here, too."""
+    return [item.stage.name for item in plan(project, until=until) if item.runs and item.stage.name != "bundle"]
 
 
 def _bring(project: Project, job: Job, progress: Progress) -> None:
-    """Submits the job unless it runs already, waits for its end, and takes over what it made."""
-    client = _client(project)
-    record = project.state / "azureml" / "job.json"
-    submitted = _running(client, record, job) or _submit(client, record, job)
+    """Submits the job unless it was, waits for its end, and takes over what it made."""
+    client, record = _client(project), project.state / "azureml" / "jobs" / f"{job.digest[:16]}.json"
+    submitted = _under_way(client, record) or _submit(client, record, job)
     status = _follow(client, submitted, progress)
     progress("azureml", 0.9, f"fetching what {submitted.name} made")
     folder = project.state / "azureml" / "fetched"
     shutil.rmtree(folder, ignore_errors=True)
     client.jobs.download(submitted.name, download_path=folder, output_name=OUTPUT)
+    _write(record, replace(submitted, fetched=True))  # were it refused, the same would come again
     taken = _take_over(project, folder / "named-outputs" / OUTPUT)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     if status != "Completed" and "evidence" not in taken:  # with it, gates tell what fell short
         made = f"it made {', '.join(taken)}" if taken else "it made nothing"
         raise SlmopsError(
@@ -96,35 +101,41 @@ def _bring(project: Project, job: Job, progress: Progress) -> None:
         )
 
 
-def _running(client: Any, record: Path, job: Job) -> Submitted | None:
-    """The job that was submitted with the same content and has not failed, if there is one."""
-    if not record.is_file():
-        return None
-    submitted = Submitted(**json.loads(record.read_text()))
-    if submitted.digest != job.digest:
+def _under_way(client: Any, record: Path) -> Submitted | None:
+    """The job that was submitted with the same content and whose output was not fetched yet, if there is one."""
+    submitted = Submitted(**json.loads(record.read_text())) if record.is_file() else None
+    if submitted is None or submitted.fetched:
         return None
     missing = need("azure.core.exceptions", EXTRA).ResourceNotFoundError
     try:
-        status = _status(client, submitted.name)
+        _status(client, submitted.name)
     except missing:  # killed between writing the record and submitting
         return None
-    return None if status in _ENDED and status != "Completed" else submitted
+    return submitted
 
 
 def _submit(client: Any, record: Path, job: Job) -> Submitted:
     described = need("azure.ai.ml", EXTRA).load_job(job.file)
     described.name = f"{described.experiment_name}-{uuid.uuid4().hex[:12]}".lower()
-    write_whole(record, json.dumps({"name": described.name, "page": "", "digest": job.digest}))
+    _write(record, Submitted(described.name))
     created = client.jobs.create_or_update(described)
-    submitted = Submitted(created.name, str(created.studio_url or ""), job.digest)
-    write_whole(record, json.dumps(vars(submitted)))
+    submitted = Submitted(created.name, str(created.studio_url or ""))
+    _write(record, submitted)
     return submitted
+
+
+def _write(record: Path, submitted: Submitted) -> None:
+    record.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(record, json.dumps(asdict(submitted)))
 
 
 def _follow(client: Any, submitted: Submitted, progress: Progress) -> str:
     """Waits until the job has ended; returns how."""
     wait, begun = _FIRST_LOOK_S, time.monotonic()
     while (status := _status(client, submitted.name)) not in _ENDED:
+        if status in _STUCK:
+            what = f"the job {submitted.name} is {status}; the same command follows it again"
+            raise SlmopsError(what, where="engine", remedy=f"look at it: {submitted.page}")
         minutes = (time.monotonic() - begun) / 60
         progress("azureml", 0.1, f"{submitted.name}: {status}, {minutes:.0f} min · {submitted.page}")
         time.sleep(wait)
@@ -139,16 +150,22 @@ def _status(client: Any, name: str) -> str:
 
 def _take_over(project: Project, folder: Path) -> list[str]:
     """The stages whose artifacts came back; what was probed and fetched there decides their keys, so it is kept."""
-    if not folder.is_dir():
-        return []
-    adopted = adopt(open_store(project), folder, project.name)
-    for name in (CHOICES_FILE, MODELS_FILE):
-        if (folder / name).is_file():
-            text = (folder / name).read_text()
-            if not isinstance(json.loads(text), dict):
-                raise StoreError("is no mapping", where=str(folder / name), remedy="fetch it again")
-            write_whole(project.state / name, text)
+    adopted = adopt(open_store(project), folder, project.name) if folder.is_dir() else []
+    if adopted:
+        choices, models = (_read_mapping(folder / name) for name in (CHOICES_FILE, MODELS_FILE))
+        known = project.state / MODELS_FILE
+        models = (read_json(known) if known.is_file() else {}) | models
+        write_whole(known, json.dumps(models, indent=2) + "\n")
+        for place in (project.state, project.state / "azureml"):  # the next job goes on with them
+            write_whole(place / CHOICES_FILE, json.dumps(choices, indent=2) + "\n")
     return [manifest.kind for manifest in adopted]
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    found = read_json(path) if path.is_file() else None
+    if not isinstance(found, dict):
+        raise StoreError("is not there, or no mapping", where=str(path), remedy="run again: another job is submitted")
+    return found
 
 
 def _client(project: Project) -> Any:

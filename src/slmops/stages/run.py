@@ -15,6 +15,7 @@ from slmops.core.errors import GateError, need
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Made, Planned
 from slmops.core.store import Store
+from slmops.models.folder import read_json
 from slmops.models.references import resolve
 from slmops.stages.assemble import assemble, identity_of
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
@@ -144,22 +145,24 @@ def _pass_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
 
 
 def fetch_models(project: Project, progress: Progress, *, trusting: bool = False) -> bool:
-    """Base models come first: their content decides keys. Whether any was fetched. `trusting`: what a model was when
-    the project last ran is known well enough to plan by."""
+    """Base models come first: their content decides keys. Whether any is another than was known. `trusting`: what a
+    model was when the project last ran is known well enough to plan by."""
     references = [teacher.model for teacher in project.teachers.values()]
     references += [project.student.model] if project.student.model else []
-    identities, fetched = {}, False
+    file = project.state / MODELS_FILE
+    known = read_json(file) if file.is_file() else {}
+    identities = dict(known)  # those of other variants stay
     for reference in references:
-        identity = identity_of(project, reference, trusting=trusting)
-        if identity is None:
-            fetched = True
-            identity = resolve(
+        identities[reference] = (
+            identity_of(project, reference, trusting=trusting)
+            or resolve(
                 reference,
                 base=project.root,
                 open_stored=open_store(project).open,
                 say=lambda text: progress("models", 0.0, text),
             ).identity
-        identities[reference] = identity
-    project.state.mkdir(exist_ok=True)
-    write_whole(project.state / MODELS_FILE, json.dumps(identities, indent=2) + "\n")
-    return fetched
+        )
+    if identities != known:
+        project.state.mkdir(exist_ok=True)
+        write_whole(file, json.dumps(identities, indent=2) + "\n")
+    return bool(identities != known)

@@ -8,7 +8,7 @@ from pathlib import Path
 from slmops.core.errors import ConfigError
 from slmops.core.files import write_whole
 from slmops.stages.guide_job import config_of, read_job
-from slmops.stages.project import json_schema, project_name, starter_yaml
+from slmops.stages.project import Project, json_schema, project_name, starter_yaml
 
 
 def init(folder: Path, name: str | None = None, job: Path | None = None) -> tuple[Path, tuple[str, ...]]:
@@ -27,6 +27,11 @@ def init(folder: Path, name: str | None = None, job: Path | None = None) -> tupl
     write_whole(folder / ".slmops" / "schema.json", json.dumps(json_schema(), indent=2) + "\n")
     hint = "# yaml-language-server: $schema=.slmops/schema.json\n"
     write_whole(path, hint + text)
+    try:
+        Project.load(path)
+    except ConfigError:
+        path.unlink()
+        raise
     return path, left
 
 

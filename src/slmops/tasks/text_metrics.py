@@ -85,7 +85,7 @@ class Bleu:
         """(example, 10): matching n-grams and n-grams for n = 1 … 4, the answer's and the gold's length in tokens."""
         rows = []
         for answer, right in zip(predicted, gold, strict=True):
-            rights = [self._text(one) for one in all_of(right)]
+            rights = all_of(right) if isinstance(right, list | tuple) else [self._text(right)]
             said = _bleu().sentence_score("" if answer is None else self._text(answer), rights)
             rows.append([*said.counts, *said.totals, said.sys_len, said.ref_len])
         return np.array(rows, dtype=np.float64).reshape(len(rows), 10)
