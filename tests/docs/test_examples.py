@@ -58,7 +58,7 @@ def test_an_example_runs(block: Block, place: Place, environment: dict[str, str]
     shell = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}[block.language]
 
     done = subprocess.run(
-        [*shell, block.text], cwd=place(str(block.where)), env=environment, capture_output=True, text=True, timeout=120
+        [*shell, block.text], cwd=place(str(block.where)), env=environment, capture_output=True, text=True, timeout=600
     )
 
     assert done.returncode == 0, done.stderr
