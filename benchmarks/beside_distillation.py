@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,14 +72,9 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
 def write_project(place: Path) -> None:
     """The headline's rows; of the training rows the first of each intent."""
     headline.write_rows(place)
-    seen: Counter[str] = Counter()
-    kept = []
-    for line in (place / "train.jsonl").read_text().splitlines():
-        label = json.loads(line)["label"]
-        seen[label] += 1
-        if seen[label] <= _EACH:
-            kept.append(line + "\n")
-    (place / "few.jsonl").write_text("".join(kept))
+    rows = [json.loads(line) for line in (place / "train.jsonl").read_text().splitlines()]
+    few, _ = headline.first_of_each(rows, _EACH)
+    (place / "few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in few))
     (place / "slmops.yaml").write_text(json.dumps(CONFIG))
 
 

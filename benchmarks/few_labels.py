@@ -7,7 +7,6 @@ teacher learns the labelled rows in as many steps. Rows are taken in the set's o
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,14 +58,7 @@ def write_project(place: Path, more: dict[str, Any]) -> None:
     """The headline's rows; of the training rows the first ten of each intent with their label."""
     headline.write_rows(place)
     rows = [json.loads(line) for line in (place / "train.jsonl").read_text().splitlines()]
-    seen: Counter[str] = Counter()
-    labelled, unlabelled = [], []
-    for row in rows:
-        seen[row["label"]] += 1
-        if seen[row["label"]] <= _LABELS:
-            labelled.append(row)
-        else:
-            unlabelled.append({"text": row["text"]})
-    for name, kept in (("labelled", labelled), ("unlabelled", unlabelled)):
+    labelled, others = headline.first_of_each(rows, _LABELS)
+    for name, kept in (("labelled", labelled), ("unlabelled", [{"text": row["text"]} for row in others])):
         (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
     (place / "slmops.yaml").write_text(json.dumps(CONFIG | more))

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,17 @@ def measure_without_reuse(place: Path) -> Iterator[tuple[str, Measured]]:
 def write_project(place: Path, more: Mapping[str, Any] = {}) -> None:
     write_rows(place)
     (place / "slmops.yaml").write_text(json.dumps(CONFIG | dict(more)))
+
+
+def first_of_each(rows: Sequence[dict[str, Any]], count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The first `count` rows of each intent, and the others."""
+    seen: Counter[str] = Counter()
+    first: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for row in rows:
+        seen[row["label"]] += 1
+        (first if seen[row["label"]] <= count else others).append(row)
+    return first, others
 
 
 def write_rows(place: Path) -> None:

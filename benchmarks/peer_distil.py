@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.child import run_module
 from benchmarks.lessons import Conversation
+from benchmarks.peer_trl import of_any_trainer
 from slmops.core.machine import default_threads
 from slmops.models.forward import NumberFormat
 
@@ -53,11 +54,7 @@ def _distil(job: Job) -> Found:
         config = DistillationConfig(
             folder,
             num_train_epochs=job.epochs,
-            use_cpu=True,  # without a GPU it asks for this
-            bf16=job.number_format == "bfloat16",
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
+            **of_any_trainer(job.number_format),
             **job.options,
         )
         trainer = DistillationTrainer(

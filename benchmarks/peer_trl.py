@@ -41,6 +41,17 @@ class Found:
     peak_mb: float
 
 
+def of_any_trainer(number_format: NumberFormat) -> dict[str, Any]:
+    """Options that every trainer of TRL gets: on the processor, saying and saving nothing."""
+    return {
+        "use_cpu": True,  # without a GPU it asks for this
+        "bf16": number_format == "bfloat16",
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+
+
 def run_trl(job: Job) -> Found:
     return Found(**run_module("benchmarks.peer_trl", job))
 
@@ -64,11 +75,7 @@ def _train(job: Job) -> Found:
         config = SFTConfig(
             folder,
             max_steps=job.steps + 1,
-            use_cpu=True,  # without a GPU it asks for this
-            bf16=job.number_format == "bfloat16",
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
+            **of_any_trainer(job.number_format),
             **job.options,
         )
         trainer = SFTTrainer(

@@ -13,7 +13,7 @@ import typer
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from slmops.cli import project as cli
+from slmops.cli import run as cli
 from slmops.core.errors import GateError, SlmopsError
 from slmops.stages.azure_job import write_job
 from slmops.stages.on_azure import against_baseline, run_on_azure

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from slmops.core.pipeline import Stage
-from slmops.core.store import Store
-from slmops.models.folder import read_json
-from slmops.models.references import find_cached, resolve
 from slmops.optimization.config import OptimizationConfig
+from slmops.stages.base_models import identity_of
 from slmops.stages.bundle import bundle_stage
 from slmops.stages.certificate import certificate_stage
 from slmops.stages.converted import converted_stage
 from slmops.stages.dataset import dataset_stage
 from slmops.stages.evidence import evidence_stage
 from slmops.stages.labels import labels_stage
-from slmops.stages.project import MODELS_FILE, Project
+from slmops.stages.project import Project
 from slmops.stages.pruned import pruned_again_stage, pruned_stage
 from slmops.stages.student import student_stage
 from slmops.stages.targets import targets_stage
@@ -43,18 +41,3 @@ def assemble(project: Project) -> list[Stage]:
     if project.deployment:
         stages.append(bundle_stage(project))
     return stages
-
-
-def identity_of(project: Project, reference: str, *, trusting: bool = True) -> str | None:
-    """What decides a model's content: of a remote one from the cache or (`trusting`) as it was when the project last
-    ran, wherever that was; None while it was never fetched."""
-    if reference.startswith("file:") or (project.root / reference).is_dir():
-        return resolve(reference, base=project.root).identity
-    if reference.startswith("store:"):  # what a name means now
-        return Store(project.store_root).manifest(reference.removeprefix("store:")).id
-    file = project.state / MODELS_FILE
-    known = read_json(file).get(reference) if trusting and file.is_file() else None
-    if known and project.engine.type == "azureml":  # what the job made was made of its own copy
-        return str(known)
-    found = find_cached(reference)
-    return found.identity if found else known

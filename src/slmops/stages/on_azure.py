@@ -23,6 +23,7 @@ from slmops.core.files import lock, write_whole
 from slmops.core.measurement import Interval
 from slmops.models.folder import read_json
 from slmops.stages.azure_job import EXTRA, OUTPUT, Job, write_job
+from slmops.stages.base_models import remember_models
 from slmops.stages.engine import follows
 from slmops.stages.evidence import gate_figures
 from slmops.stages.project import CHOICES_FILE, MODELS_FILE, Command, Project
@@ -153,9 +154,7 @@ def _take_over(project: Project, folder: Path) -> list[str]:
     adopted = adopt(open_store(project), folder, project.name) if folder.is_dir() else []
     if adopted:
         choices, models = (_read_mapping(folder / name) for name in (CHOICES_FILE, MODELS_FILE))
-        known = project.state / MODELS_FILE
-        models = (read_json(known) if known.is_file() else {}) | models
-        write_whole(known, json.dumps(models, indent=2) + "\n")
+        remember_models(project, models)
         for place in (project.state, project.state / "azureml"):  # the next job goes on with them
             write_whole(place / CHOICES_FILE, json.dumps(choices, indent=2) + "\n")
     return [manifest.kind for manifest in adopted]

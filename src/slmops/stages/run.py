@@ -15,13 +15,12 @@ from slmops.core.errors import GateError, need
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Made, Planned
 from slmops.core.store import Store
-from slmops.models.folder import read_json
-from slmops.models.references import resolve
-from slmops.stages.assemble import assemble, identity_of
+from slmops.stages.assemble import assemble
+from slmops.stages.base_models import fetch_models
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
-from slmops.stages.project import CHOICES_FILE, MODELS_FILE, Project
+from slmops.stages.project import CHOICES_FILE, Project
 from slmops.training.diagnosis import Fault
 
 Progress = Callable[[str, float, str], None]
@@ -66,7 +65,6 @@ def run(
         follow()
         return Outcome()
     lead()
-    fetch_models(project, progress, trusting=True)
     planned = plan(project, first=first, only=only, until=until)
     if any(item.runs for item in planned) and fetch_models(project, progress):
         planned = plan(project, first=first, only=only, until=until)
@@ -142,27 +140,3 @@ def _pass_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
     if failed := [verdict.sentence for verdict in verdicts if not verdict.passed]:
         raise GateError("; ".join(failed), where=f"{project.path.name} · gates", remedy="slmops report")
     return verdicts
-
-
-def fetch_models(project: Project, progress: Progress, *, trusting: bool = False) -> bool:
-    """Base models come first: their content decides keys. Whether any is another than was known. `trusting`: what a
-    model was when the project last ran is known well enough to plan by."""
-    references = [teacher.model for teacher in project.teachers.values()]
-    references += [project.student.model] if project.student.model else []
-    file = project.state / MODELS_FILE
-    known = read_json(file) if file.is_file() else {}
-    identities = dict(known)  # those of other variants stay
-    for reference in references:
-        identities[reference] = (
-            identity_of(project, reference, trusting=trusting)
-            or resolve(
-                reference,
-                base=project.root,
-                open_stored=open_store(project).open,
-                say=lambda text: progress("models", 0.0, text),
-            ).identity
-        )
-    if identities != known:
-        project.state.mkdir(exist_ok=True)
-        write_whole(file, json.dumps(identities, indent=2) + "\n")
-    return bool(identities != known)

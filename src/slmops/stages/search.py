@@ -20,9 +20,10 @@ from slmops.core.measurement import ArtifactId
 from slmops.core.search import Found, Tell, Trials, Values, begin_of, say_values
 from slmops.core.search import search as try_out
 from slmops.core.store import Store
+from slmops.stages.base_models import fetch_models
 from slmops.stages.learning import CURVE_FILE
 from slmops.stages.project import Project
-from slmops.stages.run import Progress, fetch_models, open_store
+from slmops.stages.run import Progress, open_store
 from slmops.stages.seeded import make_seeded
 from slmops.training.curve import held_out_losses, read_curve
 

@@ -12,9 +12,10 @@ from slmops.core.errors import ModelError
 from slmops.models.folder import read_json
 from slmops.models.references import find_cached, resolve
 from slmops.optimization.config import OptimizationConfig
+from slmops.stages.base_models import fetch_models
 from slmops.stages.estimates import cut
 from slmops.stages.project import Project
-from slmops.stages.run import Progress, fetch_models, open_store
+from slmops.stages.run import Progress, open_store
 from slmops.training.estimate import Shape
 
 _SHARES = (1, 3 / 4, 1 / 2, 2 / 5, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 10)  # of the layers

@@ -20,9 +20,10 @@ from slmops.core.store import Store
 from slmops.evaluation.benchmark import Subject, benchmark
 from slmops.evaluation.compare import parse_all
 from slmops.evaluation.summary import Against, Verdict
+from slmops.stages.base_models import fetch_models
 from slmops.stages.parts import read_answered, read_part, read_task, read_task_spec
 from slmops.stages.project import Project
-from slmops.stages.run import Progress, choices, fetch_models, open_store
+from slmops.stages.run import Progress, choices, open_store
 from slmops.stages.seeded import make_seeded
 from slmops.stages.targets import accepted
 from slmops.training.distillation_config import DistillationConfig

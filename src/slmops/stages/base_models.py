@@ -1,0 +1,65 @@
+"""The base models of a project: fetched where they are lacking, and known by what decides their content.
+
+In come references of slmops.yaml; out go identities, which are part of stages' keys. models.json in the project's state
+keeps those of models that come from elsewhere, so that a plan needs none that only another machine has. Makes no stage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from slmops.core.files import write_whole
+from slmops.core.store import Store
+from slmops.models.folder import read_json
+from slmops.models.references import find_cached, resolve
+from slmops.stages.project import MODELS_FILE, Project
+
+_HERE = ("file:", "store:")
+
+
+def identity_of(project: Project, reference: str) -> str | None:
+    """What decides a model's content: of a remote one from the cache, or as it was when the project last ran, wherever
+    that was; None while it was never fetched."""
+    if reference.startswith("file:") or (project.root / reference).is_dir():
+        return resolve(reference, base=project.root).identity
+    if reference.startswith("store:"):  # what a name means now
+        return Store(project.store_root).manifest(reference.removeprefix("store:")).id
+    known = _known(project).get(reference)
+    if known and project.engine.type == "azureml":  # what the job made was made of its own copy
+        return known
+    found = find_cached(reference)
+    return found.identity if found else known
+
+
+def fetch_models(project: Project, progress: Callable[[str, float, str], None]) -> bool:
+    """Fetches what is not here; whether any model is another than was known.
+
+    Raises:
+        ModelError: one cannot be fetched, or is not safe to load.
+    """
+    references = [teacher.model for teacher in project.teachers.values()]
+    references += [project.student.model] if project.student.model else []
+    open_stored = Store(project.store_root).open
+
+    def say(text: str) -> None:
+        progress("models", 0.0, text)
+
+    models = {one: resolve(one, base=project.root, open_stored=open_stored, say=say) for one in references}
+    from_elsewhere = {one: model.identity for one, model in models.items() if not model.origin.startswith(_HERE)}
+    return remember_models(project, from_elsewhere)
+
+
+def remember_models(project: Project, identities: Mapping[str, str]) -> bool:
+    """Keeps identities beside those of other variants; whether any is new."""
+    known = _known(project)
+    together = {**known, **identities}
+    project.state.mkdir(exist_ok=True)
+    write_whole(project.state / MODELS_FILE, json.dumps(together, indent=2) + "\n")
+    return together != known
+
+
+def _known(project: Project) -> dict[str, str]:
+    file = project.state / MODELS_FILE
+    known: dict[str, str] = read_json(file) if file.is_file() else {}
+    return known
