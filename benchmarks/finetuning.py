@@ -1,9 +1,9 @@
 """Fine-tuning: `python -m benchmarks.finetuning`, or `make bench-finetuning`.
 
 What a training needs, estimated and measured on eight configurations; a base in four bits beside others'
-(four_bits.py); speed, memory and losses beside TRL's SFTTrainer (beside_trl.py); what is gained by keeping the states
-of layers that stay, and by ending trials early; whether a training that was killed comes to the same weights
-(trials.py).
+(four_bits.py); speed, memory and losses beside TRL's SFTTrainer (beside_trl.py); the same file beside Olive
+(beside_olive.py); what is gained by keeping the states of layers that stay, and by ending trials early; whether a
+training that was killed comes to the same weights (trials.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import beside_trl, four_bits, trials
+from benchmarks import beside_olive, beside_trl, four_bits, trials
 from benchmarks.beside_trl import number_format
 from benchmarks.learn import Found, Job, learn
 from benchmarks.lessons import RowsName
@@ -68,7 +68,7 @@ def groups() -> list[Group]:
         made.append(Group(asked, lambda wanted, kind=kind: _estimated(kind)))  # type: ignore[misc]
     small = Asked("qlora-memory", f"peak memory of QLoRA, {LEAST.options} (peer: full, at its defaults)", "MB", SMALL)
     made.append(Group((small,), lambda wanted: _small()))
-    return [*made, *four_bits.groups(), *beside_trl.groups(), *trials.groups()]
+    return [*made, *four_bits.groups(), *beside_trl.groups(), *beside_olive.groups(), *trials.groups()]
 
 
 def _estimated(kind: Kind) -> Iterator[tuple[str, Measured]]:

@@ -10,7 +10,8 @@ from hypothesis import settings
 
 settings.register_profile("slmops", deadline=None)  # a busy machine is no failure
 settings.load_profile("slmops")
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # workers that share the cores by threads of both wait for one another
 
 
 @pytest.fixture(scope="session")

@@ -67,9 +67,12 @@ def free_memory_bytes() -> int:
 
 
 def default_threads() -> int:
-    """Two at least where there are two cores: as many as there are physical cores this process may use."""
+    """As many as there are physical cores this process may use; fewer where OMP_NUM_THREADS says so (its first number),
+    since two processes that both have a thread on every core only wait for one another."""
     allowed = int(describe_machine()["cores"] or 1)
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+    threads = max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(threads, int(wanted)) if wanted.isascii() and wanted.isdigit() and int(wanted) else threads
 
 
 def probe_number_format(threads: int) -> tuple[str, dict[str, float]]:
