@@ -28,6 +28,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.endpoint import running
+
 STORE, CONTAINER = "workspaceblobstore", "azureml-blobstore"
 WORKSPACE = {"subscription": "11111111-2222-3333-4444-555555555555", "resource_group": "rg", "workspace": "ws"}
 _PROVIDER = "/providers/Microsoft.MachineLearningServices/workspaces/ws"
@@ -300,14 +302,13 @@ def _certificate(folder: Path) -> Path:
 def serving(folder: Path) -> Iterator[tuple[Azure, dict[str, str]]]:
     """The stand-in, and the environment variables by which Azure's packages find it."""
     certificate = _certificate(folder)
-    with Azure(folder) as azure, ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as tokens:
+    azure, tokens = Azure(folder), ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    azure.socket = context.wrap_socket(azure.socket, server_side=True)
+    with running(azure), running(tokens):
         tokens.answer = azure.answer  # type: ignore[attr-defined]  # Azure's managed identity asks without TLS
         tokens.asked = azure.asked  # type: ignore[attr-defined]
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
-        azure.socket = context.wrap_socket(azure.socket, server_side=True)
-        for server in (azure, tokens):
-            threading.Thread(target=server.serve_forever, daemon=True).start()
         yield (
             azure,
             {
@@ -318,5 +319,3 @@ def serving(folder: Path) -> Iterator[tuple[Azure, dict[str, str]]]:
                 "IDENTITY_HEADER": "secret",
             },
         )
-        for server in (azure, tokens):
-            server.shutdown()

@@ -7,9 +7,10 @@ import socketserver
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
 
+Server = TypeVar("Server", bound=socketserver.BaseServer)
 Say = Callable[[dict[str, Any]], tuple[int, bytes]]  # what was asked → status and body
 
 
@@ -57,8 +58,16 @@ def completion(text: str, finish: str = "stop") -> tuple[int, bytes]:
 
 
 @contextmanager
-def served(say: Say) -> Iterator[Endpoint]:
-    with Endpoint(say) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+def running(server: Server) -> Iterator[Server]:
+    """The server, asked and answering, until whatever happens: one that was closed as it still listened would go round
+    and round for ever, and every other test would wait for it."""
+    with server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+def served(say: Say) -> AbstractContextManager[Endpoint]:
+    return running(Endpoint(say))

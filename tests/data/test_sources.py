@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +17,7 @@ from slmops.core.errors import DataError
 from slmops.data.outputs import named_from, refuse_overwriting
 from slmops.data.read import read_records
 from slmops.data.sources import find_rows, rows_of
+from tests.endpoint import running
 
 FEATURES = {"info": {"features": {"label": {"names": ["refund", "delivery"], "_type": "ClassLabel"}}}}
 
@@ -199,14 +199,12 @@ class _Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("HF_ENDPOINT", endpoint)
-    monkeypatch.setenv("SLMOPS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    yield endpoint
-    server.shutdown()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), _Hub)) as server:
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        monkeypatch.setenv("SLMOPS_CACHE", str(tmp_path / "cache"))
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield endpoint
 
 
 def test_a_data_set_of_the_hub_is_fetched_once(hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
