@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from slmops.models.forward import last_states, load_causal_lm
+from slmops.models.packing import Batch, Example
 from slmops.training.config import TrainConfig
 from slmops.training.looks import Looks, mean_loss
 from slmops.training.losses import cross_entropy
@@ -24,7 +25,7 @@ def test_weights_twice_as_far_are_given_back_as_they_were(tiny_model: Path) -> N
         weight.data += 0.1 * torch.randn_like(weight)
     ends = {name: weight.detach().clone() for name, weight in learning.items()}
     read, asked = partial(last_states, model), rows(20)
-    looks = Looks(model, asked, [], 1024, read)
+    looks = Looks(model, asked, [], TrainConfig(), read)
     taken: list[int] = []
     found = looks.twice_as_far(begin, learning, lambda: taken.append(1))
     assert all(torch.equal(weight, ends[name]) for name, weight in learning.items())
@@ -37,8 +38,22 @@ def test_weights_twice_as_far_are_given_back_as_they_were(tiny_model: Path) -> N
 def test_all_rows_held_out_are_looked_at_and_a_sample_of_the_others(tiny_model: Path) -> None:
     model = load_causal_lm(tiny_model)
     read, learned, held_out = partial(last_states, model), rows(400), rows(30)
-    looks = Looks(model, learned, held_out, 256, read)
+    config = TrainConfig(max_tokens=256)
+    looks = Looks(model, learned, held_out, config, read)
     seen, others = looks.both()
     assert others == pytest.approx(mean_loss(model, held_out, 1024, cross_entropy, read), rel=1e-5)
     assert seen == pytest.approx(mean_loss(model, learned[::16], 1024, cross_entropy, read), rel=1e-5)
-    assert Looks(model, learned, [], 256, read).both() == (pytest.approx(seen), None)
+    assert Looks(model, learned, [], config, read).both() == (pytest.approx(seen), None)
+
+
+def test_few_long_rows_say_as_much_as_many_short_ones(tiny_model: Path) -> None:
+    model = load_causal_lm(tiny_model)
+    long = [Example(str(n), (tuple(range(n, n + 200)),), (False, *[True] * 199)) for n in range(100)]
+    read: list[str] = []
+
+    def noted(batch: Batch) -> torch.Tensor:
+        read.extend(batch.rows)
+        return last_states(model, batch)
+
+    Looks(model, long, [], TrainConfig(), noted).seen()
+    assert sorted(read) == sorted(str(100 * place // 11) for place in range(11))  # 11 · 199 are more than 2,048 targets

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Config = Annotated[Path, typer.Option("--config", "-c", help="The project's file.")]
 Variant = Annotated[str | None, typer.Option("--variant", help="One of the file's variants.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Threads = Annotated[int, typer.Option("--threads", min=0, help="0: as many as there are cores, or fewer by OMP_NUM_THREADS.")]
+Threads = Annotated[int, typer.Option("--threads", min=0, help="0: as many as cores, or fewer by OMP_NUM_THREADS.")]
 Force = Annotated[bool, typer.Option("--force", help="Try even what an estimate says there is no room for.")]
 Fields = Annotated[
     list[str] | None, typer.Option("--field", metavar="PART=COLUMN", help="Which column is which part: text=body, …")

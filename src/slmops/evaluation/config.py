@@ -28,7 +28,7 @@ class BenchConfig(Section):
     main: ClassVar[str] = "threads"
 
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description="the threads of each model; as many as cores if absent, or fewer by OMP_NUM_THREADS"
+        default=None, ge=1, le=1024, description="each model's threads; if absent, as many as cores, or OMP_NUM_THREADS"
     )
     messages: int = Field(
         default=100,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,18 @@ from slmops.training.targets import (
 
 _MAX_TOKENS = 1024
 Rows = list[tuple[Record, str]]  # a record with the answer that is learned
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What every teacher reads, in the student's tokens (`own`), and how many of the likeliest are kept of each."""
+
+    task: Task
+    rows: Rows
+    trusted: set[str]
+    own: Tokenizer
+    learned: Sequence[Example]
+    k: int
 
 
 def targets_stage(project: Project) -> Stage:
@@ -171,33 +184,22 @@ def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted:
         cache_spelled(_heard(rows, learned, spelling), learned, trusted, work.out, k, 1.0)
         _tell_unlike(work, "teacher", work.out, rows)
         return
-    names = list(project.teachers)
+    reading, names = _Reading(task, rows, trusted, own, learned, k), list(project.teachers)
     folders = {name: work.scratch / name for name in names} if len(names) > 1 else {"teacher": work.out}
     for name, folder in folders.items():
         folder.mkdir(exist_ok=True)
         if not is_cached(folder):  # of several, those that were read before a kill
-            _ask(project, work, name, task, rows, trusted, own, learned, folder, k)
+            _ask(project, work, name, reading, folder)
         _tell_unlike(work, name, folder, rows)
     if len(names) > 1:
         combine_targets(list(folders.values()), work.out, k, project.distillation.teachers)
 
 
-def _ask(
-    project: Project,
-    work: Work,
-    name: str,
-    task: Task,
-    rows: Rows,
-    trusted: set[str],
-    own: Tokenizer,
-    learned: Sequence[Example],
-    folder: Path,
-    k: int,
-) -> None:
-    """Caches what one teacher says. Its tokens are the student's (`own`), or these are some of the first one's, or its
-    are spelled in them."""
-    tokenizer, pruned = Tokenizer(work.inputs[name]), work.inputs.get("pruned")
-    examples = answered_examples(tokenizer, task, rows, "full") if pruned else learned
+def _ask(project: Project, work: Work, name: str, reading: _Reading, folder: Path) -> None:
+    """Caches what one teacher says. Its tokens are the student's, or these are some of the first one's, or its are
+    spelled in them."""
+    tokenizer, pruned, own = Tokenizer(work.inputs[name]), work.inputs.get("pruned"), reading.own
+    examples = answered_examples(tokenizer, reading.task, reading.rows, "full") if pruned else reading.learned
     teacher = load_causal_lm(work.inputs[name], work.choices["number_format"])
     temperature = project.distillation.temperature
     report = one_of_several(work.progress, name, list(project.teachers), "texts")
@@ -206,9 +208,9 @@ def _ask(
         cache_targets(
             teacher,
             examples,
-            trusted,
+            reading.trusted,
             folder,
-            k=k,
+            k=reading.k,
             temperature=temperature,
             max_tokens=_MAX_TOKENS,
             kind=project.distillation.cache.kind,
@@ -220,11 +222,11 @@ def _ask(
     cache_respelled_targets(
         teacher,
         examples,
-        learned,
+        reading.learned,
         (Spelling(own), Spelling(tokenizer)),
-        trusted,
+        reading.trusted,
         folder,
-        k=k,
+        k=reading.k,
         temperature=temperature,
         max_tokens=_MAX_TOKENS,
         report=report,

@@ -6,6 +6,7 @@ noise, dropout, replicated targets or a teacher. Knows no optimizer and no sched
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from slmops.core.errors import need
 from slmops.models.forward import head_logits
 from slmops.models.packing import Example, by_length, pack
-from slmops.training.chunked_head import SMALL_CHUNK
+from slmops.training.chunked_head import CHUNK, chunk_of
 from slmops.training.config import TrainConfig
 from slmops.training.losses import TokenLoss, cross_entropy
 from slmops.training.terms import Read, Teaching, gradient_norms, has_several
@@ -21,17 +22,25 @@ from slmops.training.terms import Read, Teaching, gradient_norms, has_several
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_FEWEST, _MOST, _SHARE = 16, 64, 1 / 16  # how many of the rows that are learned are looked at
+_FEWEST, _MOST, _SHARE = 16, 64, 1 / 16  # how many of the rows that are learned are looked at,
+_ENOUGH, _LEAST = 2048, 4  # but no more than have so many targets, be they few rows: a look must cost little
 
 
 class Looks:
-    """How well `model` knows some of the `examples`, and all of `validation`, in packed sequences of `max_tokens`."""
+    """How well `model`, which learns by `config`, knows some of the `examples`, and all of `validation`."""
 
     def __init__(
-        self, model: nn.Module, examples: Sequence[Example], validation: Sequence[Example], max_tokens: int, read: Read
+        self,
+        model: nn.Module,
+        examples: Sequence[Example],
+        validation: Sequence[Example],
+        config: TrainConfig,
+        read: Read,
     ) -> None:
-        count = min(len(examples), max(_FEWEST, min(_MOST, round(len(examples) * _SHARE))))
-        self._model, self._max_tokens, self._read = model, max_tokens, read
+        count = max(_FEWEST, min(_MOST, round(len(examples) * _SHARE)))
+        targets = sum(sum(example.learn) for example in examples) / len(examples)
+        count = min(len(examples), count, max(_LEAST, math.ceil(_ENOUGH / max(1, targets))))
+        self._model, self._config, self._read = model, config, read
         self._seen = [examples[place * len(examples) // count] for place in range(count)]
         self._held_out = validation
 
@@ -40,20 +49,25 @@ class Looks:
         return self.seen(), self.held_out()
 
     def seen(self) -> float:
-        return mean_loss(self._model, self._seen, self._max_tokens, cross_entropy, self._read)
+        return self._loss(self._seen)
 
     def held_out(self) -> float | None:
         if not self._held_out:
             return None
-        return mean_loss(self._model, self._held_out, self._max_tokens, cross_entropy, self._read)
+        return self._loss(self._held_out)
 
-    def pulls(self, teaching: Teaching, config: TrainConfig) -> dict[str, float]:
+    def _loss(self, examples: Sequence[Example]) -> float:
+        config = self._config
+        return mean_loss(self._model, examples, config.max_tokens, cross_entropy, self._read, chunk_of(config))
+
+    def pulls(self, teaching: Teaching) -> dict[str, float]:
         """The norm of each term's gradient, of some rows that are learned; nothing of a single term."""
+        config = self._config
         if not has_several(teaching, config):
             return {}
         squares: Counter[str] = Counter()
         self._model.train(config.gradient_checkpointing)  # which is done while a model learns, and at no other time
-        for batch in pack(by_length(self._seen), self._max_tokens):
+        for batch in pack(by_length(self._seen), config.max_tokens):
             norms = gradient_norms(self._model, batch, self._read, teaching, config)
             squares.update({name: norm**2 for name, norm in norms.items()})
         self._model.eval()
@@ -76,14 +90,16 @@ class Looks:
         return found
 
 
-def mean_loss(model: nn.Module, examples: Sequence[Example], max_tokens: int, loss: TokenLoss, read: Read) -> float:
-    """Mean loss a target token, without learning."""
+def mean_loss(
+    model: nn.Module, examples: Sequence[Example], max_tokens: int, loss: TokenLoss, read: Read, chunk: int = CHUNK
+) -> float:
+    """Mean loss a target token, without learning; the logits of `chunk` targets exist at once."""
     torch = need("torch", "train")
     total, count = 0.0, 0
     with torch.inference_mode():
         for batch in pack(by_length(examples), max_tokens):
             states = read(batch)[batch.target_at]
-            for some, ids in zip(states.split(SMALL_CHUNK), batch.target_ids.split(SMALL_CHUNK), strict=True):
+            for some, ids in zip(states.split(chunk), batch.target_ids.split(chunk), strict=True):
                 total += float(loss(head_logits(model, some), ids, None).sum())
             count += len(batch.target_ids)
     return total / max(1, count)

@@ -117,7 +117,7 @@ def train(
     computing.give_weights(rounded=state.step >= unrounded)
     looked_at = {round(steps * share / config.validations) for share in range(1, config.validations + 1)}
     computing.model.eval()
-    looks = Looks(computing.model, examples, validation, config.max_tokens, reader.last_states)
+    looks = Looks(computing.model, examples, validation, config, reader.last_states)
     if not state.curve:
         before, held_out = workers.agree(looks.both)
         state.curve.append(Point(0, before, held_out, seen_loss=before))
@@ -146,7 +146,7 @@ def train(
         look = state.step in looked_at
         if look or blamed or state.count == max(1, steps // 40):
             seen, held_out = workers.agree(looks.both) if look else (None, None)
-            pulls = workers.agree(lambda: looks.pulls(teaching, config)) if look else {}
+            pulls = workers.agree(lambda: looks.pulls(teaching)) if look else {}
             state.curve.append(Point(state.step, state.total / state.count, held_out, blamed, seen, gradients=pulls))
             state.total, state.count = 0.0, 0
             watch(Moment(state.curve[-1], rate, norm, learned, seconds))
