@@ -38,8 +38,8 @@ Bound = Literal["at least", "at most", "under", "above", "exactly"]
 @dataclass(frozen=True)
 class Row:
     """What was measured. `ratio` is ours / peer; `low` and `high` bound what the target speaks of: the ratio, or `ours`
-    where it names an amount. `target` is the issue's own words, None where it only asks to report; `commit` and `date`
-    say what was measured, and when."""
+    where it names an amount. `target` is the issue's own words, None where it only asks to report; `commit`, `date` and
+    `machine` say what was measured, when and on what."""
 
     id: str
     what: str
@@ -54,6 +54,7 @@ class Row:
     holds: bool | None
     commit: str = ""
     date: str = ""
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,14 +149,17 @@ class Results:
         """Whether the row was measured at this commit; a failed attempt does not count."""
         return id in self.rows and self.rows[id].commit == self._commit and self.rows[id].ours is not None
 
-    def add(self, row: Row, order: Sequence[str]) -> None:
-        """Keeps the row; rows stand in `order`, whenever they were measured."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.rows[row.id] = replace(row, commit=self._commit, date=now)
-        known = [self.rows[id] for id in order if id in self.rows]
+    def add(self, row: Row, asked: Sequence[Asked]) -> None:
+        """Keeps the row. All that are asked for stand in their order, whenever they were measured, or not yet; behind
+        them those that are asked for on other machines."""
+        now, machine = datetime.now(UTC).isoformat(timespec="seconds"), describe_machine()
+        told = f"{machine['cpu']}, {' '.join(machine['extensions'])}, {machine['cores']} cores"
+        self.rows[row.id] = replace(row, commit=self._commit, date=now, machine=told)
+        known = [self.rows.get(one.id) or to_row(one, None, "not tried yet") for one in asked]
+        known += [kept for id, kept in self.rows.items() if id not in {one.id for one in asked}]
         content: dict[str, Any] = {
             "commit": self._commit,
-            "machine": describe_machine(),
+            "machine": machine,
             "versions": describe_versions(),
             "command": self._command,
             "date": now,
@@ -167,7 +171,8 @@ class Results:
 
 def run(name: str, groups: Sequence[Group], arguments: argparse.Namespace) -> int:
     """Measures what is lacking and prints the table; 1 where a row could not be measured."""
-    order = [asked.id for group in groups for asked in group.asked]
+    every = [asked for group in groups for asked in group.asked]
+    order = [asked.id for asked in every]
     if arguments.only and (unknown := set(arguments.only) - set(order)):
         raise SystemExit(f"there is no row {', '.join(sorted(unknown))}; choose of {', '.join(order)}")
     command = " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]])
@@ -177,7 +182,7 @@ def run(name: str, groups: Sequence[Group], arguments: argparse.Namespace) -> in
         lacking = [asked for asked in wanted if arguments.again or not results.has(asked.id)]
         if lacking:
             for row in measure(group, lacking):
-                results.add(row, order)
+                results.add(row, every)
                 print(f"{row.id}: {_figure(row)}", flush=True)
     print_rows([results.rows[id] for id in order if id in results.rows], title=name)
     return int(not all(results.has(id) for id in arguments.only or order))

@@ -55,7 +55,9 @@ def test_a_row_says_what_the_contract_asks(folder: Path) -> None:
         "holds": True,
         "commit": kept["commit"],
         "date": kept["rows"][0]["date"],
+        "machine": kept["rows"][0]["machine"],
     }
+    assert kept["rows"][0]["machine"].startswith(kept["machine"]["cpu"])
     assert kept["rows"][0]["date"] <= kept["rows"][1]["date"] == kept["date"]  # the file's is that of the newest row
     assert kept["rows"][1]["target"] is None and kept["rows"][1]["holds"] is None
 
@@ -87,14 +89,23 @@ def test_a_row_that_fails_is_there_and_does_not_hold_and_is_tried_again(folder: 
 
 def test_rows_of_another_commit_stay_until_they_are_measured_anew(tmp_path: Path) -> None:
     path = tmp_path / "some.json"
-    Results(path, "one", "python").add(to_row(SMALL, of_one(35.0)), ["fast", "small"])
+    Results(path, "one", "python").add(to_row(SMALL, of_one(35.0)), [FAST, SMALL])
     assert Results(path, "one", "python").has("small")
     assert not Results(path, "two", "python").has("small")
-    Results(path, "two", "python").add(to_row(FAST, of_one(7.0)), ["fast", "small"])
+    Results(path, "two", "python").add(to_row(FAST, of_one(7.0)), [FAST, SMALL])
     assert [(row["id"], row["commit"]) for row in json.loads(path.read_text())["rows"]] == [
         ("fast", "two"),
         ("small", "one"),
     ]
+
+
+def test_rows_not_tried_yet_stand_there_and_those_of_other_machines_stay(tmp_path: Path) -> None:
+    path = tmp_path / "some.json"
+    Results(path, "one", "python").add(to_row(Asked("elsewhere", "", ""), of_one(1.0)), [FAST])
+    fast, elsewhere = json.loads(path.read_text())["rows"]
+    assert (fast["id"], fast["ours"], fast["holds"], fast["commit"]) == ("fast", None, False, "")
+    assert (elsewhere["id"], elsewhere["ours"]) == ("elsewhere", 1.0)
+    assert not Results(path, "one", "python").has("fast")
 
 
 def test_a_spoiled_row_does_not_hold_however_good_its_figure() -> None:

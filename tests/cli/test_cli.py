@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stages.tiny_project import write_project
+
 SLMOPS = str(Path(sys.executable).with_name("slmops"))
 
 
@@ -62,7 +64,8 @@ def test_commands_on_an_empty_store_print_json(tmp_path: Path) -> None:
 
 def test_doctor_names_what_mends_a_machine(tmp_path: Path) -> None:
     findings = json.loads(slmops("doctor", "--json", folder=tmp_path).stdout)
-    assert {"python", "machine", "extra train", "extra onnx", "disk"} <= {finding["what"] for finding in findings}
+    looked_at = {finding["what"] for finding in findings}
+    assert {"python", "machine", "extra train", "extra privacy", "extra names", "disk"} <= looked_at
     assert all(finding["well"] or finding["remedy"] for finding in findings)
 
 
@@ -84,3 +87,18 @@ def test_data_check_ends_with_1_where_something_would_spoil_learning(tmp_path: P
     bad = slmops("data", "check", "train.csv", folder=tmp_path)
     assert bad.returncode == 1
     assert "error: train.csv: the same text with different labels (1)" in bad.stdout
+
+
+def test_an_adapter_learns_by_a_loss_of_ones_own(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    assert slmops("new", "loss", "Mine", folder=tmp_path).returncode == 0
+    how = ("--train", "{loss: 'mine:Mine', epochs: 1, rank: 2}")
+    made = slmops(
+        "adapter", "train", "file:model", "--data", "data/labelled.jsonl", "--out", "fitted", *how, folder=tmp_path
+    )
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "mine.py").unlink()
+    gone = slmops(
+        "adapter", "train", "file:model", "--data", "data/labelled.jsonl", "--out", "other", *how, folder=tmp_path
+    )
+    assert gone.returncode == 1 and "No module named 'mine'" in gone.stderr

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from slmops.core.errors import SlmopsError
+from slmops.core.errors import FullDiskError, SlmopsError
 from slmops.core.search import SearchConfig, Tell, Trial, Values, search
 
 SPACE = {
@@ -100,6 +100,17 @@ def test_a_trial_that_fails_is_told_with_its_reason_and_the_search_goes_on(tmp_p
     assert [trial.state for trial in found.trials] == ["failed", "failed", "complete"]
     assert "nan" in found.trials[0].reason and "allocate memory" in found.trials[1].reason
     assert heard == [(0, None), (1, None), (2, 2)]
+    full = [FullDiskError("the disk is full")]
+
+    def on_a_full_disk(number: int, values: Values, tell: Tell) -> float:
+        if number == 1 and full:
+            raise full.pop()
+        return judge(number, values, tell)
+
+    with pytest.raises(FullDiskError):
+        search(config(num_trials=3), on_a_full_disk, default=DEFAULT, seed=1, folder=tmp_path / "full")
+    found = search(config(num_trials=3), on_a_full_disk, default=DEFAULT, seed=1, folder=tmp_path / "full")
+    assert [trial.number for trial in found.trials if trial.state != "failed"] == [0, 1, 2]
     with pytest.raises(ZeroDivisionError):  # a mistake of ours is no failed trial
         search(config(), lambda number, values, tell: 1 / 0, default=DEFAULT, seed=1, folder=tmp_path / "other")
 

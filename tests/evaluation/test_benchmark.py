@@ -29,5 +29,5 @@ def test_an_answer_is_as_probable_asked_alone_as_asked_with_others(tiny_model: P
 def test_free_answers_asked_together_tell_no_probability(tiny_model: Path) -> None:
     rows = [Record("0", {"text": "hello"}, None, Source("test"))]
     spec = {"name": "summarization", "options": {"max_tokens": 4}}
-    (found,) = benchmark([Subject("model", tiny_model, "short", False)], rows, rows, task=spec, threads=1, timed=0)
+    (found,) = benchmark([Subject("model", tiny_model, "short")], rows, rows, task=spec, threads=1, timed=0)
     assert found.logprobs == (None,)

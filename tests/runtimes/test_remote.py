@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 from typing import Any
 
@@ -83,6 +84,18 @@ def test_what_was_answered_beside_a_failure_arrives() -> None:
         for place, _ in model.ask_all(ASKED[:3], Sampling(5)):
             arrived.append(place)
     assert sorted(arrived) == [1, 2]
+
+
+def test_who_stops_listening_pays_for_no_more() -> None:
+    def say(asked: dict[str, Any]) -> tuple[int, bytes]:
+        time.sleep(0.05)
+        return completion("yes")
+
+    with served(say) as server, closing(RemoteModel(server.url, "big", at_once=1)) as model:
+        for _ in model.ask_all(ASKED * 5, Sampling(5)):
+            break
+        time.sleep(0.5)
+        assert len(server.asked) <= 3 < len(ASKED * 5)
 
 
 @pytest.mark.parametrize("key", ["sk-secret\n", "  sk-secret"])

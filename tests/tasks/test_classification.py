@@ -75,3 +75,13 @@ def test_the_baseline_gives_a_label_it_never_saw_no_probability() -> None:
 def test_the_baseline_learns_from_a_single_message_of_a_label() -> None:
     lonely = [record("where is my parcel", "order_status"), record("plus plan", "membership")]
     assert TASK.baseline(lonely, [record("a parcel")]) == ["order_status"]
+
+
+def test_spaces_around_a_label_are_not_the_labels() -> None:
+    _, gold = TASK.read({"text": "Where is it?", "answer": f" {TASK.labels[0]}"})
+    assert gold == TASK.labels[0] == TASK.parse(f" {TASK.labels[0]}\n")
+
+
+def test_a_baseline_that_knows_one_label_says_that() -> None:
+    alike = [row for row in TRAIN if row.gold == TRAIN[0].gold]
+    assert set(TASK.baseline(alike, TRAIN)) == {TRAIN[0].gold}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from slmops.tasks import further_metric, load_task
 from slmops.tasks.metrics import EntityF1, MacroF1, accuracy, valid_answers
 from slmops.tasks.schemas import facts_of
+from slmops.tasks.text_metrics import names_kept, rouge
 from slmops.tasks.types import Metric
 
 LABELS = ("a", "b", "c")
@@ -71,3 +72,31 @@ def test_bleu_holds_an_answer_against_what_gold_says(name: str, gold: Any) -> No
     metric, said = further_metric("bleu", task), task.parse(task.write(gold))
     scores = [float(metric.reduce(metric.rows([one], [gold]).sum(axis=0))) for one in (said, "quite another thing")]
     assert scores == [pytest.approx(1.0), 0.0]
+
+
+@pytest.mark.parametrize(
+    "gold", ["Москва строит новый мост", "Η γέφυρα είναι νέα", "東京に橋を架ける", "Die Brücke über die Förde"]
+)
+def test_rouge_reads_every_script(gold: str) -> None:
+    for kind in ("rouge1", "rougeL"):
+        assert figure(rouge(kind), [gold], [gold]) == 1.0
+        assert figure(rouge(kind), ["..."], [gold]) == 0.0
+    half = gold.split()[0] if " " in gold else gold[:4]
+    assert 0 < figure(rouge("rougeL"), [half], [gold]) < 1
+
+
+def test_rouge_of_english_is_that_of_rouge_score() -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    gold, said = (
+        "The U.S. banks' 3 loans were approved, running late",
+        "Banks in the US approve three loans; it runs late",
+    )
+    own = RougeScorer(["rougeL"], use_stemmer=True).score(gold, said)["rougeL"].fmeasure
+    assert figure(rouge("rougeL"), [said], [gold]) == pytest.approx(own)
+
+
+def test_a_name_is_kept_as_a_word_of_its_own() -> None:
+    gold = "She met Ann on day 5"
+    assert figure(names_kept(), ["ANN, 5."], [gold]) == 1.0
+    assert figure(names_kept(), ["the annual report of 2015"], [gold]) == 0.0

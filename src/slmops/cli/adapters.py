@@ -44,12 +44,15 @@ def train(
     from slmops.core.config import validate
     from slmops.core.console import print_json, print_wrong, show_progress
     from slmops.core.document import parse_yaml
+    from slmops.core.named import allow
     from slmops.stages.adapters import AdapterConfig
     from slmops.stages.adapters import train as train_adapter
     from slmops.stages.diagnosis import read_diagnosis
 
     asked = parse_yaml(f"task: {task}", "--task").data | parse_yaml(f"train: {how}", "--train").data
     chosen = validate(AdapterConfig, asked, "command line")
+    for name in chosen.own_code():
+        allow(name, config.resolve().parent)
     with show_progress() as progress:
         made = train_adapter(
             model,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from slmops.cli.options import AsJson, Fields, parse_fields
+from slmops.cli.options import CONFIG, AsJson, Fields, parse_fields, store_if_any
 
 if TYPE_CHECKING:
     from slmops.data.paraphrase import Ask
@@ -137,11 +137,12 @@ def _writer(reference: str, seed: int) -> Ask:
     from itertools import count
 
     from slmops.core.console import console
-    from slmops.models.references import resolve
     from slmops.runtimes.local import LocalModel
     from slmops.runtimes.types import Sampling
+    from slmops.stages.verbs import find_model
 
-    model = LocalModel(resolve(reference, say=lambda text: console.print(text, markup=False)).folder)
+    found = find_model(reference, store_if_any(CONFIG), lambda text: console.print(text, markup=False))
+    model = LocalModel(found.folder)
     seeds = count(seed << 20, 1 << 10)
 
     def ask(asked: Sequence[Sequence[Message]]) -> list[str | None]:

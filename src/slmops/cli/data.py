@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slmops.cli import change, privacy
-from slmops.cli.options import AsJson, Fields, parse_fields
+from slmops.cli.options import CONFIG, AsJson, Fields, parse_fields, store_if_any
 from slmops.cli.preview import preview
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ def check(
 
 
 def _token_counter(reference: str):  # type: ignore[no-untyped-def]
-    from slmops.models.references import resolve
     from slmops.models.tokenizer import Tokenizer
+    from slmops.stages.verbs import find_model
 
-    tokenizer = Tokenizer(resolve(reference).folder)
+    tokenizer = Tokenizer(find_model(reference, store_if_any(CONFIG)).folder)
     return lambda text: len(tokenizer.encode(text))
 
 

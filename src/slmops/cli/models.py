@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slmops.cli.options import CONFIG, AsJson, Config, Threads, parse_pairs, store_if_any
+from slmops.cli.options import CONFIG, AsJson, Config, Threads, parse_pairs, project_if_any, store_if_any
 
 Model = Annotated[str, typer.Argument(help="hf:, pypi:, file: or store: reference, an artifact, or a catalogue name.")]
 Rows = Annotated[Path, typer.Option("--data", help="A file of labelled rows.")]
@@ -39,6 +39,7 @@ def ask(
     from slmops.core.console import console, print_json
     from slmops.stages.verbs import ask as ask_model
 
+    project_if_any(config)
     text = sys.stdin.read() if prompt == "-" else prompt
     name, equals, folder = (adapter or "").partition("=")
     reply = ask_model(
@@ -94,11 +95,13 @@ def evaluate(model: Model, data: Rows, threads: Threads = 0, config: Config = CO
     from slmops.core.console import print_json, show_progress
     from slmops.stages.verbs import evaluate as evaluate_model
 
+    project = project_if_any(config)
     with show_progress() as progress:
         found = evaluate_model(
             model,
             data,
             store=store_if_any(config),
+            evaluation=project.evaluation if project else None,
             threads=threads,
             report=lambda done, total: progress("eval", done / total, f"{done}/{total} rows"),
         )
@@ -119,11 +122,13 @@ def bench(
     from slmops.core.console import print_json, show_progress
     from slmops.stages.verbs import bench as bench_models
 
+    project = project_if_any(config)
     with show_progress() as progress:
         found = bench_models(
             models,
             data,
             store=store_if_any(config),
+            evaluation=project.evaluation if project else None,
             threads=threads,
             report=lambda done, total: progress("bench", done / total, f"{done}/{total} rows"),
         )

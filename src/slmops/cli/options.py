@@ -51,6 +51,11 @@ def store_if_any(config: Path) -> Store | None:
     return open_store(config) if config.is_file() or os.environ.get("SLMOPS_STORE") else None
 
 
+def project_if_any(config: Path) -> Project | None:
+    """The project, where there is one: what code of its own it names may be loaded from now on."""
+    return load(config) if config.is_file() else None
+
+
 def parse_fields(named: list[str] | None) -> dict[str, str]:
     """Part → column of `PART=COLUMN`."""
     return parse_pairs(named, "--field", "PART=COLUMN")

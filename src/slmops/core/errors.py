@@ -55,6 +55,10 @@ class DamagedError(StoreError):
     """A stored file is not what its digest says."""
 
 
+class FullDiskError(SlmopsError):
+    """There is no room left to write to."""
+
+
 class BusyError(SlmopsError):
     """Another run works in this project."""
 

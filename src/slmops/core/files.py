@@ -20,7 +20,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO
 
-from slmops.core.errors import BusyError, SlmopsError
+from slmops.core.errors import BusyError, FullDiskError, SlmopsError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
@@ -144,7 +144,7 @@ def full_disk_explained(folder: Path, needed_bytes: int = 0) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         needed = f"{needed_bytes / 1e6:.1f} MB needed at least, " if needed_bytes else ""
-        raise SlmopsError(
+        raise FullDiskError(
             f"the disk is full, or a quota is reached: {needed}{free_bytes(folder) / 1e6:.1f} MB free",
             where=str(folder),
             remedy="free space, or set SLMOPS_STORE to a folder on a larger disk",

@@ -27,8 +27,10 @@ def is_named(name: str) -> bool:
     return re.fullmatch(_FORM, name) is not None
 
 
-def allow(name: str) -> None:
-    """From now on `name` may be loaded: it stands in the user's own project."""
+def allow(name: str, beside: Path | None = None) -> None:
+    """From now on `name` may be loaded, its module also from the folder `beside`: the user's own project names it."""
+    if beside and str(beside) not in sys.path:
+        sys.path.insert(0, str(beside))
     _allowed.add(name)
 
 

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from slmops.core.config import Section, one_or_many, wrong
-from slmops.core.errors import SlmopsError, need
+from slmops.core.errors import BusyError, FullDiskError, MissingExtraError, SlmopsError, StoreError, need
 
+_NO_FAULT_OF_A_TRIAL = (BusyError, FullDiskError, MissingExtraError, StoreError)
 _FACTOR = 3  # successive halving: of so many trials that came as far, one goes on
 _TELLING = 5  # complete trials from which importance can be told
 _STARTUP = 6  # trials at random before TPE has something to learn from
@@ -162,7 +163,8 @@ def search(
     and of the best one so far.
 
     With `halving`, trials end early by asynchronous successive halving (Li et al. 2020, arXiv 1810.05934); TPE is that
-    of Bergstra et al. 2011. What raises SlmopsError or runs out of memory has failed; the search goes on.
+    of Bergstra et al. 2011. What raises SlmopsError or runs out of memory has failed, and the search goes
+    on, unless it is no fault of a trial's: a full disk, a damaged store.
     """
     optuna = need("optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -212,6 +214,8 @@ def _run(study: Any, trial: Any, config: Trials, judge: Callable[[int, Values, T
 
     try:
         score = None if "pruned" in trial.user_attrs else judge(trial.number, values, tell)
+    except _NO_FAULT_OF_A_TRIAL:
+        raise  # mended, the search goes on with this one
     except (SlmopsError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from slmops.data.grams import normalise
 from slmops.tasks.types import Record, Source
 
 _DROP = 0.2  # share of words a drop loses
@@ -19,7 +20,7 @@ def noisy_copies(
     rows: Sequence[tuple[Record, str]], epochs: float, noise: float, seed: int, field: str | None
 ) -> list[tuple[Record, str]]:
     """The rows of `epochs` epochs: as they are in the first, with other words of their input `field` dropped in every
-    further one, or none where there is no field that may be varied.
+    further one, or none where there is no field that may be varied, or no `noise`.
 
     A copy's id is its record's with `#` and the epoch behind it; a last epoch that is not whole has the first rows.
     """
@@ -28,7 +29,7 @@ def noisy_copies(
         share = min(1.0, epochs - epoch)
         for row, (record, answer) in enumerate(rows[: round(share * len(rows))]):
             inputs = record.inputs
-            if field is not None:
+            if field is not None and noise:
                 generator = np.random.default_rng((seed, epoch, row))
                 text = " ".join(_drop(inputs[field].split(), noise, generator)) or inputs[field]
                 inputs = {**inputs, field: text}
@@ -37,10 +38,14 @@ def noisy_copies(
     return copies
 
 
-def augment_texts(records: Sequence[Record], per_record: int, seed: int, field: str) -> list[Record]:
+def augment_texts(
+    records: Sequence[Record], per_record: int, seed: int, field: str, held_out: Iterable[Record] = ()
+) -> list[Record]:
     """`per_record` new records for each record, alternately by dropping words and by splicing the beginning of its
-    text with the end of another's. Gold and answers are not carried over; no text stands there twice."""
+    text with the end of another's. Gold and answers are not carried over; no text stands there twice, and none that is
+    `held_out`, but for case, spaces and punctuation."""
     seen = {record.inputs[field] for record in records}
+    judges = {normalise(record.inputs[field]) for record in held_out}
     made = []
     for row, record in enumerate(records):
         generator = np.random.default_rng((seed, row))
@@ -54,7 +59,7 @@ def augment_texts(records: Sequence[Record], per_record: int, seed: int, field: 
                 kept = words[: max(1, round(len(words) * generator.uniform(0.4, 0.8)))]
                 kept = kept + other[round(len(other) * generator.uniform(0.3, 0.7)) :]
             text = " ".join(kept)
-            if not kept or text in seen:
+            if not kept or text in seen or normalise(text) in judges:
                 continue
             seen.add(text)
             name = hashlib.sha256(text.encode()).hexdigest()[:16]

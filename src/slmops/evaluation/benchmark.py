@@ -29,12 +29,11 @@ _FREE_TOKENS = 32
 
 @dataclass(frozen=True)
 class Subject:
-    """A model folder, and how it is asked: with the long prompt or the short one, inside the task's grammar or free."""
+    """A model folder, and how it is asked: with the long prompt or the short one, inside the task's grammar."""
 
     name: str
     folder: Path
     prompt: Literal["full", "short"]
-    constrained: bool = True
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,6 @@ class _Worker:
         self._spec = {
             "folder": str(subject.folder),
             "prompt": subject.prompt,
-            "constrained": subject.constrained,
             "task": dict(task),
             "threads": threads,
         }
@@ -209,4 +207,4 @@ class _Worker:
 
 
 def _to_json(row: Record) -> dict[str, Any]:
-    return {"id": row.id, "inputs": dict(row.inputs)}
+    return {"id": row.id, "inputs": dict(row.inputs), "place": row.source.place}

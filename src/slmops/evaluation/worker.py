@@ -42,11 +42,12 @@ class Session:
         allow(spec["task"]["name"])  # by whoever has started this process
         task = load_task(spec["task"]["name"], **spec["task"]["options"])
         self._messages = task.short_messages if spec["prompt"] == "short" else task.messages
-        self._constraint = self._model.constraint(task.grammar if spec["constrained"] else None)
+        self._constraint = self._model.constraint(task.grammar)
         self._sampling = Sampling(task.max_tokens)
 
     def ask(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Answers rows one after another; times are from the text to the first and to the last token."""
+        self._check_room(rows)
         process, answers = psutil.Process(), []
         cpu_before, wall_before = sum(process.cpu_times()[:2]), time.perf_counter()
         for row in rows:
@@ -61,7 +62,7 @@ class Session:
                 reused, logprob = chunk.reused_tokens, logprob + sum(chunk.logprobs)
             text = self._model.tokenizer.decode(tuple(ids))
             total_ms = (time.perf_counter() - started) * 1e3
-            answer = {"id": row["id"], "text": text, "ttft_ms": first_ms, "latency_ms": total_ms}
+            answer = {"id": row["id"], "text": text, "ttft_ms": first_ms or total_ms, "latency_ms": total_ms}
             answers.append(answer | {"tokens": len(ids), "reused_tokens": reused, "logprob": logprob})
         wall = time.perf_counter() - wall_before
         return {"answers": answers, "cpu_s": sum(process.cpu_times()[:2]) - cpu_before, "wall_s": wall}
@@ -69,6 +70,7 @@ class Session:
     @keep_freed_memory()
     def ask_together(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The same answers without times; those of a closed set are read from the distribution over it."""
+        self._check_room(rows)
         if isinstance(self._constraint, TokenTrie):
             trie = self._constraint
             logprobs = self._model.runtime.choose([self._prompt(row) for row in rows], trie)
@@ -78,6 +80,10 @@ class Session:
         asked = [self._messages(_record(row)) for row in rows]
         replies = self._model.ask_all(asked, self._sampling, self._constraint)
         return {"texts": [reply.text for reply in replies], "logprobs": [None] * len(rows)}
+
+    def _check_room(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            self._model.check_room(self._messages(_record(row)), self._constraint, row["place"])
 
     def _prompt(self, row: dict[str, Any]) -> Ids:
         return self._model.prompt(self._messages(_record(row)))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slmops.core.errors import ModelError
-from slmops.runtimes.types import Chunk, Ids, Limits, Request
+from slmops.runtimes.types import Chunk, Constraint, Ids, Limits, Request
 
 Logits = NDArray[np.float32]
 Step = Callable[[Ids], Logits]  # feeds ids, returns the (vocab,) logits after the last of them
@@ -73,19 +73,25 @@ def room_for_answer(request: Request, limits: Limits) -> int:
     Raises:
         ModelError: the prompt leaves no room.
     """
-    longest = request.constraint.longest if request.constraint else None
-    if longest is not None:
-        room = longest + 1  # where one answer begins another, a token ends it
-        check_fits(len(request.prompt) + room, limits)
-        return room
-    check_fits(len(request.prompt) + 1, limits)
+    least = least_room(request.constraint)
+    check_fits(len(request.prompt) + least, limits)
+    if request.constraint and request.constraint.longest is not None:
+        return least
     return min(request.sampling.max_tokens, limits.context - len(request.prompt))
 
 
-def check_fits(tokens: int, limits: Limits) -> None:
+def least_room(constraint: Constraint | None) -> int:
+    """How many tokens an answer must have room for: the longest of a closed set, and one that ends it; of free text
+    one."""
+    longest = constraint.longest if constraint else None
+    return 1 if longest is None else longest + 1
+
+
+def check_fits(tokens: int, limits: Limits, where: str = "") -> None:
     """Raises ModelError where prompt and answer together are too long."""
     if tokens > limits.context:
-        raise ModelError(f"{tokens} tokens do not fit the context of {limits.context}", remedy="shorten the text")
+        what = f"{tokens} tokens do not fit the context of {limits.context}"
+        raise ModelError(what, where=where, remedy="shorten the text, or leave it out")
 
 
 def common_length(first: Ids, second: Ids) -> int:

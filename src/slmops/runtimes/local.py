@@ -13,6 +13,7 @@ from slmops.models.families import encode_answer, encode_prompt, end_token, fami
 from slmops.models.folder import is_onnx
 from slmops.models.forward import NumberFormat
 from slmops.models.tokenizer import Ids, Tokenizer
+from slmops.runtimes.decoding import check_fits, least_room
 from slmops.runtimes.json_constraint import compile_schema
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Chunk, Constraint, Request, Runtime, Sampling, Written, gather
@@ -51,6 +52,14 @@ class LocalModel:
 
     def prompt(self, messages: Sequence[Message]) -> Ids:
         return encode_prompt(self.tokenizer, self.family, messages)
+
+    def check_room(self, messages: Sequence[Message], constraint: Constraint | None, where: str) -> None:
+        """That an answer fits behind the prompt.
+
+        Raises:
+            ModelError: it does not; what asks stands at `where`.
+        """
+        check_fits(len(self.prompt(messages)) + least_room(constraint), self.runtime.limits, where)
 
     def trie(self, labels: Labels) -> TokenTrie:
         """A closed set compiled for this model's tokens."""

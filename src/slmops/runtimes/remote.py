@@ -63,8 +63,9 @@ class RemoteModel:
             ModelError: the server refuses, cannot be reached, or says what is no answer.
         """
         failed: BaseException | None = None
-        with ThreadPoolExecutor(self._at_once) as threads:
-            waiting = {threads.submit(self.ask, messages, sampling): place for place, messages in enumerate(asked)}
+        threads = ThreadPoolExecutor(self._at_once)
+        waiting = {threads.submit(self.ask, messages, sampling): place for place, messages in enumerate(asked)}
+        try:
             for done in as_completed(waiting):
                 if done.cancelled():
                     continue
@@ -74,6 +75,8 @@ class RemoteModel:
                         other.cancel()
                 else:
                     yield waiting[done], done.result()
+        finally:  # where nobody listens any more, nobody asks and pays any more
+            threads.shutdown(wait=False, cancel_futures=True)
         if failed:
             raise failed
 

@@ -2,5 +2,6 @@
 
     dataset → teacher → labels → pruned → targets → student → int4 … → evidence → bundle
 
-`project.py` composes the config, `assemble.py` the pipeline, `run.py` runs it; the rest makes one artifact each.
+`project.py` composes the config, `assemble.py` the pipeline, `run.py` runs it, here or by `on_azure.py`. Others are
+commands that join rooms and make no artifact: `verbs.py`, `verdict.py`, `search.py`, `advise.py`, `doctor.py` ….
 """

@@ -17,6 +17,7 @@ from slmops.core.artifact import hash_json
 from slmops.core.config import Section, nearest, wrong
 from slmops.core.errors import ConfigError, ModelError, SlmopsError, need
 from slmops.core.files import folder_written_whole, lock, write_whole
+from slmops.core.named import allow, is_named
 from slmops.core.pipeline import Work
 from slmops.core.store import Store
 from slmops.data.read import read_records
@@ -64,6 +65,10 @@ class AdapterConfig(Section):
             raise wrong("train.quantization_aware: an adapter is not rounded", "remove it")
         return self
 
+    def own_code(self) -> list[str]:
+        """What it names of the user's own."""
+        return [name for name in (self.task.type, *self.train.own_code()) if is_named(name)]
+
 
 def train(
     reference: str,
@@ -86,6 +91,8 @@ def train(
     if out.exists():
         raise SlmopsError("exists already", where=str(out), remedy="give another folder, or remove it")
     model, config = find_model(reference, store), config or AdapterConfig()
+    for name in config.own_code():
+        allow(name)
     decides = [model.identity, find_rows(data).digest(), config.model_dump(mode="json"), dict(fields or {}), seed]
     place = out.with_name(f".{out.name}-{hash_json(decides)[:12]}")
     with lock(place / "lock"):

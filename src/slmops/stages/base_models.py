@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from slmops.core.files import write_whole
 from slmops.core.store import Store
 from slmops.models.folder import read_json
-from slmops.models.references import find_cached, resolve
+from slmops.models.references import Model, find_cached, resolve
 from slmops.stages.project import MODELS_FILE, Project
 
 _HERE = ("file:", "store:")
@@ -32,20 +32,32 @@ def identity_of(project: Project, reference: str) -> str | None:
     return found.identity if found else known
 
 
+def base_model(project: Project, reference: str, say: Callable[[str], None] = lambda text: None) -> Model:
+    """The model that `reference` names in the project, fetched where it is lacking; `say` hears of a download.
+
+    Raises:
+        ModelError: it cannot be fetched, or is not safe to load.
+    """
+    return resolve(reference, base=project.root, open_stored=Store(project.store_root).open, say=say)
+
+
+def references_of(project: Project) -> list[str]:
+    """All base models: the teachers', and the student's if it has one of its own."""
+    own = [project.student.model] if project.student.model else []
+    return [*(teacher.model for teacher in project.teachers.values()), *own]
+
+
 def fetch_models(project: Project, progress: Callable[[str, float, str], None]) -> bool:
     """Fetches what is not here; whether any model is another than was known.
 
     Raises:
         ModelError: one cannot be fetched, or is not safe to load.
     """
-    references = [teacher.model for teacher in project.teachers.values()]
-    references += [project.student.model] if project.student.model else []
-    open_stored = Store(project.store_root).open
 
     def say(text: str) -> None:
         progress("models", 0.0, text)
 
-    models = {one: resolve(one, base=project.root, open_stored=open_stored, say=say) for one in references}
+    models = {one: base_model(project, one, say) for one in references_of(project)}
     from_elsewhere = {one: model.identity for one, model in models.items() if not model.origin.startswith(_HERE)}
     return remember_models(project, from_elsewhere)
 

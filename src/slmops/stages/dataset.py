@@ -14,6 +14,7 @@ from slmops.core.named import code_of
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.check import check_splits
 from slmops.data.formats import Row
+from slmops.data.grams import normalise
 from slmops.data.read import read_records, recognise_file
 from slmops.data.records import write_records
 from slmops.data.sources import find_rows
@@ -53,7 +54,7 @@ def dataset_stage(project: Project) -> Stage:
         "mask": data.privacy.kinds(),
     }
     size_mb = sum(origin.size_bytes for origin in origins.values()) / 1e6
-    return Stage("dataset", 2, {}, section, lambda work: _make(project, work), Estimate(0.02 + size_mb / 500, size_mb))
+    return Stage("dataset", 3, {}, section, lambda work: _make(project, work), Estimate(0.02 + size_mb / 500, size_mb))
 
 
 def _make(project: Project, work: Work) -> None:
@@ -101,6 +102,12 @@ def _make(project: Project, work: Work) -> None:
     else:
         validation = read(data.validation, task)
         check_splits(train, validation)
+    judges = {normalise(record.text) for record in validation}
+    apart = [record for record in unlabelled if normalise(record.text) not in judges]
+    if shared := len(unlabelled) - len(apart):
+        work.progress(0.6, f"{shared} unlabelled messages are left out: they stand in validation")
+        work.measure("rows", "rows", float(shared), subject="unlabelled, in validation")
+    unlabelled = apart
     parts = dict(zip(PARTS, (train, validation, test, unlabelled), strict=True))
     for name, records in parts.items():
         write_records(work.out / f"{name}.jsonl", records)

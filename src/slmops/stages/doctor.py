@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from slmops.core.files import free_bytes
-from slmops.core.machine import default_threads, describe_machine, describe_versions, probe_number_format
+from slmops.core.machine import default_threads, describe_machine, probe_number_format
 from slmops.models.hub import hub_is_blocked
 from slmops.models.references import CATALOGUE, cache_root, find_cached
 
-_EXTRAS = {
-    "train": ("torch", "transformers", "peft", "safetensors", "gguf"),
-    "onnx": ("onnxruntime_genai", "onnx", "onnx_ir"),
-    "search": ("optuna",),
-    "evaluation": ("sklearn", "scipy", "matplotlib"),
-    "foundry": ("foundry_local_sdk",),
-}
+_NOT_FOR_A_RUN = ("docs", "dev", "bench")  # extras of those who work on slmops
 _ROOM_MB = 3000  # base model, teacher, student and conversions of the default model
 
 
@@ -43,7 +40,7 @@ def doctor(folder: Path) -> list[Finding]:
             True,
             f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mb']} MB, {' '.join(machine['extensions'])}",
         ),
-        *(_extra(name, modules) for name, modules in _EXTRAS.items()),
+        *_extras(),
     ]
     if importlib.util.find_spec("torch"):
         chosen, speeds = probe_number_format(default_threads())
@@ -64,16 +61,28 @@ def doctor(folder: Path) -> list[Finding]:
     ]
 
 
-def _extra(name: str, modules: tuple[str, ...]) -> Finding:
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    versions = describe_versions()
-    told = ", ".join(f"{module} {versions.get(module.replace('_', '-'), '')}".strip() for module in modules)
-    return Finding(
-        f"extra {name}",
-        not missing,
-        f"lacks {', '.join(missing)}" if missing else told,
-        f"pip install 'slmops[{name}]'",
-    )
+def _extras() -> list[Finding]:
+    """How each extra stands. One that `all` does not bring is for those who want it, and may be absent."""
+    needs: dict[str, list[str]] = {}
+    for line in metadata.requires("slmops") or []:
+        requirement, _, quoted = line.partition("; extra == ")
+        if (extra := quoted.strip("'\"")) and extra not in _NOT_FOR_A_RUN:
+            needs.setdefault(extra, []).append(requirement)
+    usual = set(needs.pop("all"))
+    return [_extra(name, requirements, usual.issuperset(requirements)) for name, requirements in sorted(needs.items())]
+
+
+def _extra(name: str, requirements: list[str], usual: bool) -> Finding:
+    names = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in requirements]
+    found = {}
+    for package in names:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    missing = [package for package in names if package not in found]
+    told = f"lacks {', '.join(missing)}" if missing else ", ".join(map(" ".join, found.items()))
+    if missing and not usual:
+        return Finding(f"extra {name}", True, f"{told}; for those who want it: pip install 'slmops[{name}]'")
+    return Finding(f"extra {name}", not missing, told, f"pip install 'slmops[{name}]'")
 
 
 def _base_model() -> Finding:

@@ -43,7 +43,7 @@ def labels_stage(project: Project) -> Stage:
         section["teachers"] = project.distillation.teachers
     return Stage(
         "labels",
-        4,
+        5,
         {"dataset": "dataset"} | {name: name for name in project.teachers},
         section,
         lambda work: _make(project, work),
@@ -59,7 +59,8 @@ def _make(project: Project, work: Work) -> None:
     augmented = []
     if task.varied is not None:
         texts = [*read_part(dataset, "train"), *unlabelled]
-        augmented = augment_texts(texts, project.augmented(), work.seed, task.varied)
+        held_out = [*read_part(dataset, "validation"), *read_part(dataset, "test")]
+        augmented = augment_texts(texts, project.augmented(), work.seed, task.varied, held_out)
     validation = read_part(dataset, "validation") if isinstance(task.grammar, Labels) else []
     asked, accept, heard = [*validation, *unlabelled, *augmented], synthesis.accept.confidence, []
     threads, number_format = work.choices["threads"], work.choices["number_format"]

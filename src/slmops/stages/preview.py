@@ -11,8 +11,8 @@ from typing import Literal
 
 from slmops.core.errors import ConfigError
 from slmops.models.families import encode_lesson, family_of
-from slmops.models.references import resolve
 from slmops.models.tokenizer import Tokenizer
+from slmops.stages.base_models import base_model
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import Progress, open_store, run
@@ -61,7 +61,7 @@ def preview(
     if learner == "student" and project.student.model:
         reference = project.student.model
     assert reference is not None
-    tokenizer = Tokenizer(resolve(reference, base=project.root).folder)
+    tokenizer = Tokenizer(base_model(project, reference).folder)
     family, task = family_of(tokenizer), read_task(dataset)
     short = learner == "student" and project.student.prompt == "short"
     shown = []

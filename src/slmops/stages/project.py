@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -75,9 +74,7 @@ class Project(Config):
         """
         project = super().load(path, variant)
         for name in project.own_code():
-            if str(project.root) not in sys.path:
-                sys.path.insert(0, str(project.root))
-            allow(name)
+            allow(name, project.root)
         return project
 
     def own_code(self) -> list[str]:
@@ -155,6 +152,12 @@ class Project(Config):
         if self.distillation.representation and self.student.model and self.student.vocabulary != "all":
             why = "the student's tokens are no longer a ready model's, and may never have been the teacher's"
             yield "student.vocabulary", why, "write vocabulary: all, or remove distillation.representation"
+        train = self.student.train
+        of_gold = {"loss": train.loss != "cross_entropy", "label_smoothing": bool(train.label_smoothing)}
+        for name, asked in of_gold.items():
+            if asked and self.caches_targets and not self.distillation.loss.cross_entropy:
+                why = "it takes the place of cross_entropy, which distillation.loss leaves out"
+                yield f"student.train.{name}", why, "give distillation.loss.cross_entropy a weight, or remove it"
         if self.distillation.match == "answers":
             idle = {"representation", "loss", "temperature", "cache", "classical"}
             for name in sorted(idle & self.distillation.model_fields_set):

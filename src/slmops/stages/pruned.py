@@ -27,10 +27,10 @@ from slmops.optimization.prune import (
     with_layers,
 )
 from slmops.optimization.vocabulary import copy_kept, trim_model, trim_tokenizer, write_kept, write_tokenizer
+from slmops.stages.base_models import base_model
 from slmops.stages.parts import Prompt, answered_examples, read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
-from slmops.stages.teacher import base_model
 from slmops.tasks.types import Labels, Record, Task
 from slmops.training.looks import mean_loss
 from slmops.training.losses import cross_entropy
@@ -94,7 +94,7 @@ def _make(project: Project, work: Work) -> None:
     if student.model is None:
         source, licence = work.inputs["teacher"], work.parent_licences["teacher"]
     else:
-        base = base_model(project, student.model, work)
+        base = base_model(project, student.model, lambda text: work.progress(0.0, text))
         source, licence = base.folder, base.licence
     work.licence = licence
     model = load_causal_lm(source)

@@ -1,4 +1,5 @@
-"""A search over a project: keys of any section are tried, each trial a student of its own, judged on validation rows.
+"""A search over a project: keys of distillation, student and synthesis are tried, each trial a student of its own,
+judged on validation rows.
 
 What trials have in common (the teacher, its answers) is made once. A trial is judged by what its gold answers cost on
 the validation rows, so that trials with other losses can be compared. A search that was killed goes on with the trial
@@ -17,15 +18,17 @@ from slmops.core.config import nested
 from slmops.core.errors import SlmopsError
 from slmops.core.files import lock, write_whole
 from slmops.core.measurement import ArtifactId
+from slmops.core.named import code_of
 from slmops.core.search import Found, Tell, Trials, Values, begin_of, say_values
 from slmops.core.search import search as try_out
 from slmops.core.store import Store
-from slmops.stages.base_models import fetch_models
+from slmops.stages.base_models import fetch_models, identity_of, references_of
 from slmops.stages.learning import CURVE_FILE
 from slmops.stages.project import Project
 from slmops.stages.run import Progress, open_store
 from slmops.stages.seeded import make_seeded
-from slmops.training.curve import held_out_losses, read_curve
+from slmops.stages.trials import score_of
+from slmops.training.curve import read_curve
 
 FILE = "search.json"
 
@@ -81,10 +84,7 @@ def _search(project: Project, asked: Trials, store: Store, progress: Progress) -
     def judge(number: int, values: Values, tell: Tell) -> float:
         tried = project.tried_out(values)
         made = make(tried, "student", f"trial {number + 1}/{asked.num_trials} ({say_values(values)})")
-        losses = held_out_losses(list(read_curve(store.open(made) / CURVE_FILE)))
-        if not losses:
-            raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")
-        return min(losses) if tried.student.train.keeps_best else losses[-1]
+        return score_of(list(read_curve(store.open(made) / CURVE_FILE)), tried.student.train)
 
     folder = project.state / "search"
     make(project, "labels" if project.teacher else "dataset", "what all share")  # what fails here is no trial's fault
@@ -96,9 +96,10 @@ def _search(project: Project, asked: Trials, store: Store, progress: Progress) -
 
 
 def _asked(project: Project, dataset: ArtifactId) -> str:
-    """What decides what trials come to: the project and its data; more trials are the same search."""
+    """What decides what trials come to: the project, its data, models and code; more trials are the same search."""
     written = project.model_dump(mode="json", by_alias=True, exclude={"search": {"num_trials"}})
-    return hash_json([written, dataset])
+    models = [identity_of(project, reference) for reference in references_of(project)]
+    return hash_json([written, dataset, models, [code_of(name, "search") for name in project.own_code()]])
 
 
 def _value_at(project: Project, key: str) -> Any:

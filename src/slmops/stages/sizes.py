@@ -10,12 +10,12 @@ from typing import Any
 
 from slmops.core.errors import ModelError
 from slmops.models.folder import read_json
-from slmops.models.references import find_cached, resolve
+from slmops.models.references import find_cached
 from slmops.optimization.config import OptimizationConfig
-from slmops.stages.base_models import fetch_models
+from slmops.stages.base_models import base_model, fetch_models
 from slmops.stages.estimates import cut
 from slmops.stages.project import Project
-from slmops.stages.run import Progress, open_store
+from slmops.stages.run import Progress
 from slmops.training.estimate import Shape
 
 _SHARES = (1, 3 / 4, 1 / 2, 2 / 5, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 10)  # of the layers
@@ -45,7 +45,7 @@ def sizes(project: Project, progress: Progress = lambda stage, share, note: None
     fetch_models(project, progress)
     student, teacher = project.student, project.local_teacher
     reference = student.model or (teacher.model if teacher else "")
-    found = find_cached(reference) or resolve(reference, base=project.root, open_stored=open_store(project).open)
+    found = find_cached(reference) or base_model(project, reference)
     config = read_json(found.folder / "config.json")
     whole, asked = _shape(config), cut(_shape(config), student)
     positions = min(student.context or config["max_position_embeddings"], config["max_position_embeddings"])

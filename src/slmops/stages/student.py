@@ -1,5 +1,5 @@
-"""`student`: the small model, taught by the teacher's cached distributions; or on gold, and on a remote teacher's
-answers where there is one."""
+"""`student`: the small model, taught by the teacher's cached distributions; or on gold, and on the
+teacher's answers where there is one and only they are matched."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def student_stage(project: Project, number: int) -> Stage:
         inputs["labels"] = "labels"
     return Stage(
         "student" if last else name_of_round(number),
-        6,
+        7,
         inputs,
         section,
         lambda work: _make(project, work, number - 1),

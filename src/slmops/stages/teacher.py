@@ -1,11 +1,12 @@
-"""`teacher`: the big model, taught the task with low-rank adapters (or taken as it is), merged into one folder."""
+"""`teacher`: the big model, taught the task by any method (or taken as it is), merged into one folder."""
 
 from __future__ import annotations
 
 from slmops.core.errors import need
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.models.forward import load_causal_lm
-from slmops.models.references import Model, find_cached, resolve
+from slmops.models.references import find_cached
+from slmops.stages.base_models import base_model
 from slmops.stages.estimates import training_minutes
 from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
 from slmops.stages.parts import read_answered, read_task
@@ -27,7 +28,7 @@ def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity:
     estimate = Estimate(minutes + (0.0 if find_cached(teacher.model) else 1.0), 545)
     return Stage(
         name,
-        6,
+        7,
         {"dataset": "dataset"},
         section,
         lambda work: _make(project, name, teacher, work),
@@ -36,13 +37,9 @@ def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity:
     )
 
 
-def base_model(project: Project, reference: str, work: Work) -> Model:
-    return resolve(reference, base=project.root, say=lambda text: work.progress(0.0, text))
-
-
 def _make(project: Project, name: str, teacher: TeacherConfig, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
-    base = base_model(project, teacher.model, work)
+    base = base_model(project, teacher.model, lambda text: work.progress(0.0, text))
     work.licence = base.licence
     dataset, config, source = work.inputs["dataset"], teacher.train, base.folder
     if config:

@@ -20,7 +20,7 @@ from slmops.core.files import write_whole
 from slmops.core.pipeline import Progress, Work
 from slmops.core.search import Tell, Trial, Values, say_values, search
 from slmops.training.config import TrainConfig
-from slmops.training.curve import Point, held_out_losses
+from slmops.training.curve import Point, held_out_losses, kept_loss
 from slmops.training.diagnosis import Fault
 from slmops.training.trackers import Run
 from slmops.training.trainer import GoesOn
@@ -43,8 +43,8 @@ def best_trial(config: TrainConfig, work: Work, run: Run, learn: Learn) -> tuple
 
     def judge(number: int, values: Values, tell: Tell) -> float:
         def goes_on(curve: Sequence[Point]) -> bool:
-            losses = held_out_losses(curve)
-            return not losses or tell(len(losses), _score(losses, chosen))
+            score = kept_loss(curve, chosen.keeps_best)
+            return score is None or tell(len(held_out_losses(curve)), score)
 
         def report(share: float, text: str) -> None:
             done = (number + share) / asked.num_trials
@@ -55,10 +55,7 @@ def best_trial(config: TrainConfig, work: Work, run: Run, learn: Learn) -> tuple
         except ValidationError as error:
             raise SlmopsError(f"{say_values(values)} do not fit together: {error.errors()[0]['msg']}") from error
         _, curve, _ = learn(chosen, work, replace(run, trial=number), goes_on, report)
-        losses = held_out_losses(curve)
-        if not losses:
-            raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")
-        return _score(losses, chosen)
+        return score_of(curve, chosen)
 
     def after(trial: Trial, best: Trial | None) -> None:
         for folder in work.scratch.glob("trial-*"):
@@ -77,6 +74,13 @@ def scratch_of(work: Work, run: Run) -> Path:
     return work.scratch if run.trial is None else work.scratch / f"trial-{run.trial}"
 
 
-def _score(losses: Sequence[float], config: TrainConfig) -> float:
-    """By what a trial is judged: the loss with the weights that it keeps."""
-    return min(losses) if config.keeps_best else losses[-1]
+def score_of(curve: Sequence[Point], config: TrainConfig) -> float:
+    """By what a trial is judged: the loss on validation rows with the weights that it keeps.
+
+    Raises:
+        SlmopsError: there are no such rows.
+    """
+    score = kept_loss(curve, config.keeps_best)
+    if score is None:
+        raise SlmopsError("there are no validation rows to judge a trial by", remedy="give data.validation")
+    return score

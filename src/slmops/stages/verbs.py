@@ -18,7 +18,7 @@ from slmops.core.store import Store
 from slmops.data.read import read_records
 from slmops.evaluation.benchmark import Benchmarked, Subject, benchmark
 from slmops.evaluation.compare import cost_figures, parse_all, quality_figures
-from slmops.evaluation.config import CostConfig
+from slmops.evaluation.config import EvaluationConfig
 from slmops.models.adapters import ONNX_FOLDER, AdapterCard, read_adapter_card
 from slmops.models.folder import Card, read_card
 from slmops.models.references import Model, resolve
@@ -27,7 +27,7 @@ from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel, Reply
 from slmops.runtimes.types import Sampling
 from slmops.stages.placed import put_adapters
-from slmops.tasks import load_task, read_row
+from slmops.tasks import further_metric, load_task, read_row
 from slmops.tasks.types import Message, Record, Source, Task
 
 Report = Callable[[int, int], None]
@@ -42,12 +42,13 @@ class Evaluated:
     figures: dict[str, Interval]
 
 
-def find_model(reference: str, store: Store | None) -> Model:
-    """A model by reference; a name of the store needs no `store:` before it where nothing else is called so."""
+def find_model(reference: str, store: Store | None, say: Callable[[str], None] = lambda text: None) -> Model:
+    """A model by reference; a name of the store needs no `store:` before it where nothing else is called so.
+    `say` hears of a download."""
     opened = store.open if store else None
     if ":" not in reference.split("/", 1)[0] and store is not None and _in_store(store, reference):
         reference = f"store:{reference}"
-    return resolve(reference, open_stored=opened)
+    return resolve(reference, open_stored=opened, say=say)
 
 
 def ask(
@@ -98,12 +99,15 @@ def evaluate(
     data: Path,
     *,
     store: Store | None = None,
+    evaluation: EvaluationConfig | None = None,
     threads: int = 0,
     seed: int = 7,
     report: Report | None = None,
 ) -> Evaluated:
-    """The task's metrics, with intervals, of a model that slmops made, on a labelled file."""
-    task, rows, (done,) = _ask_all([reference], data, store, threads, 0, report or _silent)
+    """The task's metrics, with intervals, of a model that slmops made, on a labelled file; and those that `evaluation`
+    adds."""
+    by = evaluation or EvaluationConfig()
+    task, rows, (done,) = _ask_all([reference], data, store, by, threads, 0, report or _silent)
     quality = _quality(task, rows, done, seed)
     return Evaluated(reference, len(rows), quality)
 
@@ -113,17 +117,20 @@ def bench(
     data: Path,
     *,
     store: Store | None = None,
+    evaluation: EvaluationConfig | None = None,
     threads: int = 0,
     seed: int = 7,
     report: Report | None = None,
 ) -> list[Evaluated]:
-    """Speed and memory of models on the same prompts, taking turns, each in a process of its own."""
-    task, rows, done = _ask_all(references, data, store, threads, None, report or _silent)
+    """Speed and memory of models on the same prompts, taking turns, each in a process of its own, beside their quality;
+    `evaluation` says what a machine costs, and which metrics are added."""
+    by = evaluation or EvaluationConfig()
+    task, rows, done = _ask_all(references, data, store, by, threads, None, report or _silent)
     return [
         Evaluated(
             reference,
             len(rows),
-            _quality(task, rows, result, seed) | cost_figures(result, CostConfig().usd_per_hour, seed),
+            _quality(task, rows, result, seed) | cost_figures(result, by.cost.usd_per_hour, seed),
         )
         for reference, result in zip(references, done, strict=True)
     ]
@@ -134,7 +141,13 @@ def _quality(task: Task, rows: Sequence[Record], done: Benchmarked, seed: int) -
 
 
 def _ask_all(
-    references: Sequence[str], data: Path, store: Store | None, threads: int, timed: int | None, report: Report
+    references: Sequence[str],
+    data: Path,
+    store: Store | None,
+    by: EvaluationConfig,
+    threads: int,
+    timed: int | None,
+    report: Report,
 ) -> tuple[Task, list[Record], list[Benchmarked]]:
     folders = [find_model(reference, store).folder for reference in references]
     cards = [_card_of(reference, folder) for reference, folder in zip(references, folders, strict=True)]
@@ -142,12 +155,13 @@ def _ask_all(
     if any(card.task != spec for card in cards):
         raise SlmopsError("these models were made for different tasks", remedy="bench those of one task together")
     task = load_task(spec["name"], **spec["options"])
+    task.metrics += tuple(further_metric(name, task) for name in by.metrics)
     rows = read_records(data, read=partial(read_row, task), check=task.check, answered=True)
     subjects = [
         Subject(str(index), folder, card.prompt)
         for index, (folder, card) in enumerate(zip(folders, cards, strict=True))
     ]
-    threads = threads or default_threads()
+    threads = threads or by.bench.threads or default_threads()
     return task, rows, benchmark(subjects, rows, rows[:3], task=spec, threads=threads, timed=timed, report=report)
 
 

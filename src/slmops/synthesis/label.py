@@ -32,8 +32,14 @@ def answer_records(
     """The records with the teacher's answer, and why it was rejected if it was.
 
     The confidence is the label's probability over the closed set; in free answers, the mean probability of a token
-    (geometric)."""
+    (geometric).
+
+    Raises:
+        ModelError: a record is longer than the teacher's context.
+    """
     constraint = model.constraint(task.grammar)
+    for record in records:
+        model.check_room(task.messages(record), constraint, record.source.place)
     at_once = _LABELLED_AT_ONCE if isinstance(constraint, TokenTrie) else _WRITTEN_AT_ONCE
     answered: list[Record] = []
     for start in range(0, len(records), at_once):

@@ -73,8 +73,10 @@ class LabelTask(TaskBase):
 
 
 def _label(found: Json) -> str | None:
-    if found is None or isinstance(found, str):
-        return found
+    if found is None:
+        return None
+    if isinstance(found, str):
+        return found.strip()  # as an answer is, before it is looked for among them
     raise InvalidAnswer(f"found {type(found).__name__}, expected a label", remedy="write one label, in quotes")
 
 

@@ -24,6 +24,8 @@ _EXTRA = "evaluation"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Chinese characters
+_WORDS = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
 _NAMES = re.compile(r"(?<![.!?:\n] )(?<!^)\b[A-Z]\w+|\d+(?:[.,]\d+)*", re.M)
 
 
@@ -114,8 +116,8 @@ def _word_f1(answer: str, right: str) -> float:
 
 def _covered(answer: str, right: str) -> float:
     wanted = set(_NAMES.findall(right))
-    said = answer.lower()
-    return sum(name.lower() in said for name in wanted) / len(wanted) if wanted else 1.0
+    said = [re.search(rf"(?<!\w){re.escape(name)}(?!\w)", answer, re.IGNORECASE) for name in wanted]
+    return sum(found is not None for found in said) / len(wanted) if wanted else 1.0
 
 
 def _length_ratio(answer: str, right: str) -> float:
@@ -129,7 +131,19 @@ def _rouge(kind: str, right: str, answer: str) -> float:
 
 @cache
 def _rouge_scorer(kind: str) -> Any:
-    return need("rouge_score.rouge_scorer", _EXTRA).RougeScorer([kind], use_stemmer=True)
+    return need("rouge_score.rouge_scorer", _EXTRA).RougeScorer([kind], tokenizer=_Words())
+
+
+class _Words:
+    """Words of any script in lower case, English ones stemmed, as rouge_score does it with its own, which knows English
+    letters only; what is written without spaces is taken character by character."""
+
+    def __init__(self) -> None:
+        self._stem = need("nltk.stem.porter", _EXTRA).PorterStemmer().stem
+
+    def tokenize(self, text: str) -> list[str]:
+        words = _WORDS.findall(text.lower())
+        return [self._stem(word) if len(word) > 3 and word.isascii() else word for word in words]
 
 
 @cache

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmops.core.files import write_whole
+from slmops.core.files import sync, write_whole
 from slmops.training.blame import Usual
 from slmops.training.curve import Point, to_point
 
@@ -92,7 +92,9 @@ class Checkpoint:
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._folder / f"{file}.part"
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+        sync(part)  # else a state might name, after a power cut, what never reached the disk
         part.replace(self._folder / file)
+        sync(self._folder)
 
     def _read(self, file: str) -> dict[str, Any]:
         from safetensors.torch import load_file

@@ -16,7 +16,8 @@ class Point:
     """Mean loss a target token since the point before; on validation rows, and on some of those that are learned, where
     they were looked at: at step 0, before anything was learned, there is nothing else. `rows` are those of this step
     that were worst, where its loss leapt. `twice_as_far`, of the last point alone, is the loss of rows that are learned
-    had the weights gone on as far again. `gradients` are the norms of those of a loss's terms, where it has several."""
+    had the weights gone on as far again. `gradients` are the norms of those of a loss's terms, where it has several.
+    `rounded`: the model computed as the shipped format has it."""
 
     step: int
     loss: float
@@ -25,6 +26,7 @@ class Point:
     seen_loss: float | None = None
     twice_as_far: float | None = None
     gradients: Mapping[str, float] = field(default_factory=dict)
+    rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ def held_out_losses(curve: Iterable[Point], first_step: int = 1) -> list[float]:
     """Those of validation rows, as they were looked at from `first_step` on."""
     after = max(1, first_step)
     return [point.validation_loss for point in curve if point.validation_loss is not None and point.step >= after]
+
+
+def kept_loss(curve: Sequence[Point], keeps_best: bool) -> float | None:
+    """The loss on validation rows of the weights that a training keeps: the last, or the best; once they are
+    rounded, of rounded ones. None while there was no look."""
+    looks = [point for point in curve if point.step and point.validation_loss is not None]
+    losses = held_out_losses([point for point in looks if point.rounded] or looks)
+    return (min(losses) if keeps_best else losses[-1]) if losses else None
 
 
 def looks_since_best(curve: Sequence[Point], first_step: int) -> int | None:

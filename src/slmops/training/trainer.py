@@ -147,7 +147,9 @@ def train(
         if look or blamed or state.count == max(1, steps // 40):
             seen, held_out = workers.agree(looks.both) if look else (None, None)
             pulls = workers.agree(lambda: looks.pulls(teaching)) if look else {}
-            state.curve.append(Point(state.step, state.total / state.count, held_out, blamed, seen, gradients=pulls))
+            rounded = rounding is not None and state.step >= unrounded
+            mean = state.total / state.count
+            state.curve.append(Point(state.step, mean, held_out, blamed, seen, gradients=pulls, rounded=rounded))
             state.total, state.count = 0.0, 0
             watch(Moment(state.curve[-1], rate, norm, learned, seconds))
             learned, seconds = 0, 0.0

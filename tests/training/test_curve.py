@@ -1,0 +1,14 @@
+"""A training is judged by the weights that it keeps."""
+
+from __future__ import annotations
+
+from slmops.training.curve import Point, kept_loss
+
+
+def test_once_weights_are_rounded_only_rounded_ones_are_kept() -> None:
+    begin, best, worse = Point(0, 2.0, 0.1), Point(1, 1.0, 0.3), Point(2, 0.9, 0.5)
+    rounded, last = Point(3, 0.9, 0.6, rounded=True), Point(4, 0.8, 0.7, rounded=True)
+    assert kept_loss([begin], True) is None
+    assert kept_loss([begin, best, worse], True) == 0.3
+    assert kept_loss([begin, best, worse, rounded, last], True) == 0.6
+    assert kept_loss([begin, best, worse, rounded, last], False) == 0.7
