@@ -50,7 +50,7 @@ _ROWS = (
     Asked("latency", "end to end, against the fp32 teacher", "ms", Target("−90 %", "at most", 0.1)),
     Asked("latency-int4", "end to end, against the teacher's int4", "ms", Target("−65 %", "at most", 0.35)),
     Asked("bytes", "model bytes against the fp32 teacher", "bytes", _BYTES),
-    Asked("loaded", "memory that loading adds, against the fp32 teacher", "MB", _LOADED),
+    Asked("loaded", "memory that the model adds once it answers, against the fp32 teacher", "MB", _LOADED),
     Asked("peak", "resident peak, against the fp32 teacher", "MB", _PEAK),
     Asked(
         "users",

@@ -63,7 +63,7 @@ FIGURES = {
     "model_bytes": Figure("Size", "model files", "bytes", "lower"),
     "disk_bytes": Figure("Size", "whole folder", "bytes", "lower"),
     "peak_memory_mb": Figure("Memory and processor", "peak memory", "MB", "lower"),
-    "load_memory_mb": Figure("Memory and processor", "added by loading", "MB", "lower"),
+    "load_memory_mb": Figure("Memory and processor", "added by the model", "MB", "lower"),
     "cpu_percent": Figure("Memory and processor", "processor (100 % = one core)", "%", None),
     "cost_per_million_usd": Figure("Cost", "a million answers", "$", "lower"),
 }

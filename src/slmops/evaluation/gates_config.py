@@ -88,13 +88,13 @@ class GatesConfig(Section):
     max_model_bytes: AtMost | None = Field(default=None, description="the largest size of the model's files")
     max_disk_bytes: AtMost | None = Field(default=None, description="the largest size of the whole folder")
     max_peak_memory_mb: AtMost | None = Field(default=None, description="the most memory that answering takes")
-    max_load_memory_mb: AtMost | None = Field(default=None, description="the most memory that loading adds")
+    max_load_memory_mb: AtMost | None = Field(default=None, description="the most memory that the model adds")
     max_cost_per_million_usd: AtMost | None = Field(default=None, description="the highest price of a million answers")
 
     max_latency_ratio: AtMost | None = Field(default=None, description="the largest share of the teacher's latency")
     max_memory_ratio: AtMost | None = Field(default=None, description="the largest share of the teacher's peak memory")
     max_load_memory_ratio: AtMost | None = Field(
-        default=None, description="the largest share of what the teacher's loading adds"
+        default=None, description="the largest share of what the teacher adds"
     )
     max_model_bytes_ratio: AtMost | None = Field(default=None, description="the largest share of the teacher's bytes")
 

@@ -21,7 +21,7 @@ import psutil
 
 from slmops.core.machine import keep_freed_memory, peak_memory_mb
 from slmops.core.named import allow
-from slmops.runtimes.local import LocalModel
+from slmops.runtimes.local import LocalModel, import_runtime
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Ids, Sampling
 from slmops.tasks import load_task
@@ -32,18 +32,20 @@ class Session:
     """The loaded model and how its task asks."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
-        process = psutil.Process()
-        before_mb, started = process.memory_info().rss / 2**20, time.perf_counter()
+        started = time.perf_counter()
+        import_runtime(Path(spec["folder"]))
+        self._before_mb = _resident_mb()
         self._model = LocalModel(Path(spec["folder"]), threads=spec["threads"])
-        self.loaded = {
-            "load_s": time.perf_counter() - started,
-            "load_memory_mb": process.memory_info().rss / 2**20 - before_mb,
-        }
+        self.loaded = {"load_s": time.perf_counter() - started}
         allow(spec["task"]["name"])  # by whoever has started this process
         task = load_task(spec["task"]["name"], **spec["task"]["options"])
         self._messages = task.short_messages if spec["prompt"] == "short" else task.messages
         self._constraint = self._model.constraint(task.grammar)
         self._sampling = Sampling(task.max_tokens)
+
+    def grown(self) -> dict[str, Any]:
+        """What the model has added to the libraries' memory by now."""
+        return {"load_memory_mb": _resident_mb() - self._before_mb}
 
     def ask(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Answers rows one after another; times are from the text to the first and to the last token."""
@@ -97,6 +99,10 @@ class Session:
         return {"token_ms": [(after - before) * 1e3 for before, after in pairwise(times)]}
 
 
+def _resident_mb() -> float:
+    return float(psutil.Process().memory_info().rss) / 2**20
+
+
 def _record(row: dict[str, Any]) -> Record:
     return Record(row["id"], row["inputs"], None, Source("benchmark"))
 
@@ -113,6 +119,8 @@ def main() -> None:
             reply = session.loaded
         elif command == "peak":
             reply = {"peak_memory_mb": peak_memory_mb()}
+        elif command == "grown" and session is not None:
+            reply = session.grown()
         elif session is not None and command != "end":
             asked: dict[str, Callable[[Any], dict[str, Any]]]
             asked = {"ask": session.ask, "ask_together": session.ask_together, "write": session.write}

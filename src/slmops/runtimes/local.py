@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from slmops.core.errors import need
 from slmops.models.families import encode_answer, encode_prompt, end_token, family_of
 from slmops.models.folder import is_onnx
 from slmops.models.forward import NumberFormat
@@ -104,6 +105,14 @@ class LocalModel:
     def _reply(self, written: Written) -> Reply:
         text = self.tokenizer.decode(written.ids)
         return Reply(text, len(written.ids), written.reused_tokens, written.logprob, written.finish)
+
+
+def import_runtime(folder: Path) -> None:
+    """What it takes to run the model of `folder`, without the model: so that what that adds can be told."""
+    if is_onnx(folder):
+        need("onnxruntime_genai", "onnx")
+    else:
+        need("transformers.models.auto.modeling_auto", "train")
 
 
 def _open_runtime(
