@@ -93,9 +93,7 @@ class GatesConfig(Section):
 
     max_latency_ratio: AtMost | None = Field(default=None, description="the largest share of the teacher's latency")
     max_memory_ratio: AtMost | None = Field(default=None, description="the largest share of the teacher's peak memory")
-    max_load_memory_ratio: AtMost | None = Field(
-        default=None, description="the largest share of what the teacher adds"
-    )
+    max_load_memory_ratio: AtMost | None = Field(default=None, description="the largest share of what the teacher adds")
     max_model_bytes_ratio: AtMost | None = Field(default=None, description="the largest share of the teacher's bytes")
 
     def asked(self) -> dict[str, dict[str, Any]]:
