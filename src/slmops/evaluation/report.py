@@ -253,7 +253,7 @@ def _explain(summary: Summary) -> Html:
         "prefix reuse on both sides",
         "time per token": "free writing after the first token, without the label trie",
         "answers per second": "answers over the time they took, one at a time",
-        "memory": "most resident memory of the process, libraries included; added by the model: without them, once it answers",
+        "memory": "most resident memory of the process, libraries included; added by the model: without them",
         "size": "model files: weights alone; whole folder: with tokenizer and configuration",
         "processor": "processor time over wall time while answering",
         "cost": "usd_per_hour / answers per hour × 10⁶",
