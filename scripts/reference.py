@@ -19,7 +19,13 @@ from slmops.stages.project import Project, json_schema
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MARK = "<!-- generated below: make docs -->\n"
-_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+_BOUNDS = {
+    "minimum": "≥",
+    "exclusiveMinimum": ">",
+    "maximum": "≤",
+    "exclusiveMaximum": "<",
+    "multipleOf": "in steps of",
+}
 
 
 def commands() -> str:
@@ -79,7 +85,7 @@ def _rows(
     """field, values, default, meaning; the fields of a section within a section get a dotted name."""
     for name, part in fields.items():
         part = _resolved(part, schema)
-        default = defaults.get(name)
+        default = defaults[name] if name in defaults else part.get("default")
         inner = _fields(part, schema)
         if inner and not _object(part, schema).get("required"):  # a gate's limit is told as a whole
             inner_defaults = default if isinstance(default, dict) else {}

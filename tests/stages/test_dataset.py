@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slmops.core.errors import ModelError
+from slmops.core.errors import ConfigError, ModelError
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, run
 from tests.stages.tiny_project import read_rows, write_project, write_rows
@@ -31,3 +31,13 @@ def test_a_message_too_long_for_the_teacher_is_named(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "unlabelled.jsonl", rows)
     with pytest.raises(ModelError, match=r"unlabelled\.jsonl:3: \d+ tokens do not fit the context"):
         run(Project.load(path), until="labels")
+
+
+@pytest.mark.parametrize("gate", ["min_chrf: 0.5", "keep_rougel: 0.9"])
+def test_a_gate_on_what_the_task_does_not_measure_is_told_before_anything_is_learned(tmp_path: Path, gate: str) -> None:
+    project = Project.load(write_project(tmp_path, gates=f"{{{gate}}}", evaluation=None))
+    with pytest.raises(
+        ConfigError, match=r"gates\.\w+: classification does not measure it — measured are: accuracy, cal"
+    ):
+        run(project)
+    assert [entry.name for entry in open_store(project).entries()] == ["tiny/dataset"]

@@ -15,12 +15,16 @@ from slmops.core.errors import GateError, need
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Made, Planned
 from slmops.core.store import Store
+from slmops.evaluation.figures import FIGURES
 from slmops.stages.assemble import assemble
 from slmops.stages.base_models import fetch_models
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
+from slmops.stages.parts import read_task
 from slmops.stages.project import CHOICES_FILE, Project
+from slmops.tasks import further_metric
+from slmops.tasks.types import Labels
 from slmops.training.diagnosis import Fault
 
 Progress = Callable[[str, float, str], None]
@@ -86,6 +90,8 @@ def run(
     with closing(steps):
         for step in steps:
             made.append(step)
+            if step.stage.name == "dataset":
+                _check_gated_figures(project, open_store(project).open(step.manifest.id))
             if step.stage.name == "evidence":
                 verdicts = _pass_gates(project, step.manifest)
     dismiss()
@@ -93,6 +99,25 @@ def run(
     trained = [step for step in made if DIAGNOSIS_FILE in step.manifest.files]
     faults = {step.stage.name: read_diagnosis(store.open(step.manifest.id)) for step in trained}
     return Outcome(tuple(made), tuple(verdicts), faults)
+
+
+def _check_gated_figures(project: Project, dataset: Path) -> None:
+    """That the task measures what gates ask for: told before anything is learned, not after.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    task = read_task(dataset)
+    metrics = [*task.metrics, *(further_metric(name, task) for name in project.evaluation.metrics)]
+    measured = {metric.name for metric in metrics} | (
+        {"calibration_error"} if isinstance(task.grammar, Labels) else set()
+    )
+    of_quality = {name for name, figure in FIGURES.items() if figure.group == "Quality"}
+    for gate in gates.parse_gates(project.gates.asked()):
+        figure = gate.figure.removesuffix("_kept") if gate.kind == "keep" else gate.figure
+        if figure in of_quality - measured:
+            told = f"{project.task.type} does not measure it"
+            raise project.error(f"gates.{gate.name}", told, f"measured are: {', '.join(sorted(measured))}")
 
 
 def check_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
