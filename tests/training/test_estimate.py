@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from slmops.core.errors import SlmopsError
+from slmops.core.errors import ModelError, SlmopsError
 from slmops.models.folder import read_json
 from slmops.models.forward import load_causal_lm
 from slmops.training.config import TrainConfig
@@ -19,6 +19,15 @@ from tests.training.rows import rows
 
 BIG = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
 ROOM = Needs(1e12, 1e12)
+
+
+def test_a_shape_is_read_whatever_its_sizes_are_called() -> None:
+    gpt2 = Shape.of({"n_embd": 768, "n_layer": 12, "n_head": 12, "n_inner": None, "vocab_size": 50257})
+    assert (gpt2.width, gpt2.inner, gpt2.layers, gpt2.heads, gpt2.key_width) == (768, 3072, 12, 12, 768)
+    text = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    assert Shape.of({"text_config": text | {"vocab_size": 400}, "vision_config": {}}).inner == 96
+    with pytest.raises(ModelError, match=r"config\.json has no 'intermediate_size'"):
+        Shape.of({"hidden_size": 64, "num_attention_heads": 4, "vocab_size": 400})
 
 
 def config(**changes: object) -> TrainConfig:

@@ -14,7 +14,6 @@ from slmops.core.artifact import hash_json
 from slmops.core.config import validate
 from slmops.core.errors import need
 from slmops.core.files import lock, write_whole
-from slmops.models.folder import read_json
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.references import Model, resolve
@@ -79,8 +78,7 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
     with lock(asked.out / _SCRATCH / "lock"):
         scratch = asked.out / _SCRATCH / key[:16]
         choices = frozen_choices(scratch)
-        sized = "hidden_size" in read_json(base.folder / "config.json")  # GPT-2 calls it otherwise, and is not counted
-        if sized and not force:
+        if not force:
             has_room(base.folder, [*examples, *validation], config, choices["number_format"], scratch)
         need("torch", "train").set_num_threads(choices["threads"])
         model, diagnosis = prepare(model, config, asked.seed), Diagnosis(Course(keeps_best=config.keeps_best), report)

@@ -6,9 +6,7 @@ Read from the config of the model that it is cut from; nothing is loaded and not
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-from slmops.core.errors import ModelError
 from slmops.models.folder import read_json
 from slmops.models.references import find_cached
 from slmops.optimization.config import OptimizationConfig
@@ -47,7 +45,7 @@ def sizes(project: Project, progress: Progress = lambda stage, share, note: None
     reference = student.model or (teacher.model if teacher else "")
     found = find_cached(reference) or base_model(project, reference)
     config = read_json(found.folder / "config.json")
-    whole, asked = _shape(config), cut(_shape(config), student)
+    whole, asked = Shape.of(config), cut(Shape.of(config), student)
     positions = min(student.context or config["max_position_embeddings"], config["max_position_embeddings"])
     last = project.optimization[-1] if project.optimization else OptimizationConfig()
     layers = {asked.layers, *(max(1, round(whole.layers * share)) for share in _SHARES)}
@@ -70,10 +68,3 @@ def int4_bytes(shape: Shape, positions: int, block: int) -> float:
 def a_token(shape: Shape) -> int:
     """How many weights a token is multiplied by, once it is written freely."""
     return shape.layers * shape.layer + shape.vocabulary * shape.width
-
-
-def _shape(config: dict[str, Any]) -> Shape:
-    try:
-        return Shape.of(config)
-    except KeyError as error:
-        raise ModelError(f"its config.json has no {error}", remedy="choose a model of a supported family") from None

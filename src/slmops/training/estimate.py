@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
-from slmops.core.errors import SlmopsError
+from slmops.core.errors import ModelError, SlmopsError
 from slmops.models.forward import NumberFormat
 from slmops.models.packing import Example
 from slmops.training.chunked_head import chunk_of
@@ -25,6 +25,13 @@ _KEPT_WITH_ADAPTERS = (28, 7)
 _OF_ATTENTION = 2.5  # scores, their exponentials, and the mask's share
 _TWICE = 6  # layers' worth of values that lie about where they are computed twice
 _OF_LOGITS = 4  # logits, log-probabilities, and the gradients of both
+# What GPT-2 calls them; its MLP has two matrices, not three, and is overestimated.
+_OF_GPT2 = {
+    "hidden_size": "n_embd",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+    "intermediate_size": "n_inner",
+}
 _NF4 = 0.5625  # bytes a weight
 
 
@@ -44,17 +51,30 @@ class Shape:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
-        """From a model folder's config.json."""
-        width, heads = config["hidden_size"], config["num_attention_heads"]
-        size = config.get("head_dim") or width // heads
+        """From a model folder's config.json; of one that sees images, too, its text part.
+
+        Raises:
+            ModelError: a size that decides is not in it.
+        """
+        text: Mapping[str, Any] = config.get("text_config") or config
+
+        def size_of(name: str, otherwise: int | None = None) -> int:
+            found = text.get(name) or text.get(_OF_GPT2.get(name, "")) or otherwise
+            if not found:
+                remedy = "choose a model of a supported family"
+                raise ModelError(f"its config.json has no {name!r}", remedy=remedy)
+            return int(found)
+
+        width, heads = size_of("hidden_size"), size_of("num_attention_heads")
+        size = size_of("head_dim", width // heads)
         return cls(
             width,
-            config["intermediate_size"],
-            config["num_hidden_layers"],
+            size_of("intermediate_size", 4 * width if "n_embd" in text else None),
+            size_of("num_hidden_layers"),
             heads,
-            size * (config.get("num_key_value_heads") or heads),
-            config["vocab_size"],
-            bool(config.get("tie_word_embeddings", True)),
+            size * size_of("num_key_value_heads", heads),
+            size_of("vocab_size"),
+            bool(text.get("tie_word_embeddings", True)),
             size * heads,
         )
 
