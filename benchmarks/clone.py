@@ -83,7 +83,7 @@ class Clone:
         done = subprocess.run(command, cwd=folder, env=self.environment(), text=True, capture_output=True)
         seconds = time.perf_counter() - started
         if done.returncode:
-            said = f"{done.stdout}\n{done.stderr}".strip()[-_SAID_CHARACTERS:]
+            said = f"{done.stderr.strip()[-_SAID_CHARACTERS:]}\n{done.stdout.strip()[-_SAID_CHARACTERS:]}"
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode} after {seconds:.0f} s: {said}")
         return Done(seconds, done.stdout)
 

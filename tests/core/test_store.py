@@ -395,7 +395,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_folder_as_it_was(
         os.link(folder / "a.bin", place / "mine.bin")  # so that it must be copied
     child = _run(_COMMIT_UNDER_A_LIMIT, store.root, folder, limit)
     assert child.returncode == 1
-    assert "SlmopsError" in child.stderr or "StoreError" in child.stderr
+    assert "FullDiskError" in child.stderr or "StoreError" in child.stderr
     assert store.entries() == store.verify() == []
     assert not [path for path in store.orphans() if path.name.endswith(".part")]
     assert (folder / "a.bin").stat().st_size == 300_000
