@@ -163,8 +163,8 @@ def search(
     and of the best one so far.
 
     With `halving`, trials end early by asynchronous successive halving (Li et al. 2020, arXiv 1810.05934); TPE is that
-    of Bergstra et al. 2011. What raises SlmopsError or runs out of memory has failed, and the search goes
-    on, unless it is no fault of a trial's: a full disk, a damaged store.
+    of Bergstra et al. 2011. What raises SlmopsError or runs out of memory has failed, and the search goes on,
+    unless it is no fault of a trial's: a full disk, a damaged store.
     """
     optuna = need("optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.ERROR)

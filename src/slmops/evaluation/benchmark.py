@@ -87,8 +87,7 @@ def benchmark(
         for subject in subjects:
             workers.append(_Worker(subject, task, threads))
         for worker in workers:  # one after another: loading times are not of two at once
-            worker.load()
-            worker.warm_up([_to_json(row) for row in warmup[:_WARMUP]])
+            worker.load([_to_json(row) for row in warmup[:_WARMUP]])
         alone = rows[:timed]
         together = rows[len(alone) :]
         for start in range(0, len(alone), _BLOCK):
@@ -144,13 +143,8 @@ class _Worker:
         self._loaded: dict[str, float] = {}
         self._token_ms: list[float] = []
 
-    def load(self) -> None:
-        self._loaded = self.call({"load": self._spec})
-
-    def warm_up(self, rows: list[dict[str, Any]]) -> None:
-        """Weights that lie in a mapped file come into memory as they are first used."""
-        self.call({"ask": rows})
-        self._loaded |= self.call({"grown": True})
+    def load(self, warmup: list[dict[str, Any]]) -> None:
+        self._loaded = self.call({"load": self._spec | {"warmup": warmup}})
 
     def ask(self, block: list[dict[str, Any]]) -> None:
         reply = self.call({"ask": block})

@@ -34,18 +34,16 @@ class Session:
     def __init__(self, spec: dict[str, Any]) -> None:
         started = time.perf_counter()
         import_runtime(Path(spec["folder"]))
-        self._before_mb = _resident_mb()
+        before_mb = _resident_mb()
         self._model = LocalModel(Path(spec["folder"]), threads=spec["threads"])
-        self.loaded = {"load_s": time.perf_counter() - started}
+        load_s = time.perf_counter() - started
         allow(spec["task"]["name"])  # by whoever has started this process
         task = load_task(spec["task"]["name"], **spec["task"]["options"])
         self._messages = task.short_messages if spec["prompt"] == "short" else task.messages
         self._constraint = self._model.constraint(task.grammar)
         self._sampling = Sampling(task.max_tokens)
-
-    def grown(self) -> dict[str, Any]:
-        """What the model has added to the libraries' memory by now."""
-        return {"load_memory_mb": _resident_mb() - self._before_mb}
+        self.ask(spec["warmup"])  # weights that lie in a mapped file come into memory as they are first used
+        self.loaded = {"load_s": load_s, "load_memory_mb": _resident_mb() - before_mb}
 
     def ask(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Answers rows one after another; times are from the text to the first and to the last token."""
@@ -119,8 +117,6 @@ def main() -> None:
             reply = session.loaded
         elif command == "peak":
             reply = {"peak_memory_mb": peak_memory_mb()}
-        elif command == "grown" and session is not None:
-            reply = session.grown()
         elif session is not None and command != "end":
             asked: dict[str, Callable[[Any], dict[str, Any]]]
             asked = {"ask": session.ask, "ask_together": session.ask_together, "write": session.write}

@@ -23,7 +23,7 @@ from slmops.core.document import load_yaml
 from slmops.core.errors import ConfigError, need
 from slmops.core.files import folder_written_whole
 from slmops.data.sources import HUB, find_rows
-from slmops.models.references import resolve
+from slmops.stages.base_models import base_model, references_of
 from slmops.stages.project import CHOICES_FILE, Command, Project
 
 EXTRA = "azureml"
@@ -129,13 +129,11 @@ def _files(project: Project) -> Iterator[str]:
                 yield from (_inside(project, one, f"data.{role}") for one in _beside(project, file))
     if isinstance(project.task.schema_, Path):
         yield _inside(project, project.task.schema_, "task.schema")
-    models = [("teacher", teacher.model) for teacher in project.teachers.values()]
-    models += [("student.model", project.student.model)] if project.student.model else []
-    for where, reference in models:
+    for where, reference in references_of(project):
         if reference.startswith("store:"):
             raise project.error(where, "the store of this machine is not in Azure", "name a folder beside slmops.yaml")
         if reference.startswith("file:") or (project.root / reference).is_dir():
-            for file in sorted(resolve(reference, base=project.root).folder.rglob("*")):
+            for file in sorted(base_model(project, reference).folder.rglob("*")):
                 if file.is_file():
                     yield _inside(project, file, where)
     if project.own_code():

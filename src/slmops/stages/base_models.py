@@ -41,10 +41,10 @@ def base_model(project: Project, reference: str, say: Callable[[str], None] = la
     return resolve(reference, base=project.root, open_stored=Store(project.store_root).open, say=say)
 
 
-def references_of(project: Project) -> list[str]:
-    """All base models: the teachers', and the student's if it has one of its own."""
-    own = [project.student.model] if project.student.model else []
-    return [*(teacher.model for teacher in project.teachers.values()), *own]
+def references_of(project: Project) -> list[tuple[str, str]]:
+    """(the field that names it, reference) of all base models: the teachers', and the student's if it has its own."""
+    own = [("student.model", project.student.model)] if project.student.model else []
+    return [*(("teacher", teacher.model) for teacher in project.teachers.values()), *own]
 
 
 def fetch_models(project: Project, progress: Callable[[str, float, str], None]) -> bool:
@@ -57,7 +57,7 @@ def fetch_models(project: Project, progress: Callable[[str, float, str], None]) 
     def say(text: str) -> None:
         progress("models", 0.0, text)
 
-    models = {one: base_model(project, one, say) for one in references_of(project)}
+    models = {one: base_model(project, one, say) for _, one in references_of(project)}
     from_elsewhere = {one: model.identity for one, model in models.items() if not model.origin.startswith(_HERE)}
     return remember_models(project, from_elsewhere)
 

@@ -19,7 +19,7 @@ from slmops.evaluation.calibration import calibration_error, confidences
 from slmops.evaluation.compare import compare_pairs, cost_figures, gains, parse_all, quality_figures, scores
 from slmops.stages.parts import read_part, read_task, read_task_spec
 from slmops.stages.project import Project
-from slmops.tasks import further_metric
+from slmops.tasks import metrics_of
 from slmops.tasks.types import Json, Labels, Record
 
 SOURCES = {"teacher": "teacher", "untrained": "pruned", "student": "student"}  # subject → the stage that makes it
@@ -44,7 +44,7 @@ def evidence_stage(project: Project) -> Stage:
 def _make(project: Project, work: Work) -> None:
     dataset = work.inputs["dataset"]
     task, test = read_task(dataset), read_part(dataset, "test")
-    task.metrics += tuple(further_metric(name, task) for name in project.evaluation.metrics)
+    task.metrics = metrics_of(task, project.evaluation.metrics)
     gold, seed = [record.gold for record in test], work.seed
     threads = project.evaluation.bench.threads or work.choices["threads"]
     subjects = [

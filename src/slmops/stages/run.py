@@ -23,7 +23,7 @@ from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
 from slmops.stages.parts import read_task
 from slmops.stages.project import CHOICES_FILE, Project
-from slmops.tasks import further_metric
+from slmops.tasks import metrics_of
 from slmops.tasks.types import Labels
 from slmops.training.diagnosis import Fault
 
@@ -70,7 +70,8 @@ def run(
         return Outcome()
     lead()
     planned = plan(project, first=first, only=only, until=until)
-    if any(item.runs for item in planned) and fetch_models(project, progress):
+    runs = any(item.runs for item in planned)
+    if runs and fetch_models(project, progress):
         planned = plan(project, first=first, only=only, until=until)
     made: list[Made] = []
     verdicts: list[gates.Verdict] = []
@@ -90,7 +91,7 @@ def run(
     with closing(steps):
         for step in steps:
             made.append(step)
-            if step.stage.name == "dataset":
+            if step.stage.name == "dataset" and runs:
                 _check_gated_figures(project, open_store(project).open(step.manifest.id))
             if step.stage.name == "evidence":
                 verdicts = _pass_gates(project, step.manifest)
@@ -108,14 +109,12 @@ def _check_gated_figures(project: Project, dataset: Path) -> None:
         ConfigError: it does not.
     """
     task = read_task(dataset)
-    metrics = [*task.metrics, *(further_metric(name, task) for name in project.evaluation.metrics)]
-    measured = {metric.name for metric in metrics} | (
-        {"calibration_error"} if isinstance(task.grammar, Labels) else set()
-    )
-    of_quality = {name for name, figure in FIGURES.items() if figure.group == "Quality"}
+    measured = {metric.name for metric in metrics_of(task, project.evaluation.metrics)}
+    if isinstance(task.grammar, Labels):
+        measured.add("calibration_error")
+    lacking = {name for name, figure in FIGURES.items() if figure.group == "Quality"} - measured
     for gate in gates.parse_gates(project.gates.asked()):
-        figure = gate.figure.removesuffix("_kept") if gate.kind == "keep" else gate.figure
-        if figure in of_quality - measured:
+        if gate.name.partition("_")[2] in lacking:  # behind keep, min or max
             told = f"{project.task.type} does not measure it"
             raise project.error(f"gates.{gate.name}", told, f"measured are: {', '.join(sorted(measured))}")
 

@@ -98,7 +98,7 @@ def _search(project: Project, asked: Trials, store: Store, progress: Progress) -
 def _asked(project: Project, dataset: ArtifactId) -> str:
     """What decides what trials come to: the project, its data, models and code; more trials are the same search."""
     written = project.model_dump(mode="json", by_alias=True, exclude={"search": {"num_trials"}})
-    models = [identity_of(project, reference) for reference in references_of(project)]
+    models = [identity_of(project, reference) for _, reference in references_of(project)]
     return hash_json([written, dataset, models, [code_of(name, "search") for name in project.own_code()]])
 
 

@@ -27,7 +27,7 @@ from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel, Reply
 from slmops.runtimes.types import Sampling
 from slmops.stages.placed import put_adapters
-from slmops.tasks import further_metric, load_task, read_row
+from slmops.tasks import load_task, metrics_of, read_row
 from slmops.tasks.types import Message, Record, Source, Task
 
 Report = Callable[[int, int], None]
@@ -155,7 +155,7 @@ def _ask_all(
     if any(card.task != spec for card in cards):
         raise SlmopsError("these models were made for different tasks", remedy="bench those of one task together")
     task = load_task(spec["name"], **spec["options"])
-    task.metrics += tuple(further_metric(name, task) for name in by.metrics)
+    task.metrics = metrics_of(task, by.metrics)
     rows = read_records(data, read=partial(read_row, task), check=task.check, answered=True)
     subjects = [
         Subject(str(index), folder, card.prompt)

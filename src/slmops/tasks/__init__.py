@@ -6,7 +6,7 @@ A task of the user's own is named `module:Class`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -64,6 +64,11 @@ def task_type(name: str) -> Any:
 
 
 FURTHER = ("bleu",)  # figures that a task may not have by itself
+
+
+def metrics_of(task: Task, further: Iterable[str]) -> tuple[Metric, ...]:
+    """The task's own figures, and those that are asked for by name."""
+    return (*task.metrics, *(further_metric(name, task) for name in further))
 
 
 def further_metric(name: str, task: Task) -> Metric:

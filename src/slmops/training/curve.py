@@ -51,8 +51,7 @@ def held_out_losses(curve: Iterable[Point], first_step: int = 1) -> list[float]:
 def kept_loss(curve: Sequence[Point], keeps_best: bool) -> float | None:
     """The loss on validation rows of the weights that a training keeps: the last, or the best; once they are
     rounded, of rounded ones. None while there was no look."""
-    looks = [point for point in curve if point.step and point.validation_loss is not None]
-    losses = held_out_losses([point for point in looks if point.rounded] or looks)
+    losses = held_out_losses(point for point in curve if point.rounded) or held_out_losses(curve)
     return (min(losses) if keeps_best else losses[-1]) if losses else None
 
 
