@@ -158,6 +158,9 @@ def _learn_share(
     dataset = work.inputs["dataset"]
     tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
     rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, task.varied)
+    if config.noise and "noise" in config.model_fields_set and (config.epochs <= 1 or task.varied is None):
+        why = "there is one epoch" if config.epochs <= 1 else "a word less would change what is asked"
+        report(0.0, f"warning: train.noise does nothing: {why}")
     held_out = read_answered(dataset, "validation", task)
     model, show = load_causal_lm(lesson.model), text_of([*rows, *held_out])
 
