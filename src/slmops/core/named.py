@@ -6,10 +6,14 @@ card, or in an artifact of somebody else's, imports nothing.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import resolve_name
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,10 +55,43 @@ def load_named(name: str, where: str) -> Any:
 
 
 def code_of(name: str, where: str) -> str:
-    """What decides how it works: the hash of its module's file."""
+    """What decides how it works: the hash of its module's file, and of those beside it that it imports."""
     load_named(name, where)
-    file = sys.modules[name.partition(":")[0]].__file__
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    module = name.partition(":")[0]
+    file = sys.modules[module].__file__
+    if not file:
+        return ""
+    top = Path(file).parents[module.count(".") + (Path(file).stem == "__init__")]
+    installed = "site-packages" in top.parts  # then what stands beside its package is others'
+    files, waiting = {Path(file)}, [(module, Path(file))]
+    while waiting:
+        for other in _imports(*waiting.pop()):
+            if installed and other.split(".")[0] != module.split(".")[0]:
+                continue
+            found = next((path for path in _files(top, other) if path.is_file()), None)
+            if found and found not in files:
+                files.add(found)
+                waiting.append((other, found))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
+
+
+def _imports(module: str, file: Path) -> Iterator[str]:
+    """The full names of what may be modules in the file's import statements, wherever in it they stand, each behind
+    the packages that it is in."""
+    package = module if file.stem == "__init__" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
+            names = [f"{base}.{name}" for name in names]
+        for name in names:
+            yield from accumulate(name.split("."), "{}.{}".format)
+
+
+def _files(top: Path, module: str) -> Iterator[Path]:
+    """Where a module may stand in the folder `top`."""
+    place = top.joinpath(*module.split("."))
+    yield from (place.with_suffix(".py"), place / "__init__.py")
 
 
 def _has_the_form(name: str) -> str:
