@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slmops.core.errors import ConfigError
+from slmops.core.errors import ConfigError, ModelError
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, run
 from slmops.stages.verbs import ask
@@ -40,6 +40,24 @@ def test_a_student_of_every_family_answers(architecture: Architecture, tmp_path:
     assert (config["num_key_value_heads"], config["num_attention_heads"]) == ((1, 2) if "kv_heads" in cut else (2, 4))
     assert config["hidden_size"] == (32 if "width" in cut else more.get("hidden_size", 64))
     assert ask("tiny/int4@latest", "Where is my parcel?", store=store).text in LABELS
+
+
+@pytest.mark.parametrize("keep", ["lower", "greedy"])
+def test_a_student_of_gpt2_has_fewer_layers_and_is_no_onnx_model(tmp_path: Path, keep: str) -> None:
+    """ONNX Runtime GenAI's builder has no such architecture; in torch it answers."""
+    student = f"{{from: teacher, layers: 1, keep: {keep}, vocabulary: 1, {TRAIN}}}"
+    project = Project.load(write_project(tmp_path, teacher=TEACHER, student=student, synthesis="{augment: 0}"))
+    shutil.rmtree(tmp_path / "model")
+    sizes = {"n_embd": 64, "n_layer": 3, "n_head": 2, "n_positions": 512}
+    write_model(tmp_path / "model", "gpt2", ("<|im_start|>", "<|im_end|>"), **sizes)
+    run(project, until="student")
+
+    store = open_store(project)
+    config = json.loads((store.open("tiny/student@latest") / "config.json").read_text())
+    assert config["n_layer"] == 1
+    assert ask("tiny/student@latest", "Where is my parcel?", store=store).text in LABELS
+    with pytest.raises(ModelError, match="cannot convert GPT2LMHeadModel"):
+        run(project, until="int4")
 
 
 def test_a_shorter_context_takes_fewer_bytes(tmp_path: Path) -> None:

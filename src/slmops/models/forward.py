@@ -93,9 +93,17 @@ def head_logits(model: nn.Module, states: Tensor, among: Ids | None = None) -> T
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """The model's layers, the lowest first."""
-    decoder: Any = getattr(model, model.base_model_prefix)
-    layers: nn.ModuleList = decoder.layers if can_begin_between_layers(model) else decoder.h
+    layers: nn.ModuleList = getattr(getattr(model, model.base_model_prefix), _name_of_layers(model))
     return layers
+
+
+def put_layers(model: nn.Module, layers: nn.ModuleList) -> None:
+    """Makes them the model's layers."""
+    setattr(getattr(model, model.base_model_prefix), _name_of_layers(model), layers)
+
+
+def _name_of_layers(model: nn.Module) -> str:
+    return "layers" if can_begin_between_layers(model) else "h"
 
 
 def can_begin_between_layers(model: nn.Module) -> bool:

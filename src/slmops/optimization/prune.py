@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import ModelError, need
-from slmops.models.forward import can_begin_between_layers, decoder_layers
+from slmops.models.forward import decoder_layers, put_layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,7 +78,9 @@ def keep_layers(model: nn.Module, layers: Sequence[int]) -> nn.Module:
     """The model with only `layers`, in place, in their order."""
     _take_layers(model, layers)
     for index, layer in enumerate(decoder_layers(model)):
-        layer.self_attn.layer_idx = index  # where the layer finds its keys and values in the cache
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = index  # where the layer finds its keys and values in the cache
     model.config.num_hidden_layers = len(layers)
     return model
 
@@ -86,23 +88,19 @@ def keep_layers(model: nn.Module, layers: Sequence[int]) -> nn.Module:
 @contextmanager
 def with_layers(model: nn.Module, layers: Sequence[int]) -> Iterator[nn.Module]:
     """The model with only `layers`, for a while."""
-    decoder, types = getattr(model, model.base_model_prefix), getattr(model.config, "layer_types", None)
-    whole = decoder.layers
+    whole, types = decoder_layers(model), getattr(model.config, "layer_types", None)
     _take_layers(model, layers)
     try:
         yield model
     finally:
-        decoder.layers = whole
+        put_layers(model, whole)
         if types:
             model.config.layer_types = types
 
 
 def _take_layers(model: nn.Module, layers: Sequence[int]) -> None:
     torch = need("torch", "train")
-    if not can_begin_between_layers(model):
-        raise ModelError("its layers cannot be cut", remedy="remove student.layers; cut its vocabulary only")
-    kept = [decoder_layers(model)[index] for index in layers]
-    getattr(model, model.base_model_prefix).layers = torch.nn.ModuleList(kept)
+    put_layers(model, torch.nn.ModuleList(decoder_layers(model)[index] for index in layers))
     if getattr(model.config, "layer_types", None):
         model.config.layer_types = [model.config.layer_types[index] for index in layers]
 
