@@ -9,11 +9,11 @@ import pytest
 from slmops.core.errors import ModelError
 from slmops.models.forward import load_causal_lm
 from slmops.stages.project import Project
-from slmops.stages.run import open_store, run
+from slmops.stages.run import open_store, plan, run
 from slmops.stages.sizes import int4_bytes, sizes
 from slmops.training.estimate import Shape
 from tests.models.architectures import ARCHITECTURES, Architecture
-from tests.stages.tiny_project import write_project
+from tests.stages.tiny_project import write_config, write_project
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: one.name)
@@ -33,6 +33,19 @@ def test_the_student_that_is_asked_for_has_the_size_that_was_told(tmp_path: Path
     assert asked.parameters == sum(weight.numel() for weight in model.parameters() if weight.dim() == 2)
     assert asked.layers == 1 and 0 < asked.work < 1
     assert [option.layers for option in options] == sorted((option.layers for option in options), reverse=True)
+
+
+def test_a_plan_tells_the_memory_of_what_learns(tmp_path: Path) -> None:
+    def told(**changes: str) -> dict[str, float | None]:
+        items = plan(Project.load(write_config(tmp_path, **changes)))
+        return {item.stage.name: item.estimate.memory_mb for item in items}
+
+    write_project(tmp_path)
+    rounded, plain = told(), told(optimization="[]", evaluation="{compare: [student]}")
+    beside = told(distillation="{representation: {values: 1.0}}")
+    assert [name for name, memory in rounded.items() if memory] == ["teacher", "student"]
+    assert rounded["teacher"] == plain["teacher"] == beside["teacher"]
+    assert (plain["student"] or 0) < (rounded["student"] or 0) < (beside["student"] or 0)
 
 
 def test_the_shipped_students_bytes_are_as_predicted() -> None:

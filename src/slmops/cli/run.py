@@ -44,7 +44,7 @@ def run(
 def plan(
     config: Config = CONFIG, variant: Variant = None, first: From = None, only: Only = None, as_json: AsJson = False
 ) -> None:
-    """Show what a run would do, with estimated minutes and megabytes."""
+    """Show what a run would do, with estimated minutes, disk and memory."""
     _show_plan(config, variant, first, only, as_json)
 
 
@@ -210,13 +210,16 @@ def _show_plan(config: Path, variant: str | None, first: str | None, only: str |
             item.why,
             f"{item.estimate.minutes:.1f}" if item.runs else "",
             f"{item.estimate.megabytes:.0f}",
+            f"{item.estimate.memory_mb:.0f}" if item.runs and item.estimate.memory_mb else "",
         )
         for item in planned
     ]
-    print_table(("stage", "", "why", "minutes", "MB"), rows)
+    print_table(("stage", "", "why", "minutes", "MB", "MB of memory"), rows)
     running = [item.estimate for item in planned if item.runs]
     minutes, megabytes = sum(e.minutes for e in running), sum(e.megabytes for e in running)
-    console.print(f"about {minutes:.0f} minutes and {megabytes:.0f} MB" if running else "nothing to do")
+    memory = max((e.memory_mb or 0.0 for e in running), default=0.0)
+    needs = f", {memory:.0f} MB of memory" if memory else ""
+    console.print(f"about {minutes:.0f} minutes and {megabytes:.0f} MB{needs}" if running else "nothing to do")
 
 
 def _planned_json(item: Planned) -> dict[str, object]:
@@ -227,6 +230,7 @@ def _planned_json(item: Planned) -> dict[str, object]:
         "artifact": item.made.id if item.made else None,
         "minutes": round(item.estimate.minutes, 2) if item.runs else 0.0,
         "megabytes": round(item.estimate.megabytes, 1),
+        "memory_mb": round(item.estimate.memory_mb, 1) if item.runs and item.estimate.memory_mb else None,
     }
 
 

@@ -32,10 +32,11 @@ _AGAIN = ("asked for", "follows")  # why a stage runs though what it made is the
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage will take, roughly."""
+    """What a stage will take, roughly: time, disk, and memory at its peak, where it is told."""
 
     minutes: float
     megabytes: float
+    memory_mb: float | None = None
 
 
 @dataclass
@@ -219,7 +220,7 @@ def _plan_stage(
     before = _newest(store, name, stage.name)
     estimate = stage.estimate
     if before is not None:
-        estimate = Estimate(before.made_by.seconds / 60, before.size_bytes / 1e6)
+        estimate = Estimate(before.made_by.seconds / 60, before.size_bytes / 1e6, estimate.memory_mb)
     waiting = [source for source in sources if source.made is None]
     asked = stage.name in (first, only) or any(source.why in _AGAIN for source in sources)
     if waiting:

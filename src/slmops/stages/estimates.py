@@ -1,4 +1,4 @@
-"""How long a stage will take before it was ever run: tokens × operations a token ÷ the speed the probe found.
+"""What a stage will take before it was ever run. Time: tokens × operations a token ÷ the speed the probe found.
 
 Once a stage has run, its own measured time is what the plan shows.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from slmops.core.pipeline import Estimate
 from slmops.data.sources import find_rows
 from slmops.models.folder import read_json
+from slmops.models.forward import NumberFormat
 from slmops.models.references import find_cached
 from slmops.stages.project import CHOICES_FILE, Project
 from slmops.training.config import StudentConfig
 from slmops.training.duration import training_amount
-from slmops.training.estimate import Lessons, Shape
+from slmops.training.estimate import Lessons, Shape, training_needs
 
 _BYTES_A_TOKEN = 4.0
 _INSTRUCTION_TOKENS, _FRAME_TOKENS, _LABEL_TOKENS = 100, 12, 4  # of a row: roles and its label; of a label alone
@@ -24,12 +26,12 @@ _DEFAULT_GFLOPS = 150.0
 _USUAL = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
 
 
-def training_minutes(project: Project, role: str) -> float:
-    """Minutes to train a teacher or the student."""
+def training_estimate(project: Project, role: str, megabytes: float, rounded: bool = False) -> Estimate:
+    """Of a teacher, or of the student, that is kept in `megabytes`; `rounded`: it learns to ship as int4."""
     teacher = project.teachers.get(role)
     config = teacher.train if teacher else project.student.train if role == "student" else None
     if not config:
-        return 0.1
+        return Estimate(0.1, megabytes)
     part = "train" if teacher else "targets"
     rows, shape = _rows(project, part), base_shape(project)
     if role == "student":
@@ -38,10 +40,14 @@ def training_minutes(project: Project, role: str) -> float:
     shared = _INSTRUCTION_TOKENS if teacher or project.student.prompt == "full" else 0
     learned = _LABEL_TOKENS if project.task.closed else own / 2
     lessons = Lessons.like(math.ceil(rows), own, shared, learned, config, project.task.closed)
-    once = training_amount(shape, config, lessons).seconds(_gflops(project)) / 60
-    if not config.search:
-        return once
-    return once * (1 + config.search.num_trials * (_HALVED if config.search.halving else 1))
+    number_format, gflops = _probed(project)
+    minutes = training_amount(shape, config, lessons).seconds(gflops) / 60
+    if config.search:
+        minutes *= 1 + config.search.num_trials * (_HALVED if config.search.halving else 1)
+    memory = training_needs(shape, config, lessons, number_format, rounded).memory
+    if not teacher and project.distillation.has_teacher_beside:
+        memory += base_shape(project).weights * (2 if number_format == "bfloat16" else 4)
+    return Estimate(minutes, megabytes, memory / 1e6)
 
 
 def cut(shape: Shape, student: StudentConfig) -> Shape:
@@ -66,16 +72,16 @@ def forward_minutes(project: Project, part: str) -> float:
     """Minutes for the teacher to read `labels`' or `targets`' texts once."""
     tokens = _bytes(project, part) / _BYTES_A_TOKEN + 15 * _rows(project, part)
     shape = base_shape(project)
-    return tokens * 2 * shape.layers * shape.layer / (_USED * _gflops(project) * 60e9)
+    return tokens * 2 * shape.layers * shape.layer / (_USED * _probed(project)[1] * 60e9)
 
 
-def _gflops(project: Project) -> float:
-    """GFLOP/s of products in the number format that computes, by the probe where the project has its choices."""
+def _probed(project: Project) -> tuple[NumberFormat, float]:
+    """The number format that computes and its GFLOP/s, by the probe where the project has its choices."""
     choices = project.state / CHOICES_FILE
     if not choices.is_file():
-        return _DEFAULT_GFLOPS
+        return "float32", _DEFAULT_GFLOPS
     found = read_json(choices)
-    return float(found["gflops"][found["number_format"]])
+    return found["number_format"], float(found["gflops"][found["number_format"]])
 
 
 def _bytes(project: Project, part: str) -> float:

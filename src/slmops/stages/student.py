@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 from slmops.core.errors import need
-from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.core.pipeline import Stage, Work
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.optimization.vocabulary import read_kept
-from slmops.stages.estimates import training_minutes
+from slmops.stages.estimates import training_estimate
 from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
@@ -51,7 +51,7 @@ def student_stage(project: Project, number: int) -> Stage:
         inputs,
         section,
         lambda work: _make(project, work, number - 1),
-        Estimate(training_minutes(project, "student"), 210),
+        training_estimate(project, "student", 210, rounded=bool(shipped and project.student.train.quantization_aware)),
         ("number_format", "threads"),
     )
 

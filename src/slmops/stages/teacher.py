@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from slmops.core.errors import need
-from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.core.pipeline import Stage, Work
 from slmops.models.forward import load_causal_lm
 from slmops.models.references import find_cached
 from slmops.stages.base_models import base_model
-from slmops.stages.estimates import training_minutes
+from slmops.stages.estimates import training_estimate
 from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
@@ -24,8 +26,9 @@ def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity:
         "code": code_of_training(config) if config else [],
         "seed": project.seed,
     }
-    minutes = training_minutes(project, name)
-    estimate = Estimate(minutes + (0.0 if find_cached(teacher.model) else 1.0), 545)
+    estimate = training_estimate(project, name, 545)
+    if not find_cached(teacher.model):
+        estimate = replace(estimate, minutes=estimate.minutes + 1)
     return Stage(
         name,
         7,
