@@ -63,7 +63,7 @@ def groups() -> list[Group]:
         words = f"estimated (peer: measured); {options}; {kind.rows}"
         asked = (
             Asked(f"memory-{kind.name}", f"peak memory, {words}", "MB", NEAR),
-            Asked(f"time-{kind.name}", f"time of {STEPS} steps, {words}", "s", IN_TIME),
+            Asked(f"time-{kind.name}", f"time of {STEPS} steps' learning, {words}", "s", IN_TIME),
         )
         made.append(Group(asked, lambda wanted, kind=kind: _estimated(kind)))  # type: ignore[misc]
     small = Asked("qlora-memory", f"peak memory of QLoRA, {LEAST.options} (peer: full, at its defaults)", "MB", SMALL)
@@ -74,7 +74,7 @@ def groups() -> list[Group]:
 def _estimated(kind: Kind) -> Iterator[tuple[str, Measured]]:
     found = kind.found()
     yield f"memory-{kind.name}", _held_against(found.estimated_mb, found.peak_mb)
-    yield f"time-{kind.name}", _held_against(found.estimated_s, float(np.mean(found.steps_s)) * STEPS)
+    yield f"time-{kind.name}", _held_against(found.estimated_s, float(np.mean(found.learning_s)) * STEPS)
 
 
 def _held_against(estimated: float, measured: float) -> Measured:

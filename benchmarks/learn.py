@@ -90,7 +90,8 @@ def _learn(job: Job) -> Found:
     shape = Shape.of(read_json(folder / "config.json"))
     needs = training_needs(shape, config, lessons, job.number_format)
     amount = training_amount(shape, config, lessons)
-    seconds = amount.seconds(probe_number_format(default_threads())[1][job.number_format])
+    gflops = probe_number_format(default_threads())[1][job.number_format]
+    seconds = amount.seconds(gflops, job.number_format)
     if not job.reused:
         frozen.frozen_layers = lambda model: 0
     ends: list[float] = []

@@ -41,7 +41,7 @@ def training_estimate(project: Project, role: str, megabytes: float, rounded: bo
     learned = _LABEL_TOKENS if project.task.closed else own / 2
     lessons = Lessons.like(math.ceil(rows), own, shared, learned, config, project.task.closed)
     number_format, gflops = _probed(project)
-    minutes = training_amount(shape, config, lessons).seconds(gflops) / 60
+    minutes = training_amount(shape, config, lessons).seconds(gflops, number_format) / 60
     if config.search:
         minutes *= 1 + config.search.num_trials * (_HALVED if config.search.halving else 1)
     memory = training_needs(shape, config, lessons, number_format, rounded).memory

@@ -1,20 +1,24 @@
 """How long a training will take, before it runs: operations ÷ the speed that was probed, and what else a step does.
 
 In come the model's shape, how it learns, what it learns from, and the speed of matrix products on this machine. Held
-against measurements by benchmarks/finetuning.py; the constants were fitted to its eight configurations on two Zen 5
-cores in bf16, and to no other machine.
+against measurements by benchmarks/finetuning.py; the constants were fitted to its eight configurations: in fp32 on two
+Zen 3 cores, in bf16 on two Zen 5 cores, there with looks among the steps, so that learning alone takes less.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from slmops.models.forward import NumberFormat
 from slmops.training.config import TrainConfig
 from slmops.training.estimate import Lessons, Shape, computed_logits, learned_a_layer, learning_layers
 from slmops.training.schedule import steps_of
 
-_REACHED = 0.41  # of the probed speed, by a step's products and all that is done between them
-_A_LAYER_S = 0.0106  # for each layer of each sequence, however short, forward and backward
+# Of the probed speed, by a step's products and all that is done between them.
+_REACHED: Mapping[NumberFormat, float] = {"float32": 0.72, "bfloat16": 0.41}
+# For each layer of each sequence, however short, forward and backward.
+_A_LAYER_S: Mapping[NumberFormat, float] = {"float32": 0.0156, "bfloat16": 0.0106}
 _LAID_OUT_A_SECOND = 2.45e8  # weights that lie in four bits
 
 
@@ -27,10 +31,10 @@ class Amount:
     layers: float
     laid_out: float
 
-    def seconds(self, gflops: float) -> float:
-        return (
-            self.operations / (_REACHED * gflops * 1e9) + self.layers * _A_LAYER_S + self.laid_out / _LAID_OUT_A_SECOND
-        )
+    def seconds(self, gflops: float, number_format: NumberFormat) -> float:
+        """At the probed speed of products in that format."""
+        products = self.operations / (_REACHED[number_format] * gflops * 1e9)
+        return products + self.layers * _A_LAYER_S[number_format] + self.laid_out / _LAID_OUT_A_SECOND
 
 
 def training_amount(shape: Shape, config: TrainConfig, lessons: Lessons) -> Amount:

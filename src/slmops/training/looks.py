@@ -39,9 +39,9 @@ class Looks:
     ) -> None:
         count = max(_FEWEST, min(_MOST, round(len(examples) * _SHARE)))
         targets = sum(sum(example.learn) for example in examples) / len(examples)
-        count = min(len(examples), count, max(_LEAST, math.ceil(_ENOUGH / max(1, targets))))
+        count = min(count, max(_LEAST, math.ceil(_ENOUGH / max(1, targets))))
         self._model, self._config, self._read = model, config, read
-        self._seen = [examples[place * len(examples) // count] for place in range(count)]
+        self._seen = _spread(examples, count)
         self._held_out = validation
 
     def both(self) -> tuple[float, float | None]:
@@ -61,13 +61,13 @@ class Looks:
         return mean_loss(self._model, examples, config.max_tokens, cross_entropy, self._read, chunk_of(config))
 
     def pulls(self, teaching: Teaching) -> dict[str, float]:
-        """The norm of each term's gradient, of some rows that are learned; nothing of a single term."""
+        """The norm of each term's gradient, of as many rows as a step learns; nothing of a single term."""
         config = self._config
         if not has_several(teaching, config):
             return {}
         squares: Counter[str] = Counter()
         self._model.train(config.gradient_checkpointing)  # which is done while a model learns, and at no other time
-        for batch in pack(by_length(self._seen), config.max_tokens):
+        for batch in pack(by_length(_spread(self._seen, config.batch_size)), config.max_tokens):
             norms = gradient_norms(self._model, batch, self._read, teaching, config)
             squares.update({name: norm**2 for name, norm in norms.items()})
         self._model.eval()
@@ -88,6 +88,12 @@ class Looks:
             weight.data.copy_(ends[name])
         take()
         return found
+
+
+def _spread(examples: Sequence[Example], count: int) -> Sequence[Example]:
+    """`count` of them, or all, evenly spread."""
+    count = min(count, len(examples))
+    return [examples[place * len(examples) // count] for place in range(count)]
 
 
 def mean_loss(
