@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.projects import artifacts, right_answers, share_right, slmops
 from benchmarks.results import ROOT, Asked, Measured
+from slmops.core.document import load_yaml
 from slmops.core.statistics import paired_difference
 
 _EXAMPLE = ROOT / "examples" / "support-triage"
-_CONFIG: dict[str, Any] = yaml.safe_load((_EXAMPLE / "development.yaml").read_text())
+_CONFIG: dict[str, Any] = load_yaml(_EXAMPLE / "development.yaml").data
 ROWS = tuple(
     Asked(
         f"ablation-{name}", f"accuracy of the int4 student (peer: the whole recipe's): {json.dumps(changes)}", "share"

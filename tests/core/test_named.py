@@ -11,15 +11,22 @@ import pytest
 from slmops.core.named import allow, code_of
 
 _FILES = {
-    "own_loss.py": "import json\nimport own_sums\nfrom own_parts import deep\n\ndef loss():\n    import own_late\n",
-    "own_sums.py": "import own_loss\n",  # they may import each other
-    "own_late.py": "",
+    "own_losses/__init__.py": "",
+    "own_losses/focal.py": "import json\nimport own_sums\nfrom own_parts import deep\n\n"
+    "def loss():\n    import own_late\n",
+    "own_sums.py": "import own_losses.focal\n"  # they may import each other
+    "try:\n    from .own_late import x\nexcept ImportError:\n    from own_twice import y\n",
+    "own_late.py": "a language of its own",
+    "own_twice/__init__.py": "y = 1\n",
+    "own_twice.py": "",  # never read: a package comes first
     "own_parts/__init__.py": "",
     "own_parts/deep.py": "from . import deeper\n",
     "own_parts/deeper.py": "",
     "own_parts/other.py": "",
     "unrelated.py": "",
 }
+_NOT_READ = ("own_twice.py", "own_parts/other.py", "unrelated.py")
+_NAME = "own_losses.focal:loss"
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     path, modules = list(sys.path), set(sys.modules)
-    allow("own_loss:loss", tmp_path)
+    allow(_NAME, tmp_path)
     yield tmp_path
     sys.path[:] = path
     for name in set(sys.modules) - modules:
@@ -37,7 +44,11 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", _FILES)
 def test_code_is_its_file_and_those_beside_it_that_it_imports(place: Path, name: str) -> None:
-    before = code_of("own_loss:loss", "train.loss")
+    before = code_of(_NAME, "train.loss")
     (place / name).write_text((place / name).read_text() + "# changed\n")
-    changed = code_of("own_loss:loss", "train.loss") != before
-    assert changed is (name not in ("unrelated.py", "own_parts/other.py"))
+    assert (code_of(_NAME, "train.loss") != before) is (name not in _NOT_READ)
+
+
+def test_code_that_is_installed_is_its_own_file(place: Path) -> None:
+    allow("statistics:mean")
+    assert len(code_of("statistics:mean", "evaluation.metrics")) == 64

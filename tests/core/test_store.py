@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from slmops.core.artifact import FORMAT, Manifest, Run
+from slmops.core import contents
+from slmops.core.artifact import FORMAT, Manifest, Run, hash_file
 from slmops.core.errors import BusyError, DamagedError, StoreError
 from slmops.core.measurement import Interval, Measurement
 from slmops.core.store import Lineage, Store
@@ -330,6 +331,23 @@ def test_a_changed_file_is_found_by_verify_and_by_open_with_the_remedy(store: St
         store.open(made.id)
     (damage,) = store.verify()
     assert (damage.path, damage.artifact) == ("a.txt", made.id)
+
+
+def test_a_file_is_read_once_by_a_process_until_it_changes(
+    store: Store, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, asked = commit({"a.txt": "right", "b.txt": "good"}), list[Path]()
+    monkeypatch.setattr(contents, "_SETTLED_S", -1.0)
+    monkeypatch.setattr(contents, "hash_file", lambda path: asked.append(path) or hash_file(path))
+    for _ in range(3):
+        folder = store.open(made.id)
+    assert len(asked) == len(made.files)
+    assert store.verify() == [] and len(asked) > len(made.files)  # it reads whatever was read before
+    changed = folder / "a.txt"
+    changed.chmod(0o644)
+    changed.write_bytes(bytes(reversed(changed.read_bytes())))
+    with pytest.raises(DamagedError, match="was changed"):
+        store.open(made.id)
 
 
 @pytest.mark.parametrize("hurt", [lambda path: _damage(path, "cut"), Path.unlink], ids=["truncated", "missing"])

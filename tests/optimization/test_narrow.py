@@ -14,6 +14,7 @@ from slmops.models.forward import decoder_layers, load_causal_lm, target_logits
 from slmops.models.packing import Batch, pack
 from slmops.optimization.importance import measure
 from slmops.optimization.narrow import head_width, keep_channels, keep_groups, keep_units
+from slmops.optimization.prune import keep_layers
 from tests.models.architectures import ARCHITECTURES, Architecture
 from tests.tiny import write_model
 from tests.training.rows import rows
@@ -116,5 +117,23 @@ def test_layers_of_another_kind_are_refused(tmp_path: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.for_model("gpt2", vocab_size=200, n_embd=32, n_layer=2, n_head=2, n_positions=128)
-    with pytest.raises(ModelError, match="cut its layers or its vocabulary only"):
+    with pytest.raises(ModelError, match="or tokens only"):
         measure(AutoModelForCausalLM.from_config(config), batches())
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sizes"),
+    [
+        (
+            "gpt_neo",
+            {"num_layers": 2, "attention_types": [[["global", "local"], 1]], "num_heads": 2, "hidden_size": 32},
+        ),
+        ("gpt2", {"n_layer": 2, "n_head": 2, "n_embd": 32, "scale_attn_by_inverse_layer_idx": True}),
+    ],
+)
+def test_layers_that_are_not_alike_are_not_cut(model_type: str, sizes: dict[str, object]) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, vocab_size=200, **sizes))
+    with pytest.raises(ModelError, match="its layers cannot be cut"):
+        keep_layers(model, [0])

@@ -82,14 +82,19 @@ def test_half_an_epoch_sees_half_of_the_rows_and_one_and_a_half_see_half_of_them
     assert steps[1.5] == pytest.approx(steps[1.0] * 1.5, abs=1)
 
 
-def test_options_that_do_nothing_are_told(tmp_path: Path) -> None:
-    teacher = "{model: 'file:model', train: {epochs: 1, noise: 0.3, rank: 2}}"
+def test_a_cache_that_does_nothing_is_told(tmp_path: Path) -> None:
     write_project(tmp_path)
-    project = Project.load(write_config(tmp_path, teacher=teacher, distillation="{cache: {top_k: 8}}"))
+    project = Project.load(write_config(tmp_path, distillation="{cache: {top_k: 8}}"))
     notes: list[str] = []
-    run(project, until="targets", progress=lambda stage, share, note: notes.append(note))
-    assert "warning: train.noise does nothing: there is one epoch" in notes
+    run(project, until="dataset", progress=lambda stage, share, note: notes.append(note))
     assert "warning: distillation.cache does nothing: probabilities of labels are kept whole" in notes
+
+
+def test_noise_that_does_nothing_is_refused(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    path = write_config(tmp_path, teacher="{model: 'file:model', train: {noise: 0.3}}")
+    with pytest.raises(ConfigError, match="from the second epoch on, and there is one — remove noise, or add epochs"):
+        Project.load(path)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from slmops.data.records import read_records
 from slmops.runtimes.local import LocalModel
 from slmops.stages.evidence import read_answers
 from slmops.stages.project import Project
-from slmops.stages.report import summarize
+from slmops.stages.report import summarize, write_report
 from slmops.stages.run import Outcome, choices, figures_of, open_store, plan, run
 from slmops.tasks.types import Labels, Message
 from tests.stages.tiny_project import LABELS, read_rows, write_config, write_project, write_rows
@@ -40,6 +40,20 @@ def test_a_run_makes_every_artifact_and_each_knows_its_parents(finished: Project
 def test_a_second_run_runs_nothing(finished: Project) -> None:
     assert [item.why for item in plan(finished)] == ["unchanged"] * len(_ALL)
     assert _ran(run(finished)) == []
+
+
+def test_a_report_that_shows_the_same_stays(copied: Path) -> None:
+    project = Project.load(copied / "slmops.yaml")
+    _, page = write_report(project)
+    page.write_text("as it was")
+    write_report(project, again=False)
+    assert page.read_text() == "as it was"
+    project.path.write_text(project.path.read_text() + "# said otherwise\n")  # the page shows the file
+    write_report(project, again=False)
+    assert page.read_text() != "as it was"
+    page.unlink()
+    write_report(project, again=False)
+    assert page.is_file()
 
 
 def test_evidence_has_every_figure_of_every_subject(finished: Project) -> None:

@@ -14,6 +14,7 @@ from slmops.stages.sizes import int4_bytes, sizes
 from slmops.training.estimate import Shape
 from tests.models.architectures import ARCHITECTURES, Architecture
 from tests.stages.tiny_project import write_config, write_project
+from tests.tiny import write_model
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: one.name)
@@ -46,6 +47,10 @@ def test_a_plan_tells_the_memory_of_what_learns(tmp_path: Path) -> None:
     assert [name for name, memory in rounded.items() if memory] == ["teacher", "student"]
     assert rounded["teacher"] == plain["teacher"] == beside["teacher"]
     assert (plain["student"] or 0) < (rounded["student"] or 0) < (beside["student"] or 0)
+    rounds = told(student="{from: teacher, layers: 1, rounds: 2}")
+    assert (rounds["student_1"] or 0) > (rounds["student"] or 0)
+    write_model(tmp_path / "other", "llama", ("<|im_start|>", "<|im_end|>"), hidden_size=512)
+    assert (told(student="{model: 'file:other'}")["student"] or 0) > (rounds["teacher"] or 0)
 
 
 def test_the_shipped_students_bytes_are_as_predicted() -> None:

@@ -14,6 +14,7 @@ from slmops.training.config import TrainConfig
 from slmops.training.looks import Looks, mean_loss
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import prepare
+from slmops.training.terms import Teaching
 from tests.training.rows import rows
 
 
@@ -57,3 +58,22 @@ def test_few_long_rows_say_as_much_as_many_short_ones(tiny_model: Path) -> None:
 
     Looks(model, long, [], TrainConfig(), noted).seen()
     assert sorted(read) == sorted(str(100 * place // 11) for place in range(11))  # 11 · 199 are more than 2,048 targets
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [({"batch_size": 12}, 12), ({"batch_size": 1}, 8), ({"batch_size": 1, "contrastive": 1.0}, 25)],
+)
+def test_terms_pull_at_a_steps_rows_or_at_all_that_are_looked_at_where_they_are_held_together(
+    tiny_model: Path, options: dict[str, object], count: int
+) -> None:
+    config = TrainConfig.model_validate({"method": "full"} | options)
+    model, read = prepare(load_causal_lm(tiny_model), config, 1), list[str]()
+
+    def noted(batch: Batch) -> torch.Tensor:
+        read.extend(batch.rows)
+        return last_states(model, batch)
+
+    pulls = Looks(model, rows(400), [], config, noted).pulls(Teaching(cross_entropy, begins=(100, 101, 102, 103, 104)))
+    assert len(set(read)) == count and all(norm > 0 for norm in pulls.values())
+    assert set(pulls) == {"loss", "target_replication", *(["contrastive"] if config.contrastive else [])}

@@ -144,7 +144,7 @@ def _run(
     if until is None and only is None:
         from slmops.stages.report import write_report
 
-        summary, path = write_report(project)
+        summary, path = write_report(project, again=bool(ran))
         print_headline(summary.to_json())
         console.print(f"report: {path}", soft_wrap=True)
 

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -24,6 +25,9 @@ from slmops.core.files import part_of, sync, write_whole
 from slmops.core.measurement import ArtifactId
 
 Hashes = dict[tuple[int, int], Digest]  # by device and inode
+
+_SETTLED_S = 1.0  # a file that changed later may change again within one tick of its clock
+_read: dict[tuple[int, int, int, int], Digest] = {}  # by device, inode, time of the last change and size
 
 
 class Contents:
@@ -95,8 +99,9 @@ class Contents:
         return all(_size_bytes(folder / path) == digest.size_bytes for path, digest in manifest.files.items())
 
     def damage(self, manifest: Manifest, path: str, hashes: Hashes | None = None) -> str:
-        """What is wrong with one file of the artifact, or "". `hashes` remembers what was hashed under another link."""
-        return _damage(self.folder(manifest.id) / path, manifest.files[path], {} if hashes is None else hashes)
+        """What is wrong with one file of the artifact, or "". Without `hashes`, which remember what was read under
+        another link, a file that this process has read is read again only when it has changed since."""
+        return _damage(self.folder(manifest.id) / path, manifest.files[path], hashes)
 
     def stored_damage(self, digest: Digest, hashes: Hashes) -> str:
         """What is wrong with the content under files/, or ""."""
@@ -165,16 +170,30 @@ def _size_bytes(path: Path) -> int | None:
     return told.st_size if stat.S_ISREG(told.st_mode) else None
 
 
-def _damage(path: Path, digest: Digest, hashes: Hashes) -> str:
+def _damage(path: Path, digest: Digest, hashes: Hashes | None) -> str:
     size_bytes = _size_bytes(path)
     if size_bytes is None:
         return "is missing"
     if size_bytes != digest.size_bytes:
         return f"has {size_bytes} bytes instead of {digest.size_bytes}"
     try:
-        told = path.stat()
-        found = hashes.get((told.st_dev, told.st_ino)) or hash_file(path)
-        hashes[told.st_dev, told.st_ino] = found
+        if hashes is None:
+            found = _hash_unless_read(path)
+        else:
+            told = path.stat()
+            found = hashes.get((told.st_dev, told.st_ino)) or hash_file(path)
+            hashes[told.st_dev, told.st_ino] = found
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return "" if found == digest else "was changed since it was committed"
+
+
+def _hash_unless_read(path: Path) -> Digest:
+    told = path.stat()
+    key = (told.st_dev, told.st_ino, told.st_ctime_ns, told.st_size)
+    if key in _read:
+        return _read[key]
+    settled, found = time.time() - told.st_ctime > _SETTLED_S, hash_file(path)
+    if settled:
+        _read[key] = found
+    return found

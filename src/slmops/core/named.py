@@ -11,6 +11,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import resolve_name
 from itertools import accumulate
@@ -19,11 +20,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, WithJsonSchema
 
+from slmops.core.artifact import hash_json
 from slmops.core.config import wrong
 from slmops.core.errors import ConfigError
 
 _FORM = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 _allowed: set[str] = set()
+_folders: set[Path] = set()  # of projects
 
 
 def is_named(name: str) -> bool:
@@ -33,8 +36,10 @@ def is_named(name: str) -> bool:
 
 def allow(name: str, beside: Path | None = None) -> None:
     """From now on `name` may be loaded, its module also from the folder `beside`: the user's own project names it."""
-    if beside and str(beside) not in sys.path:
-        sys.path.insert(0, str(beside))
+    if beside:
+        _folders.add(beside)
+        if str(beside) not in sys.path:
+            sys.path.insert(0, str(beside))
     _allowed.add(name)
 
 
@@ -55,43 +60,53 @@ def load_named(name: str, where: str) -> Any:
 
 
 def code_of(name: str, where: str) -> str:
-    """What decides how it works: the hash of its module's file, and of those beside it that it imports."""
+    """What decides how it works: the hash of its module's file, and of those in the project that it imports."""
     load_named(name, where)
     module = name.partition(":")[0]
     file = sys.modules[module].__file__
     if not file:
         return ""
-    top = Path(file).parents[module.count(".") + (Path(file).stem == "__init__")]
-    installed = "site-packages" in top.parts  # then what stands beside its package is others'
-    files, waiting = {Path(file)}, [(module, Path(file))]
+    own, top = Path(file), next((folder for folder in _folders if Path(file).is_relative_to(folder)), None)
+    files = _imported(module, top) if top else {}
+    hashes = {other: hashlib.sha256(path.read_bytes()).hexdigest() for other, path in {module: own, **files}.items()}
+    return hash_json(hashes)
+
+
+def _imported(module: str, top: Path) -> dict[str, Path]:
+    """The files in `top` of a module, of the packages that it is in, and of all that they import, by name."""
+    found: dict[str, Path] = {}
+    waiting = list(_with_packages(module))
     while waiting:
-        for other in _imports(*waiting.pop()):
-            if installed and other.split(".")[0] != module.split(".")[0]:
-                continue
-            found = next((path for path in _files(top, other) if path.is_file()), None)
-            if found and found not in files:
-                files.add(found)
-                waiting.append((other, found))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
+        name = waiting.pop()
+        place = top.joinpath(*name.split("."))
+        file = next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
+        if file and name not in found:
+            found[name] = file
+            waiting += _imports(name, file)
+    return found
 
 
 def _imports(module: str, file: Path) -> Iterator[str]:
-    """The full names of what may be modules in the file's import statements, wherever in it they stand, each behind
-    the packages that it is in."""
+    """The full names of what may be modules in the file's import statements, wherever in it they stand."""
     package = module if file.stem == "__init__" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-        if isinstance(node, ast.ImportFrom):
-            base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
-            names = [f"{base}.{name}" for name in names]
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # what another Python reads, behind a look at its version
+        return
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            with suppress(ImportError):  # of a package where there is none, tried and given up
+                base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module
+                names = [f"{base}.{alias.name}" for alias in node.names]
         for name in names:
-            yield from accumulate(name.split("."), "{}.{}".format)
+            yield from _with_packages(name)
 
 
-def _files(top: Path, module: str) -> Iterator[Path]:
-    """Where a module may stand in the folder `top`."""
-    place = top.joinpath(*module.split("."))
-    yield from (place.with_suffix(".py"), place / "__init__.py")
+def _with_packages(module: str) -> Iterator[str]:
+    return accumulate(module.split("."), "{}.{}".format)
 
 
 def _has_the_form(name: str) -> str:

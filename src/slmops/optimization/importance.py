@@ -51,7 +51,9 @@ def measure(model: nn.Module, batches: Iterable[Batch]) -> Importance:
 
     layers: list[Any] = list(decoder_layers(model))
     if not all(hasattr(getattr(layer, "mlp", None), "down_proj") for layer in layers):
-        raise ModelError("its layers have other parts than can be cut", remedy="cut its layers or its vocabulary only")
+        raise ModelError(
+            "its layers have other parts than can be cut", remedy="cut layers (keep: lower, or greedy) or tokens only"
+        )
     config: Any = model.config
     units = [torch.zeros(layer.mlp.down_proj.in_features) for layer in layers]
     groups = [torch.zeros(config.num_key_value_heads) for _ in layers]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import ModelError, need
-from slmops.models.forward import decoder_layers, put_layers
+from slmops.models.forward import can_begin_between_layers, decoder_layers, put_layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,10 +99,13 @@ def with_layers(model: nn.Module, layers: Sequence[int]) -> Iterator[nn.Module]:
 
 
 def _take_layers(model: nn.Module, layers: Sequence[int]) -> None:
-    torch = need("torch", "train")
+    torch, config = need("torch", "train"), model.config
+    by_number = getattr(config, "scale_attn_by_inverse_layer_idx", False)
+    if by_number or not (can_begin_between_layers(model) or config.model_type == "gpt2"):
+        raise ModelError("its layers cannot be cut", remedy="remove student.layers; cut its vocabulary only")
     put_layers(model, torch.nn.ModuleList(decoder_layers(model)[index] for index in layers))
-    if getattr(model.config, "layer_types", None):
-        model.config.layer_types = [model.config.layer_types[index] for index in layers]
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[index] for index in layers]
 
 
 def _check(count: int, keep: int) -> None:

@@ -14,6 +14,7 @@ from slmops.models.folder import read_json
 from slmops.models.forward import NumberFormat
 from slmops.models.references import find_cached
 from slmops.stages.project import CHOICES_FILE, Project
+from slmops.stages.pruned import layers_of_round
 from slmops.training.config import StudentConfig
 from slmops.training.duration import training_amount
 from slmops.training.estimate import Lessons, Shape, training_needs
@@ -26,18 +27,24 @@ _DEFAULT_GFLOPS = 150.0
 _USUAL = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
 
 
-def training_estimate(project: Project, role: str, megabytes: float, rounded: bool = False) -> Estimate:
-    """Of a teacher, or of the student, that is kept in `megabytes`; `rounded`: it learns to ship as int4."""
-    teacher = project.teachers.get(role)
-    config = teacher.train if teacher else project.student.train if role == "student" else None
+def training_estimate(
+    project: Project, role: str, megabytes: float, rounded: bool = False, number: int = 1
+) -> Estimate:
+    """Of a teacher, or of the student of a round, that is kept in `megabytes`; `rounded`: it learns to ship as int4."""
+    teacher, student = project.teachers.get(role), project.student
+    config = teacher.train if teacher else student.train if role == "student" else None
     if not config:
         return Estimate(0.1, megabytes)
     part = "train" if teacher else "targets"
-    rows, shape = _rows(project, part), base_shape(project)
-    if role == "student":
-        shape = cut(shape, project.student)
+    shape = _shape_of(teacher.model) if teacher else _shape_of(student.model) if student.model else base_shape(project)
+    if not teacher:
+        layers = shape.layers
+        for left in range(student.rounds, student.rounds - number, -1):
+            layers = layers_of_round(layers, student.layers, left)
+        shape = cut(shape, student.model_copy(update={"layers": layers}))
+    rows = _rows(project, part)
     own = _bytes(project, part) / max(1.0, rows) / _BYTES_A_TOKEN + _FRAME_TOKENS
-    shared = _INSTRUCTION_TOKENS if teacher or project.student.prompt == "full" else 0
+    shared = _INSTRUCTION_TOKENS if teacher or student.prompt == "full" else 0
     learned = _LABEL_TOKENS if project.task.closed else own / 2
     lessons = Lessons.like(math.ceil(rows), own, shared, learned, config, project.task.closed)
     number_format, gflops = _probed(project)
@@ -45,8 +52,8 @@ def training_estimate(project: Project, role: str, megabytes: float, rounded: bo
     if config.search:
         minutes *= 1 + config.search.num_trials * (_HALVED if config.search.halving else 1)
     memory = training_needs(shape, config, lessons, number_format, rounded).memory
-    if not teacher and project.distillation.has_teacher_beside:
-        memory += base_shape(project).weights * (2 if number_format == "bfloat16" else 4)
+    if not teacher and project.has_teacher_beside:
+        memory += base_shape(project).bytes_in(number_format)
     return Estimate(minutes, megabytes, memory / 1e6)
 
 
@@ -100,7 +107,11 @@ def _rows(project: Project, part: str) -> float:
 
 
 def base_shape(project: Project) -> Shape:
-    """That of the model which learns first; of the default one, while it was never fetched."""
-    reference = project.local_teacher.model if project.local_teacher else project.student.model
+    """That of the model which learns first."""
+    return _shape_of(project.local_teacher.model if project.local_teacher else project.student.model)
+
+
+def _shape_of(reference: str | None) -> Shape:
+    """Of a model, or of the default one, while it was never fetched."""
     found = find_cached(reference) if reference else None
     return Shape.of(read_json(found.folder / "config.json")) if found else _USUAL

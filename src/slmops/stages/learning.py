@@ -158,9 +158,8 @@ def _learn_share(
     dataset = work.inputs["dataset"]
     tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
     rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, task.varied)
-    if config.noise and "noise" in config.model_fields_set and (config.epochs <= 1 or task.varied is None):
-        why = "there is one epoch" if config.epochs <= 1 else "a word less would change what is asked"
-        report(0.0, f"warning: train.noise does nothing: {why}")
+    if config.noise and "noise" in config.model_fields_set and task.varied is None:
+        report(0.0, "warning: train.noise does nothing: a word less would change what is asked")
     held_out = read_answered(dataset, "validation", task)
     model, show = load_causal_lm(lesson.model), text_of([*rows, *held_out])
 
@@ -239,5 +238,5 @@ def has_room(
 
     free = free_memory_bytes() + psutil.Process().memory_info().rss  # of which what this process holds is a part
     if beside:
-        free -= Shape.of(read_json(beside / "config.json")).weights * (2 if number_format == "bfloat16" else 4)
+        free -= Shape.of(read_json(beside / "config.json")).bytes_in(number_format)
     check_room(config, needs, Needs(free, free_bytes(scratch)))

@@ -230,6 +230,11 @@ class Project(Config):
         return bool(tells) and self.matches() != "answers"
 
     @property
+    def has_teacher_beside(self) -> bool:
+        """Whether the teacher stays in memory while the student learns."""
+        return self.caches_targets and self.distillation.has_teacher_beside
+
+    @property
     def respells(self) -> bool:
         """Whether the student may have other tokens than a teacher, and learns what it says at each."""
         ready = self.student.model is not None or len(self.teachers) > 1

@@ -77,13 +77,13 @@ def _make_again(project: Project, left: int, work: Work) -> None:
     model = load_causal_lm(source)
     examples = _calibration(source, project.student.prompt, work)
     found = _measured(model, examples, work) if project.student.keep == "dissimilar" else None
-    keep = _layers_of_round(model.config.num_hidden_layers, project.student.layers, left)
+    keep = layers_of_round(model.config.num_hidden_layers, project.student.layers, left)
     keep_layers(model, _choose_layers(model, examples, keep, project.student.keep, found, work))
     copy_kept(work.inputs["pruned"], work.out)
     save_model("pruned", model, source, work.out, work.inputs["dataset"], project.student.prompt, work.licence)
 
 
-def _layers_of_round(count: int, wanted: int | None, left: int) -> int:
+def layers_of_round(count: int, wanted: int | None, left: int) -> int:
     """How many of `count` layers stay, where `left` rounds are to end at those `wanted`: about as many go in each."""
     return count if wanted is None else count - round((count - wanted) / left)
 
@@ -126,7 +126,7 @@ def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
     if student.layers is not None and student.layers > count:
         what = f"{student.layers} is more than {_whose(project)} {count}"
         raise project.error("student.layers", what, f"choose 1…{count}")
-    keep = _layers_of_round(count, student.layers, student.rounds)
+    keep = layers_of_round(count, student.layers, student.rounds)
     examples = _calibration(source, "full", work)
     looked_at = student.is_narrower or student.keep == "dissimilar"
     found = _measured(model, examples, work) if looked_at else None

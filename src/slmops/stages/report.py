@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from slmops.core.artifact import Manifest
+from slmops.core.artifact import Manifest, hash_json
 from slmops.core.errors import MissingExtraError, SlmopsError
 from slmops.core.files import write_whole
+from slmops.core.machine import describe_versions
 from slmops.core.measurement import ArtifactId, Interval
 from slmops.core.pipeline import Planned
 from slmops.core.statistics import bootstrap
@@ -107,13 +108,16 @@ def summarize(project: Project) -> Summary:
     )
 
 
-def write_report(project: Project, out: Path | None = None) -> tuple[Summary, Path]:
-    """Writes the HTML page; returns what it shows and where it is."""
-    from slmops.evaluation.report import render
-
+def write_report(project: Project, out: Path | None = None, *, again: bool = True) -> tuple[Summary, Path]:
+    """Writes the HTML page; returns what it shows and where it is. Not `again`: one that shows the same stays."""
     summary = summarize(project)
-    path = out or project.state / "report.html"
-    write_whole(path, render(summary))
+    path, shown = out or project.state / "report.html", project.state / "report.sha256"
+    shows = hash_json([path.name, describe_versions(), summary.to_json()])
+    if again or not path.is_file() or not shown.is_file() or shown.read_text() != shows:
+        from slmops.evaluation.report import render
+
+        write_whole(path, render(summary))
+        write_whole(shown, shows)
     return summary, path
 
 

@@ -73,6 +73,8 @@ def run(
     runs = any(item.runs for item in planned)
     if runs and fetch_models(project, progress):
         planned = plan(project, first=first, only=only, until=until)
+    if runs and project.matches() == "labels" and "cache" in project.distillation.model_fields_set:
+        progress("targets", 0.0, "warning: distillation.cache does nothing: probabilities of labels are kept whole")
     made: list[Made] = []
     verdicts: list[gates.Verdict] = []
     if only == "bundle":  # evidence will not come by

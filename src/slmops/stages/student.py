@@ -40,18 +40,18 @@ def student_stage(project: Project, number: int) -> Stage:
     if project.caches_targets:
         inputs["targets"] = "targets"
         section["loss"] = project.distillation.loss.model_dump()
-        if project.distillation.has_teacher_beside:
+        if project.has_teacher_beside:
             inputs["teacher"] = "teacher"
             section["beside"] = project.distillation.model_dump(exclude={"loss", "match", "classical"})
     elif project.teacher:
         inputs["labels"] = "labels"
     return Stage(
         "student" if last else name_of_round(number),
-        8,
+        7,
         inputs,
         section,
         lambda work: _make(project, work, number - 1),
-        training_estimate(project, "student", 210, rounded=bool(shipped and project.student.train.quantization_aware)),
+        training_estimate(project, "student", 210, rounded=shipped is not None, number=number),
         ("number_format", "threads"),
     )
 

@@ -117,8 +117,6 @@ def _make(project: Project, work: Work) -> None:
     answered = accepted(work.inputs["labels"], {record.text for record, _ in gold})
     trusted = {record.id for record, _ in gold} | {record.id for record in answered if not record.source.made_from}
     if project.matches() == "labels":
-        if "cache" in project.distillation.model_fields_set:
-            work.progress(0.0, "warning: distillation.cache does nothing: probabilities of labels are kept whole")
         rows = _match_labels(project, work, task, gold, answered, trusted)
     else:
         rows = [*gold, *((record, record.answers[-1].text) for record in answered)]

@@ -31,7 +31,7 @@ def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity:
         estimate = replace(estimate, minutes=estimate.minutes + 1)
     return Stage(
         name,
-        8,
+        7,
         {"dataset": "dataset"},
         section,
         lambda work: _make(project, name, teacher, work),

@@ -143,6 +143,8 @@ class TrainConfig(Section):
         if self.quantization_aware and self.method in _NEVER_ROUNDED:
             why = f"{self.method}: {_NEVER_ROUNDED[self.method]}, so int4 cannot be learned under it"
             raise wrong(why, "write quantization_aware: 0")
+        if "noise" in given and self.noise and self.epochs <= 1:
+            raise wrong("noise varies rows from the second epoch on, and there is one", "remove noise, or add epochs")
         if "decay" in given and self.schedule != "wsd":
             raise wrong(
                 f"decay is for the schedule wsd, not for {self.schedule}", "write schedule: wsd, or remove decay"

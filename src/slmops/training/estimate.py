@@ -95,6 +95,10 @@ class Shape:
     def weights(self) -> int:
         return self.layers * self.layer + self.embeddings
 
+    def bytes_in(self, number_format: NumberFormat) -> int:
+        """All weights in memory."""
+        return self.weights * (2 if number_format == "bfloat16" else 4)
+
 
 @dataclass(frozen=True)
 class Lessons:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _FEWEST, _MOST, _SHARE = 16, 64, 1 / 16  # how many of the rows that are learned are looked at,
+_FEWEST_PULLED = 8
 _ENOUGH, _LEAST = 2048, 4  # but no more than have so many targets, be they few rows: a look must cost little
 
 
@@ -61,13 +62,15 @@ class Looks:
         return mean_loss(self._model, examples, config.max_tokens, cross_entropy, self._read, chunk_of(config))
 
     def pulls(self, teaching: Teaching) -> dict[str, float]:
-        """The norm of each term's gradient, of as many rows as a step learns; nothing of a single term."""
+        """The norm of each term's gradient, of about as many rows as a step learns; nothing of a single term. Where
+        rows are held against those of the same answer, of all that are looked at: some must have one."""
         config = self._config
         if not has_several(teaching, config):
             return {}
         squares: Counter[str] = Counter()
         self._model.train(config.gradient_checkpointing)  # which is done while a model learns, and at no other time
-        for batch in pack(by_length(_spread(self._seen, config.batch_size)), config.max_tokens):
+        count = len(self._seen) if config.contrastive else max(_FEWEST_PULLED, config.batch_size)
+        for batch in pack(by_length(_spread(self._seen, count)), config.max_tokens):
             norms = gradient_norms(self._model, batch, self._read, teaching, config)
             squares.update({name: norm**2 for name, norm in norms.items()})
         self._model.eval()

@@ -7,6 +7,7 @@ so that all take the same step and hold the same weights. Whoever runs the train
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class Workers:
 
     @classmethod
     def joined(cls) -> Workers:
+        if "torch" not in sys.modules:  # then nobody has joined anyone
+            return cls()
         distributed = need("torch", "train").distributed
         if not distributed.is_available() or not distributed.is_initialized():
             return cls()

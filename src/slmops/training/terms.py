@@ -99,6 +99,7 @@ def gradient_norms(
             continue
         found = torch.autograd.grad(term, learning, retain_graph=True, allow_unused=True)
         norms[name] = sum(float(gradient.norm()) ** 2 for gradient in found if gradient is not None) ** 0.5
+        del found  # before the next one's are made
     return norms
 
 
