@@ -1,8 +1,7 @@
 """The default model learns rows by slmops' own loop, in a process of its own: `python -m benchmarks.learn < job.json`.
 
-In comes a job; out go, on the last line, the seconds of each step after the first, with and without looks at how far it
-has come, what was estimated before it began, and peak memory. The model lies in the job's folder, where it names one.
-Knows no peer.
+In comes a job; out go, on the last line, the seconds of learning in each step after the first, what was estimated
+before it began, and peak memory. The model lies in the job's folder, where it names one. Knows no peer.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +53,6 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    steps_s: Sequence[float] = field(default=())  # from one to the next, looks among them
     learning_s: Sequence[float] = field(default=())  # of learning alone, neither looks nor checkpoints; fewer than 80
     whole_s: float = 0.0
     peak_mb: float = 0.0
@@ -94,14 +91,11 @@ def _learn(job: Job) -> Found:
     seconds = amount.seconds(gflops, job.number_format)
     if not job.reused:
         frozen.frozen_layers = lambda model: 0
-    ends: list[float] = []
     learning: list[float] = []
 
     def report(share: float, text: str) -> None:
-        if text.startswith("step "):
-            ends.append(time.perf_counter())
-            if job.scratch:
-                print(text, file=sys.stderr, flush=True)
+        if job.scratch and text.startswith("step "):
+            print(text, file=sys.stderr, flush=True)
 
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() if not job.scratch else nullcontext(job.scratch) as scratch:
@@ -124,8 +118,7 @@ def _learn(job: Job) -> Found:
     whole = time.perf_counter() - begun
     if job.out:
         merge(model).save_pretrained(job.out)
-    steps = [after - before for before, after in pairwise(ends)]
-    return Found(steps, learning[1:], whole, peak_memory_mb() * 1.048576, needs.memory / 1e6, seconds)
+    return Found(learning[1:], whole, peak_memory_mb() * 1.048576, needs.memory / 1e6, seconds)
 
 
 if __name__ == "__main__":

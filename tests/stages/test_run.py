@@ -54,6 +54,11 @@ def test_a_report_that_shows_the_same_stays(copied: Path) -> None:
     page.unlink()
     write_report(project, again=False)
     assert page.is_file()
+    page.write_text("of another config")
+    project.path.write_text(project.path.read_text() + "# and again\n")
+    write_report(project, copied / page.name)  # elsewhere, which says nothing of the project's own page
+    write_report(project, again=False)
+    assert page.read_text() != "of another config"
 
 
 def test_evidence_has_every_figure_of_every_subject(finished: Project) -> None:

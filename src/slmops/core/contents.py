@@ -24,10 +24,10 @@ from slmops.core.errors import StoreError
 from slmops.core.files import part_of, sync, write_whole
 from slmops.core.measurement import ArtifactId
 
-Hashes = dict[tuple[int, int], Digest]  # by device and inode
+Hashes = dict[tuple[int, int, int, int], Digest]  # by device, inode, time of the last change and size
 
 _SETTLED_S = 1.0  # a file that changed later may change again within one tick of its clock
-_read: dict[tuple[int, int, int, int], Digest] = {}  # by device, inode, time of the last change and size
+_read: Hashes = {}  # by this process
 
 
 class Contents:
@@ -99,9 +99,9 @@ class Contents:
         return all(_size_bytes(folder / path) == digest.size_bytes for path, digest in manifest.files.items())
 
     def damage(self, manifest: Manifest, path: str, hashes: Hashes | None = None) -> str:
-        """What is wrong with one file of the artifact, or "". Without `hashes`, which remember what was read under
-        another link, a file that this process has read is read again only when it has changed since."""
-        return _damage(self.folder(manifest.id) / path, manifest.files[path], hashes)
+        """What is wrong with one file of the artifact, or "". `hashes` remember what was read, under whatever link, and
+        has not changed since; without them, what this process has read so."""
+        return _damage(self.folder(manifest.id) / path, manifest.files[path], _read if hashes is None else hashes)
 
     def stored_damage(self, digest: Digest, hashes: Hashes) -> str:
         """What is wrong with the content under files/, or ""."""
@@ -170,30 +170,25 @@ def _size_bytes(path: Path) -> int | None:
     return told.st_size if stat.S_ISREG(told.st_mode) else None
 
 
-def _damage(path: Path, digest: Digest, hashes: Hashes | None) -> str:
+def _damage(path: Path, digest: Digest, hashes: Hashes) -> str:
     size_bytes = _size_bytes(path)
     if size_bytes is None:
         return "is missing"
     if size_bytes != digest.size_bytes:
         return f"has {size_bytes} bytes instead of {digest.size_bytes}"
     try:
-        if hashes is None:
-            found = _hash_unless_read(path)
-        else:
-            told = path.stat()
-            found = hashes.get((told.st_dev, told.st_ino)) or hash_file(path)
-            hashes[told.st_dev, told.st_ino] = found
+        found = _hash_unless_read(path, hashes)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return "" if found == digest else "was changed since it was committed"
 
 
-def _hash_unless_read(path: Path) -> Digest:
+def _hash_unless_read(path: Path, hashes: Hashes) -> Digest:
     told = path.stat()
     key = (told.st_dev, told.st_ino, told.st_ctime_ns, told.st_size)
-    if key in _read:
-        return _read[key]
+    if key in hashes:
+        return hashes[key]
     settled, found = time.time() - told.st_ctime > _SETTLED_S, hash_file(path)
     if settled:
-        _read[key] = found
+        hashes[key] = found
     return found

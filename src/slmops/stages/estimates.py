@@ -36,7 +36,7 @@ def training_estimate(
     if not config:
         return Estimate(0.1, megabytes)
     part = "train" if teacher else "targets"
-    shape = _shape_of(teacher.model) if teacher else _shape_of(student.model) if student.model else base_shape(project)
+    shape = _shape_of(teacher.model if teacher else project.student_origin)
     if not teacher:
         layers = shape.layers
         for left in range(student.rounds, student.rounds - number, -1):

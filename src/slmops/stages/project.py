@@ -224,6 +224,11 @@ class Project(Config):
         return {"teacher": teacher} | {f"teacher_{at}": other for at, other in enumerate(teacher.others, 2)}
 
     @property
+    def student_origin(self) -> str:
+        """The model that the student is made of, as it comes: a ready one, or the one that its teacher is."""
+        return self.student.model or (self.local_teacher.model if self.local_teacher else "")
+
+    @property
     def caches_targets(self) -> bool:
         """Whether the student learns from more of its teacher than answers."""
         tells = self.local_teacher or (self.teacher and self.teacher.top_logprobs)

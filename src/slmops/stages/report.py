@@ -109,15 +109,17 @@ def summarize(project: Project) -> Summary:
 
 
 def write_report(project: Project, out: Path | None = None, *, again: bool = True) -> tuple[Summary, Path]:
-    """Writes the HTML page; returns what it shows and where it is. Not `again`: one that shows the same stays."""
-    summary = summarize(project)
-    path, shown = out or project.state / "report.html", project.state / "report.sha256"
-    shows = hash_json([path.name, describe_versions(), summary.to_json()])
-    if again or not path.is_file() or not shown.is_file() or shown.read_text() != shows:
+    """Writes the HTML page; returns what it shows and where it is. Not `again`: the project's own stays where it shows
+    the same."""
+    summary, own, shown = summarize(project), project.state / "report.html", project.state / "report.sha256"
+    path, shows = out or own, hash_json([describe_versions(), summary.to_json()])
+    stands = path == own and own.is_file() and shown.is_file() and shown.read_text() == shows
+    if again or not stands:
         from slmops.evaluation.report import render
 
         write_whole(path, render(summary))
-        write_whole(shown, shows)
+        if path == own:
+            write_whole(shown, shows)
     return summary, path
 
 

@@ -41,8 +41,7 @@ def sizes(project: Project, progress: Progress = lambda stage, share, note: None
         ModelError: the model is not of an architecture that can be cut.
     """
     fetch_models(project, progress)
-    student, teacher = project.student, project.local_teacher
-    reference = student.model or (teacher.model if teacher else "")
+    student, reference = project.student, project.student_origin
     found = find_cached(reference) or base_model(project, reference)
     config = read_json(found.folder / "config.json")
     whole, asked = Shape.of(config), cut(Shape.of(config), student)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _FEWEST, _MOST, _SHARE = 16, 64, 1 / 16  # how many of the rows that are learned are looked at,
-_FEWEST_PULLED = 8
 _ENOUGH, _LEAST = 2048, 4  # but no more than have so many targets, be they few rows: a look must cost little
+_FEWEST_PULLED = 8  # for the gradients of terms, where a step has fewer
 
 
 class Looks:
