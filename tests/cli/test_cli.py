@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,24 @@ def test_commands_on_an_empty_store_print_json(tmp_path: Path) -> None:
     assert json.loads(slmops("verify", "--json", folder=tmp_path).stdout) == {"damages": []}
     assert json.loads(slmops("gc", "--json", folder=tmp_path).stdout)["artifacts"] == []
     assert "properties" in json.loads(slmops("schema", folder=tmp_path).stdout)
+
+
+def test_gc_names_what_a_killed_run_had_begun_and_deletes_it_when_asked(tmp_path: Path) -> None:
+    slmops("init", ".", "--name", "begun", folder=tmp_path)
+    scratch = tmp_path / ".slmops" / "work" / "student-123" / "scratch"
+    scratch.mkdir(parents=True)
+    (scratch / "checkpoint").write_bytes(bytes(2_000_000))
+
+    assert "unfinished student-123 (2.0 MB; stays without --unfinished)" in slmops("gc", folder=tmp_path).stdout
+    assert "would free 2.0 MB" in slmops("gc", "--unfinished", "--dry-run", folder=tmp_path).stdout
+    assert scratch.is_dir()
+    told = json.loads(slmops("gc", "--unfinished", "--json", folder=tmp_path).stdout)
+    assert (told["unfinished"], told["freed_bytes"]) == (["student-123"], 2_000_000)
+    assert not scratch.exists()
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    assert slmops("--version", folder=tmp_path).stdout == f"slmops {version('slmops')}\n"
 
 
 def test_doctor_names_what_mends_a_machine(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from slmops.core.errors import BusyError, DamagedError, SlmopsError
+from slmops.core.files import lock
 from slmops.core.measurement import Measurement
-from slmops.core.pipeline import Stage, Work
+from slmops.core.pipeline import Stage, Work, drop_unfinished, unfinished
 from slmops.core.store import Store
 from tests.core.chain import chain, ids, plan_all, ran, run_all
 
@@ -76,6 +77,23 @@ def test_a_plan_says_what_changed_since_a_stage_was_made_or_begun(tmp_path: Path
         run_all(begun, chain(b={"says": 1, "seed": 8}))
     why = {item.stage.name: item.why for item in plan_all(begun, chain(b={"says": "B", "seed": 7}))}
     assert why["b"] == "never made; since it was begun: says 1 → B, seed 8 → 7"
+
+
+def test_what_was_begun_stays_until_it_is_made_or_dropped(tmp_path: Path) -> None:
+    begun, dropped = tmp_path / "begun", tmp_path / "dropped"
+    for folder in (begun, dropped):
+        with pytest.raises(TypeError):
+            run_all(folder, chain(b={"says": 1}))
+        run_all(folder)
+        assert [work.name[:2] for work in unfinished(folder)] == ["b-"]
+
+    with pytest.raises(TypeError):
+        run_all(begun, chain(b={"says": 1}))
+    assert (unfinished(begun)[0] / "scratch" / "touched").is_file()
+    with lock(dropped / "lock"), pytest.raises(BusyError):
+        drop_unfinished(dropped)
+    drop_unfinished(dropped)
+    assert not unfinished(dropped)
 
 
 def test_going_back_to_an_earlier_config_runs_nothing_and_is_the_latest_again(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def convert(
     """Write a model as ONNX for ONNX Runtime GenAI and Foundry Local."""
     from slmops.core.config import validate
     from slmops.core.console import console, print_json
+    from slmops.core.files import bytes_of
     from slmops.optimization.config import OptimizationConfig
     from slmops.stages.verbs import convert as convert_model
 
@@ -83,7 +84,7 @@ def convert(
     chosen = validate(OptimizationConfig, asked, "command line")
     named = {name: Path(folder) for name, folder in parse_pairs(adapters, "--adapter", "NAME=FOLDER").items()}
     written = convert_model(model, out, chosen, adapters=named, store=store_if_any(config))
-    size = sum(path.stat().st_size for path in written.rglob("*") if path.is_file())
+    size = bytes_of(written)
     if as_json:
         print_json({"folder": written, "bytes": size})
     else:

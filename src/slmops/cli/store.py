@@ -128,21 +128,35 @@ def verify(config: Config = CONFIG, as_json: AsJson = False) -> None:
 
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted.")] = False,
+    also_unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="And what killed runs had begun here; they would begin anew.")
+    ] = False,
     config: Config = CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Delete artifacts that no alias needs."""
     from slmops.core.console import console, print_json
+    from slmops.core.files import bytes_of
+    from slmops.core.pipeline import drop_unfinished, unfinished
 
     collected = open_store(config).gc(dry_run=dry_run)
+    state = config.resolve().parent / ".slmops"
+    begun = {folder.name: bytes_of(folder) for folder in unfinished(state)}
+    freed = collected.freed_bytes + (sum(begun.values()) if also_unfinished else 0)
+    if also_unfinished and begun and not dry_run:
+        drop_unfinished(state)
     if as_json:
         ids = [manifest.id for manifest in collected.artifacts]
-        print_json({"artifacts": ids, "files": len(collected.files), "freed_bytes": collected.freed_bytes})
+        files = len(collected.files)
+        print_json({"artifacts": ids, "files": files, "unfinished": sorted(begun), "freed_bytes": freed})
         return
     for manifest in collected.artifacts:
         console.print(f"{manifest.kind} {manifest.id[:12]}")
+    for name, size in begun.items():
+        kept = "" if also_unfinished else "; stays without --unfinished"
+        console.print(f"unfinished {name} ({size / 1e6:.1f} MB{kept})", soft_wrap=True)
     verb = "would free" if dry_run else "freed"
-    console.print(f"{len(collected.artifacts)} artifacts; {verb} {collected.freed_bytes / 1e6:.1f} MB")
+    console.print(f"{len(collected.artifacts)} artifacts; {verb} {freed / 1e6:.1f} MB")
 
 
 def _lineage_json(found: Lineage) -> dict[str, Any]:

@@ -135,6 +135,11 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
+def bytes_of(folder: Path) -> int:
+    """All that the files in it have."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 @contextmanager
 def full_disk_explained(folder: Path, needed_bytes: int = 0) -> Iterator[None]:
     """Turns the system's errors for a full disk, an exceeded quota or a file-size limit into one with a remedy."""

@@ -28,6 +28,7 @@ from slmops.core.store import Store
 
 Progress = Callable[[float, str], None]  # share done (0…1), a short note
 _AGAIN = ("asked for", "follows")  # why a stage runs though what it made is there
+_WORK = "work"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def run(
             write_whole(_file_of_asked(folder, stage), _asked(stage, parents, choices))
             manifest = item.made or (None if item.why in _AGAIN else store.find(key))
             ran = manifest is None
-            place = folder / "work" / f"{stage.name}-{key[:12]}"
+            place = folder / _WORK / f"{stage.name}-{key[:12]}"
             if manifest is None:
                 progress(stage.name, 0.0, item.why)
                 manifest = _make(stage, key, parents, store, place, name, choices, seed, force, run_id, progress)
@@ -168,6 +169,21 @@ def run(
             shutil.rmtree(place, ignore_errors=True)
             made[stage.name] = manifest
             yield Made(stage, manifest, ran)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """What killed runs had begun in `folder`, the project's `.slmops`: a run of the same config would go on there."""
+    return sorted((folder / _WORK).glob("*"))
+
+
+def drop_unfinished(folder: Path) -> None:
+    """Deletes it.
+
+    Raises:
+        BusyError: a run works there.
+    """
+    with lock(folder / "lock"):
+        shutil.rmtree(folder / _WORK, ignore_errors=True)
 
 
 def stage_key(stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from slmops.core.errors import ModelError
+from slmops.core.files import bytes_of
 from slmops.models.folder import weight_files
 from slmops.tasks.types import Record
 
@@ -176,7 +177,7 @@ class _Worker:
             self._peak_memory_mb,
             100 * self._cpu_s / self._wall_s if self._wall_s else 0.0,
             sum(path.stat().st_size for path in weight_files(folder)),
-            sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            bytes_of(folder),
         )
 
     def call(self, command: dict[str, Any]) -> dict[str, Any]:

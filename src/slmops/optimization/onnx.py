@@ -28,6 +28,24 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
     Raises:
         ModelError: the builder knows no such architecture, or fails.
     """
+    _build(model, out, config)
+    _forget_where(out / "model.onnx")
+    for name in _CARRIED:
+        if (model / name).is_file():
+            shutil.copyfile(model / name, out / name)
+
+
+def check_convertible(model: Path, config: OptimizationConfig) -> None:
+    """That there is an ONNX form of such models, found out without their weights.
+
+    Raises:
+        ModelError: the builder knows no such architecture.
+    """
+    with tempfile.TemporaryDirectory() as out:
+        _build(model, Path(out), config, "config_only=true")
+
+
+def _build(model: Path, out: Path, config: OptimizationConfig, *more: str) -> None:
     check_model_folder(model)
     builder = need("onnxruntime_genai.models.builder", "onnx")
     options = ["prune_lm_head=true"]  # only the last position's logits are ever asked for
@@ -43,7 +61,9 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
         _quiet(),
     ):
         try:
-            prepared = builder.parse_extra_options("", str(model), str(out), config.precision, "cpu", cache, options)
+            prepared = builder.parse_extra_options(
+                "", str(model), str(out), config.precision, "cpu", cache, [*options, *more]
+            )
             _say_what_the_builder_looks_for(prepared["hf_details"]["hf_config"])
             builder.create_model("", str(model), str(out), config.precision, "cpu", cache, **prepared)
         except Exception as error:
@@ -53,10 +73,6 @@ def write_onnx(model: Path, out: Path, config: OptimizationConfig) -> None:
                 where=str(model),
                 remedy="see the architectures that onnxruntime-genai's model builder lists",
             ) from error
-    _forget_where(out / "model.onnx")
-    for name in _CARRIED:
-        if (model / name).is_file():
-            shutil.copyfile(model / name, out / name)
 
 
 def _forget_where(graph: Path) -> None:

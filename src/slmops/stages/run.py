@@ -11,13 +11,14 @@ from typing import Any
 
 from slmops.core import gates, machine, pipeline
 from slmops.core.artifact import Manifest
-from slmops.core.errors import GateError, need
+from slmops.core.errors import GateError, ModelError, need
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Made, Planned
 from slmops.core.store import Store
 from slmops.evaluation.figures import FIGURES
+from slmops.optimization.onnx import check_convertible
 from slmops.stages.assemble import assemble
-from slmops.stages.base_models import fetch_models
+from slmops.stages.base_models import base_model, fetch_models
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
@@ -73,6 +74,7 @@ def run(
     runs = any(item.runs for item in planned)
     if runs and fetch_models(project, progress):
         planned = plan(project, first=first, only=only, until=until)
+    _check_convertible(project, planned)
     if runs and project.matches() == "labels" and "cache" in project.distillation.model_fields_set:
         progress("targets", 0.0, "warning: distillation.cache does nothing: probabilities of labels are kept whole")
     made: list[Made] = []
@@ -102,6 +104,22 @@ def run(
     trained = [step for step in made if DIAGNOSIS_FILE in step.manifest.files]
     faults = {step.stage.name: read_diagnosis(store.open(step.manifest.id)) for step in trained}
     return Outcome(tuple(made), tuple(verdicts), faults)
+
+
+def _check_convertible(project: Project, planned: Sequence[Planned]) -> None:
+    """That the student can become what it is to be: told before it is made, not after.
+
+    Raises:
+        ConfigError: ONNX has no form of such models.
+    """
+    running = {item.stage.name for item in planned if item.runs}
+    wanted = [one for one in project.optimization if one.name in running]
+    if not wanted or "student" not in running:
+        return
+    try:
+        check_convertible(base_model(project, project.student_origin).folder, wanted[0])
+    except ModelError as error:
+        raise project.error("optimization", error.what, "write optimization: [], or another model") from error
 
 
 def _check_gated_figures(project: Project, dataset: Path) -> None:
