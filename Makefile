@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11
 TORCH_INDEX ?=
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 STATE := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 FOR_USE := .venv/for-use-$(STATE)
 FOR_WORK := .venv/for-work-$(STATE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slmops.core.errors import ConfigError, ModelError
+from slmops.core.errors import ConfigError, DataError, ModelError
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, run
 from tests.stages.tiny_project import read_rows, write_project, write_rows
@@ -21,6 +21,12 @@ def test_unlabelled_messages_of_validation_are_left_out(tmp_path: Path) -> None:
     run(Project.load(path), until="dataset")
     dataset = open_store(Project.load(path)).open("tiny/dataset@latest")
     assert [row["inputs"]["text"] for row in read_rows(dataset / "unlabelled.jsonl")] == texts[3:]  # type: ignore[index]
+
+
+def test_a_validation_file_that_shares_messages_with_the_test_is_refused(tmp_path: Path) -> None:
+    parts = "train: data/labelled.jsonl, validation: data/test.jsonl, test: data/test.jsonl"
+    with pytest.raises(DataError, match="24 messages in both, expected none"):
+        run(Project.load(write_project(tmp_path, data=f"{{{parts}}}", synthesis=None)), until="dataset")
 
 
 def test_a_message_too_long_for_the_teacher_is_named(tmp_path: Path) -> None:

@@ -95,13 +95,14 @@ def _make(project: Project, work: Work) -> None:
     task = load_task(project.task.type, **options)
     test = read(data.test, task)
     unlabelled = read(data.unlabelled, task, answered=False) if data.unlabelled else []
-    work.progress(0.3, "looking for messages that train and test share")
+    work.progress(0.3, "looking for messages that are both learned and judged")
     check_splits([*train, *unlabelled], test)
     if isinstance(data.validation, float):
         train, validation = split(train, data.validation, project.seed, stratum=stratum_of(task))
     else:
         validation = read(data.validation, task)
         check_splits(train, validation)
+        check_splits(validation, test)
     judges = {normalise(record.text) for record in validation}
     apart = [record for record in unlabelled if normalise(record.text) not in judges]
     if shared := len(unlabelled) - len(apart):

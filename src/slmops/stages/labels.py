@@ -24,6 +24,8 @@ from slmops.synthesis.together import hear_together
 from slmops.tasks.types import Labels, Record
 from slmops.training.config import TeacherConfig
 
+_MANY = 1 / 3  # of the answers: more that are rejected are told
+
 
 def labels_stage(project: Project) -> Stage:
     synthesis, teacher = project.synthesis, project.teacher
@@ -96,7 +98,11 @@ def _remote(teacher: TeacherConfig) -> RemoteModel:
 
 def _write(work: Work, held_out: list[Record], unlabelled: list[Record], augmented: list[Record]) -> None:
     for kind, rows in (("unlabelled", unlabelled), ("augmented", augmented)):
-        rejected = sum(record.answers[-1].rejected is not None for record in rows)
+        reasons = [record.answers[-1].rejected for record in rows if record.answers[-1].rejected is not None]
+        rejected = len(reasons)
+        if rejected > _MANY * len(rows):
+            said = f"{rejected} of {len(rows)} answers to {kind} texts are rejected and not learned, as: {reasons[0]}"
+            work.progress(1.0, f"warning: {said}")
         work.measure("accepted", "rows", float(len(rows) - rejected), subject=kind)
         work.measure("rejected", "rows", float(rejected), subject=kind, reason="doubtful or no answer")
     write_records(work.out / "validation.jsonl", held_out)

@@ -15,7 +15,7 @@ class AcceptConfig(Section):
     main: ClassVar[str] = "confidence"
 
     confidence: float = Field(
-        default=0.8,
+        default=0.4,
         ge=0,
         le=1,
         description="the probability below which an answer is rejected: a label's; a token's, on average over a free "
