@@ -390,13 +390,19 @@ def test_a_damaged_index_is_named(store: Store, commit: Commit) -> None:
         store.entries()
 
 
-def test_a_lost_index_is_not_taken_for_an_empty_one(store: Store, commit: Commit) -> None:
-    commit({"a": "1"})
+@pytest.mark.parametrize("left", [None, b""], ids=["gone", "emptied"])
+def test_a_lost_index_is_not_taken_for_an_empty_one(store: Store, commit: Commit, left: bytes | None) -> None:
+    made = commit({"a": "1"})
     for path in store.root.glob("index.sqlite*"):
         path.unlink()
     with pytest.raises(StoreError, match="index failed"):
         store.entries()
     assert not list(store.root.glob("index.sqlite*"))
+    if left is not None:
+        (store.root / "index.sqlite").write_bytes(left)
+    with pytest.raises(DamagedError, match="index is lost — restore it from a backup, or move the store away"):
+        Store(store.root).gc()
+    assert (store.root / "artifacts" / made.id / "a").read_text() == "1"
 
 
 # --- full disks, newer formats, other processes ---

@@ -36,6 +36,10 @@ class Contents:
     def __init__(self, root: Path) -> None:
         self._root, self._files, self._artifacts = root, root / "files", root / "artifacts"
 
+    def is_empty(self) -> bool:
+        """Whether no artifact stands here, nor part of one."""
+        return not any(self._artifacts.glob("*"))
+
     def folder(self, id: ArtifactId) -> Path:
         """Where the artifact's files are."""
         return self._artifacts / id

@@ -27,6 +27,7 @@ _LEAST_FREE_BYTES = 200_000  # with less, SQLite cannot even lay out its shared 
 _READ, _WRITE = "BEGIN", "BEGIN IMMEDIATE"
 _NAME = r"\w[\w.-]*(?:/\w[\w.-]*)*"
 _ALIAS = r"\w[\w.-]*"
+_RESTORE = "restore it from a backup, or move the store away and run `slmops run` again"
 _NAMES_ARE = "use letters, digits, '.', '-' and '_', with '/' between the parts of a name"
 _ID_PREFIX = r"[0-9a-f]{6,64}"
 
@@ -94,11 +95,14 @@ class Entry:
 
 
 class Index:
-    """The SQLite file at `path`; refuses one written by a newer slmops."""
+    """The SQLite file at `path`, made where there is none and the store is empty; refuses one written by a newer
+    slmops, and a store whose index was lost."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, of_empty_store: bool) -> None:
         self._path = path.absolute()
         if not self._path.exists() or not self._is_ready():
+            if not of_empty_store:
+                raise DamagedError("the store's index is lost", where=str(self._path), remedy=_RESTORE)
             with wait_for_lock(path.with_name("lock")):
                 self._create()
 
@@ -275,11 +279,8 @@ class Index:
                         "another process keeps the store's index busy", where=str(self._path), remedy="try again"
                     ) from error
                 if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                    raise DamagedError(
-                        f"the store's index is damaged: {error}",
-                        where=str(self._path),
-                        remedy="restore it from a backup, or move the store away and run `slmops run` again",
-                    ) from error
+                    what = f"the store's index is damaged: {error}"
+                    raise DamagedError(what, where=str(self._path), remedy=_RESTORE) from error
                 raise StoreError(f"the store's index failed: {error}", where=str(self._path)) from error
 
 

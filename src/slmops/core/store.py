@@ -52,7 +52,8 @@ class Collected:
 
 
 class Store:
-    """The store in the folder `root`, made if there is none; one written by a newer slmops is refused.
+    """The store in the folder `root`, made if there is none; one that was written by a newer slmops or has lost its
+    index is refused.
 
     Threads and processes may share it. An artifact that no alias needs lives until the next gc; `in_use` keeps gc away.
     """
@@ -64,8 +65,8 @@ class Store:
         except OSError as error:
             remedy = "set SLMOPS_STORE to a folder you may write to"
             raise StoreError(f"no store can be made: {error.strerror}", where=str(root), remedy=remedy) from error
-        self._index = Index(self.root / "index.sqlite")
         self._contents = Contents(self.root)
+        self._index = Index(self.root / "index.sqlite", of_empty_store=self._contents.is_empty())
 
     def commit(
         self,
