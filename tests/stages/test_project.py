@@ -152,6 +152,12 @@ def test_without_a_teacher_nothing_of_the_teachers_is_compared(tmp_path: Path) -
         ("gates: {keep_acuracy: 1}", "5 · gates.keep_acuracy: there is no such field — did you mean keep_accuracy?"),
         ("gates: {keep_accuracy: {at_most: 1}}", "5 · gates.keep_accuracy.at_least: is missing — add it: a number, or"),
         ("gates: {min_accuracy: .inf}", "5 · gates.min_accuracy: found inf, expected a finite number"),
+        ("gates: {keep_accuracy: 97}", "5 · gates.keep_accuracy: 97 is more than 2 — write 0.97 for 97 %"),
+        ("gates: {min_accuracy: {at_least: 90}}", "5 · gates.min_accuracy: 90 is more than 1 — write 0.9 for 90 %"),
+        ("gates: {min_accuracy: -5}", "5 · gates.min_accuracy: -5 is less than 0 — choose 0 or more"),
+        ("gates: {max_latency_ratio: -1}", "5 · gates.max_latency_ratio: -1 is less than 0 — choose 0 or more"),
+        ("gates: {min_latency_reduction: 85}", "5 · gates.min_latency_reduction: 85 is more than 1 — write 0.85 for"),
+        ("gates: {max_calibration_error: 5}", "5 · gates.max_calibration_error: 5 is more than 1 — write 0.05 for"),
         (
             "gates: {keep_accuracy: 1}\nevaluation: {compare: [student]}",
             "5 · gates.keep_accuracy: evaluation.compare leaves the teacher out — compare with the teacher, or choose",
@@ -208,6 +214,7 @@ def test_what_would_be_ignored_in_silence_is_refused(tmp_path: Path) -> None:
 def test_gates_reach_the_room_that_judges_them(tmp_path: Path) -> None:
     gates = load(tmp_path, BASE + "gates: {keep_accuracy: 0.97, max_latency_ms: {at_most: 9, bound: high}}").gates
     keep, most = parse_gates(gates.asked())
+    assert load(tmp_path, BASE + "gates: {keep_accuracy: 1.2, max_latency_ratio: 50, max_latency_ms: 800}")
     assert (keep.figure, keep.threshold, most.figure, most.bound) == ("accuracy_kept", 0.97, "latency_ms", "high")
 
 

@@ -5,13 +5,17 @@ A key for each, so that editors complete them and a misspelt one gets its neighb
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from slmops.core.config import Section
+from slmops.core.gates import Gate
+from slmops.evaluation.figures import describe_figure
 
 _BOUND = "which end of the interval must hold: value (the estimate), low or high"
+_MOST_KEPT = 2.0  # a student may be better than its teacher, but not 97 times as good
 _Bound = Literal["value", "low", "high"]
 
 
@@ -20,7 +24,7 @@ class AtLeast(Section):
 
     main: ClassVar[str] = "at_least"
 
-    at_least: float = Field(description="a number, or {at_least: number, bound: low}")
+    at_least: float = Field(ge=0, description="a number, or {at_least: number, bound: low}")
     bound: _Bound = Field(default="value", description=_BOUND)
 
 
@@ -29,7 +33,7 @@ class AtMost(Section):
 
     main: ClassVar[str] = "at_most"
 
-    at_most: float = Field(description="a number, or {at_most: number, bound: high}")
+    at_most: float = Field(ge=0, description="a number, or {at_most: number, bound: high}")
     bound: _Bound = Field(default="value", description=_BOUND)
 
 
@@ -99,3 +103,11 @@ class GatesConfig(Section):
     def asked(self) -> dict[str, dict[str, Any]]:
         """The gates that are set, as `core.gates.parse_gates` takes them."""
         return self.model_dump(exclude_none=True)
+
+
+def most_of(gate: Gate) -> float:
+    """The highest threshold that makes sense: of a share, all of it. More is a percentage."""
+    if gate.kind == "keep":
+        return _MOST_KEPT
+    is_share = gate.figure.endswith("_reduction") or describe_figure(gate.figure).unit == "share"
+    return 1.0 if is_share else math.inf

@@ -18,7 +18,7 @@ from slmops.core.search import Choice, Trials
 from slmops.data.config import DataConfig
 from slmops.deployment.config import DeploymentConfig
 from slmops.evaluation.config import EvaluationConfig
-from slmops.evaluation.gates_config import GatesConfig
+from slmops.evaluation.gates_config import GatesConfig, most_of
 from slmops.optimization.config import OptimizationConfig
 from slmops.stages.engine import EngineConfig
 from slmops.synthesis.config import SynthesisConfig
@@ -113,12 +113,7 @@ class Project(Config):
             yield "student.train.method", "the teacher's virtual tokens are the student's, too", "write another method"
         if self.deployment and not self.optimization:
             yield "deployment", "there is no optimization to deploy", "write optimization: int4"
-        subjects = self.subjects()
-        for gate in parse_gates(self.gates.asked()):
-            of_teacher = gate.kind in ("keep", "ratio") or gate.figure.endswith("_reduction")
-            if of_teacher and "teacher" not in subjects:
-                lacking = "evaluation.compare leaves the teacher out" if self.local_teacher else absent
-                yield f"gates.{gate.name}", lacking, "compare with the teacher, or choose a min_ or max_ gate"
+        yield from self._gate_conflicts(absent)
 
     def _distillation_conflicts(self) -> Iterator[tuple[str, str, str]]:
         if "teachers" in self.distillation.model_fields_set and len(self.teachers) < 2:
@@ -162,6 +157,17 @@ class Project(Config):
             idle = {"representation", "loss", "temperature", "cache", "classical"}
             for name in sorted(idle & self.distillation.model_fields_set):
                 yield f"distillation.{name}", "answers are learned as gold is, without it", f"remove {name}"
+
+    def _gate_conflicts(self, absent: str) -> Iterator[tuple[str, str, str]]:
+        subjects = self.subjects()
+        for gate in parse_gates(self.gates.asked()):
+            of_teacher = gate.kind in ("keep", "ratio") or gate.figure.endswith("_reduction")
+            if of_teacher and "teacher" not in subjects:
+                lacking = "evaluation.compare leaves the teacher out" if self.local_teacher else absent
+                yield f"gates.{gate.name}", lacking, "compare with the teacher, or choose a min_ or max_ gate"
+            elif gate.threshold > (most := most_of(gate)):
+                what = f"{gate.threshold:g} is more than {most:g}"
+                yield f"gates.{gate.name}", what, f"write {gate.threshold / 100:g} for {gate.threshold:g} %"
 
     def _search_conflicts(self) -> Iterator[tuple[str, str, str]]:
         if self.search and self.student.train.search:
