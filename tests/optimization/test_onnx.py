@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from slmops.core.errors import FullDiskError
 from slmops.optimization.config import OptimizationConfig
-from slmops.optimization.onnx import write_onnx
+from slmops.optimization.onnx import check_convertible, write_onnx
 from slmops.runtimes.local import LocalModel
 from tests.models.architectures import PHI
 from tests.tiny import write_model
@@ -54,3 +56,13 @@ def test_long_rotary_embeddings_say_what_torch_does_within_the_first_context_and
     pair = (tuple(drawn[:length]), tuple(drawn[length:]))
     told = [LocalModel(tmp_path / name, threads=1).runtime.score([pair])[0] for name in ("model", "onnx")]
     assert told[1].logprobs == pytest.approx(told[0].logprobs, abs=1e-3)
+
+
+def test_a_full_disk_is_not_taken_for_a_model_that_cannot_be_converted(
+    tiny_model: Path, tmp_path: Path, fill_disk: Callable[[int], None]
+) -> None:
+    fill_disk(500)
+    with pytest.raises(FullDiskError, match=f"{tmp_path / 'onnx'}: the disk is full"):
+        write_onnx(tiny_model, tmp_path / "onnx", OptimizationConfig(precision="fp32"))
+    with pytest.raises(FullDiskError):
+        check_convertible(tiny_model, OptimizationConfig(precision="fp32"))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from slmops.core.errors import ModelError, SlmopsError
+from slmops.core.errors import FullDiskError, ModelError, SlmopsError
 from slmops.models.adapters import CONFIG, WEIGHTS, read_adapter
 from slmops.models.forward import load_causal_lm
 from slmops.optimization.config import OptimizationConfig
@@ -334,6 +334,15 @@ def test_a_killed_training_goes_on_to_the_same_adapter(
     assert (out / WEIGHTS).read_bytes() == (home / "few" / WEIGHTS).read_bytes()
     assert len(steps) < 15
     assert [path.name for path in tmp_path.iterdir()] == ["few"]
+
+
+def test_a_full_disk_is_told_with_the_folder_where_an_adapter_learns(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill_disk: Callable[[int], None]
+) -> None:
+    monkeypatch.setattr(adapters, "frozen_choices", lambda place: CHOICES)
+    rows, asked = home / "data" / "labelled.jsonl", config_of(rank=4, epochs=1)
+    with pytest.raises(FullDiskError, match=rf"{tmp_path}/\.new-\w+: the disk is full.* or write to a larger disk"):
+        train(f"file:{home / 'model'}", rows, tmp_path / "new", asked, report=lambda share, note: fill_disk(2_000))
 
 
 def test_what_makes_no_adapter_is_refused() -> None:

@@ -19,6 +19,7 @@ from tests.training.rows import rows
 
 BIG = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
 ROOM = Needs(1e12, 1e12)
+WORK = Path("work")
 
 
 def test_a_shape_is_read_whatever_its_sizes_are_called() -> None:
@@ -94,13 +95,13 @@ def test_what_there_is_no_room_for_is_refused_with_what_would_fit() -> None:
         lessons = replace(LESSONS, packed=min(LESSONS.packed, settings.max_tokens))
         return training_needs(BIG, settings, lessons, "float32")
 
-    check_room(asked, needs, ROOM)
+    check_room(asked, needs, ROOM, WORK)
     with pytest.raises(SlmopsError, match=r"GB are free — write train: \{max_tokens: 512\}, or try with --force"):
-        check_room(asked, needs, replace(ROOM, memory=needs(asked).memory - 1))
+        check_room(asked, needs, replace(ROOM, memory=needs(asked).memory - 1), WORK)
     spare = asked.model_copy(update={"max_tokens": 256, "gradient_checkpointing": True, "method": "lora"})
     with pytest.raises(SlmopsError, match=r"max_tokens: 256, gradient_checkpointing: true, method: lora\}"):
-        check_room(asked, needs, replace(ROOM, memory=needs(spare).memory))
+        check_room(asked, needs, replace(ROOM, memory=needs(spare).memory), WORK)
     with pytest.raises(SlmopsError, match="choose a smaller model"):
-        check_room(asked, needs, replace(ROOM, memory=1e8))
-    with pytest.raises(SlmopsError, match=r"GB on disk, 0\.0 GB are free — free some"):
-        check_room(asked, needs, replace(ROOM, disk=1e6))
+        check_room(asked, needs, replace(ROOM, memory=1e8), WORK)
+    with pytest.raises(SlmopsError, match=r"work: .* GB on disk, 0\.0 GB are free — free some there"):
+        check_room(asked, needs, replace(ROOM, disk=1e6), WORK)

@@ -23,6 +23,7 @@ from typing import IO
 from slmops.core.errors import BusyError, FullDiskError, SlmopsError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TOLD_BY_OTHERS = re.compile(r"\b(?:os error|Errno) (\d+)\b")  # as safetensors and pip tell it
 _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _LOCKED_BYTE = 1 << 30  # Windows forbids reading what is locked, so the lock lies behind the holder's name
 
@@ -141,19 +142,32 @@ def bytes_of(folder: Path) -> int:
 
 
 @contextmanager
-def full_disk_explained(folder: Path, needed_bytes: int = 0) -> Iterator[None]:
-    """Turns the system's errors for a full disk, an exceeded quota or a file-size limit into one with a remedy."""
+def full_disk_explained(folder: Path, needed_bytes: int = 0, otherwise: str = "") -> Iterator[None]:
+    """Turns any error that comes of a full disk, an exceeded quota or a file-size limit into one that names the folder;
+    `otherwise` is what helps beside freeing space there."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
+    except FullDiskError:
+        raise  # told by who knows better where
+    except Exception as error:
+        if not is_full_disk(error):
             raise
         needed = f"{needed_bytes / 1e6:.1f} MB needed at least, " if needed_bytes else ""
         raise FullDiskError(
             f"the disk is full, or a quota is reached: {needed}{free_bytes(folder) / 1e6:.1f} MB free",
             where=str(folder),
-            remedy="free space, or set SLMOPS_STORE to a folder on a larger disk",
+            remedy="free space there" + (f", or {otherwise}" if otherwise else ""),
         ) from error
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether it is the system's error for one, or comes of it, whoever told it in what words."""
+    while error is not None:
+        told = _TOLD_BY_OTHERS.search(str(error))
+        if getattr(error, "errno", None) in _FULL or (told and int(told[1]) in _FULL):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
 
 
 @contextmanager

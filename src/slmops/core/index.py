@@ -27,6 +27,7 @@ _LEAST_FREE_BYTES = 200_000  # with less, SQLite cannot even lay out its shared 
 _READ, _WRITE = "BEGIN", "BEGIN IMMEDIATE"
 _NAME = r"\w[\w.-]*(?:/\w[\w.-]*)*"
 _ALIAS = r"\w[\w.-]*"
+ELSEWHERE = "set SLMOPS_STORE to a folder on a larger disk"
 _RESTORE = "restore it from a backup, or move the store away and run `slmops run` again"
 _NAMES_ARE = "use letters, digits, '.', '-' and '_', with '/' between the parts of a name"
 _ID_PREFIX = r"[0-9a-f]{6,64}"
@@ -266,7 +267,7 @@ class Index:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        with full_disk_explained(self._path.parent):
+        with full_disk_explained(self._path.parent, otherwise=ELSEWHERE):
             try:
                 yield
             except sqlite3.Error as error:

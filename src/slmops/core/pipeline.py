@@ -277,7 +277,7 @@ def _make(
     work = Work(
         inputs, licences, out, scratch, seed, choices, lambda share, note: progress(stage.name, share, note), force
     )
-    with full_disk_explained(place, int(stage.estimate.megabytes * 1e6)):
+    with full_disk_explained(place, int(stage.estimate.megabytes * 1e6), "move the project to a larger disk"):
         stage.make(work)
     made_by = Run(
         run_id,

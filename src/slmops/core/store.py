@@ -19,7 +19,7 @@ from slmops.core.audit import AuditEntry
 from slmops.core.contents import Contents, Hashes
 from slmops.core.errors import DamagedError, StoreError
 from slmops.core.files import full_disk_explained, lock, part_of, wait_for_lock
-from slmops.core.index import Entry, Index, about
+from slmops.core.index import ELSEWHERE, Entry, Index, about
 from slmops.core.measurement import ArtifactId, Measurement
 
 
@@ -95,7 +95,7 @@ class Store:
         id = artifact_id(kind, files)
         measured = tuple(about(measurement, id, made_by.id) for measurement in measurements)
         manifest = Manifest(kind, id, key, files, dict(parents), made_by, measured, licence)
-        with full_disk_explained(self.root, manifest.size_bytes), self.in_use():
+        with full_disk_explained(self.root, manifest.size_bytes, ELSEWHERE), self.in_use():
             placed = {digest for path, digest in files.items() if self._contents.place(sources[path], digest)}
             self._contents.lay_out(manifest, files.values())
             if placed:  # where good bytes were lacking, other artifacts may have lacked them too

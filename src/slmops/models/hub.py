@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from slmops.core.errors import SlmopsError, need
+from slmops.core.files import is_full_disk
 
 _TIMEOUT_S = 4.0
 
@@ -46,7 +47,8 @@ def fetch_snapshot(
     failure: type[SlmopsError],
 ) -> Any:
     """Downloads the files of a repository that `choose` names into `folder`; in comes, and is returned, what the hub
-    tells of it. `failure` is what is raised when the hub cannot be asked or does not give them."""
+    tells of it. `failure` is what is raised when the hub cannot be asked or does not give them; a full disk is left to
+    the caller to tell."""
     if reason := hub_is_blocked():
         remedy = "name a file or a folder, or mend the network"
         raise failure(f"cannot be fetched: {reason}", where=f"hf:{name}", remedy=remedy)
@@ -59,6 +61,8 @@ def fetch_snapshot(
     except SlmopsError:
         raise
     except Exception as error:  # whatever the hub's library raises
+        if is_full_disk(error):
+            raise
         remedy = "check the name and your network"
         raise failure(f"cannot be fetched: {error}", where=f"hf:{name}", remedy=remedy) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)

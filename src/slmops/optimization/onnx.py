@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slmops.core.errors import ModelError, need
+from slmops.core.files import full_disk_explained
 from slmops.models.folder import check_model_folder, read_json
 from slmops.optimization.config import OptimizationConfig
 from slmops.runtimes.probes import PROBES
@@ -55,7 +56,8 @@ def _build(model: Path, out: Path, config: OptimizationConfig, *more: str) -> No
         options += ["accuracy_level=4", "op_types_to_quantize=MatMul/Gather"]
     said = io.StringIO()
     with (
-        tempfile.TemporaryDirectory() as cache,
+        full_disk_explained(out),
+        tempfile.TemporaryDirectory(dir=out.parent) as cache,
         contextlib.redirect_stdout(said),  # the builder prints its progress
         contextlib.redirect_stderr(said),
         _quiet(),

@@ -16,7 +16,7 @@ from pydantic import model_validator
 from slmops.core.artifact import hash_json
 from slmops.core.config import Section, nearest, wrong
 from slmops.core.errors import ConfigError, ModelError, SlmopsError, need
-from slmops.core.files import folder_written_whole, lock, write_whole
+from slmops.core.files import folder_written_whole, full_disk_explained, lock, write_whole
 from slmops.core.named import allow, is_named
 from slmops.core.pipeline import Work
 from slmops.core.store import Store
@@ -95,7 +95,7 @@ def train(
         allow(name)
     decides = [model.identity, find_rows(data).digest(), config.model_dump(mode="json"), dict(fields or {}), seed]
     place = out.with_name(f".{out.name}-{hash_json(decides)[:12]}")
-    with lock(place / "lock"):
+    with full_disk_explained(place, otherwise="write to a larger disk"), lock(place / "lock"):
         choices = frozen_choices(place)
         need("torch", "train").set_num_threads(choices["threads"])
         dataset, made, scratch = place / "dataset", place / "adapter", place / "scratch"

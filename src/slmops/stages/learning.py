@@ -239,4 +239,4 @@ def has_room(
     free = free_memory_bytes() + psutil.Process().memory_info().rss  # of which what this process holds is a part
     if beside:
         free -= Shape.of(read_json(beside / "config.json")).bytes_in(number_format)
-    check_room(config, needs, Needs(free, free_bytes(scratch)))
+    check_room(config, needs, Needs(free, free_bytes(scratch)), scratch)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from slmops.core.artifact import hash_json
 from slmops.core.config import validate
 from slmops.core.errors import need
-from slmops.core.files import lock, write_whole
+from slmops.core.files import full_disk_explained, lock, write_whole
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.references import Model, resolve
@@ -75,7 +75,7 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
     texts = {one.row: one.path[-1] for one in (*examples, *validation)}
     key = hash_json([base.identity, config.model_dump(mode="json"), texts, asked.seed])
     (asked.out / _SCRATCH).mkdir(parents=True, exist_ok=True)
-    with lock(asked.out / _SCRATCH / "lock"):
+    with full_disk_explained(asked.out, otherwise="write to a larger disk"), lock(asked.out / _SCRATCH / "lock"):
         scratch = asked.out / _SCRATCH / key[:16]
         choices = frozen_choices(scratch)
         if not force:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -155,8 +156,8 @@ class Needs:
     disk: float
 
 
-def check_room(config: TrainConfig, needs: Callable[[TrainConfig], Needs], free: Needs) -> None:
-    """That what is free suffices.
+def check_room(config: TrainConfig, needs: Callable[[TrainConfig], Needs], free: Needs, scratch: Path) -> None:
+    """That what is free suffices, on the disk of `scratch`.
 
     Raises:
         SlmopsError: it does not; the remedy is the first of some changes with which it would.
@@ -164,7 +165,7 @@ def check_room(config: TrainConfig, needs: Callable[[TrainConfig], Needs], free:
     asked = needs(config)
     if asked.disk > free.disk:
         what = f"training needs about {asked.disk / 1e9:.1f} GB on disk, {free.disk / 1e9:.1f} GB are free"
-        raise SlmopsError(what, where="training", remedy="free some, or name another disk with SLMOPS_STORE")
+        raise SlmopsError(what, where=str(scratch), remedy="free some there, or work on a larger disk")
     if asked.memory > free.memory:
         fits = next((told for told, other in cheaper(config) if needs(other).memory <= free.memory), "")
         raise SlmopsError(
