@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from slmops.core.files import wait_for_lock
 from tests.stages.tiny_project import write_project
 
 SLMOPS = str(Path(sys.executable).with_name("slmops"))
@@ -45,6 +48,31 @@ def test_an_error_is_one_line_with_its_place_and_remedy(tmp_path: Path) -> None:
 
 def test_debug_shows_where_an_error_was_raised(tmp_path: Path) -> None:
     assert "Traceback" in slmops("plan", "--debug", folder=tmp_path).stderr
+
+
+def test_an_error_of_the_system_is_one_line_with_the_files_name(tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("")
+    done = slmops("init", "a-file/project", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "error: a-file/project: Not a directory\n")
+    assert "Traceback" in slmops("init", "a-file/project", "--debug", folder=tmp_path).stderr
+
+
+def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
+    slmops("init", ".", "--name", "held", folder=tmp_path)
+    held = tmp_path / ".slmops" / "store" / "lock"
+    with wait_for_lock(held):
+        child = subprocess.Popen(
+            [SLMOPS, "gc"],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+        )
+        while child.poll() is None and held not in map(Path.resolve, Path(f"/proc/{child.pid}/fd").iterdir()):
+            time.sleep(0.02)
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=10)
+    assert (child.returncode, said) == (130, "interrupted; the same command goes on where it was\n")
 
 
 def test_init_writes_a_project_once(tmp_path: Path) -> None:

@@ -59,6 +59,11 @@ def test_a_written_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path: P
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"notes.txt": "new"}
 
 
+def test_a_file_that_cannot_be_written_is_told_by_its_own_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing/page\.html'$"):
+        write_whole(tmp_path / "missing" / "page.html", "…")
+
+
 def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "big.txt"
     for _ in range(4):

@@ -9,6 +9,7 @@ import typer
 
 from slmops.core.errors import SlmopsError
 
+_INTERRUPTED = 130
 app = typer.Typer(
     name="slmops",
     help="From a task and a big teacher to a tiny, proven language model on your own devices.",
@@ -51,9 +52,15 @@ def main() -> None:
             raise
         _say(f"error: {error}")
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        _say("interrupted; the same command goes on where it was")
-        raise SystemExit(130) from None
+    except OSError as error:
+        if debug:
+            raise
+        _say(f"error: {error.filename}: {error.strerror}" if error.filename and error.strerror else f"error: {error}")
+        raise SystemExit(1) from None
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:  # typer makes it of KeyboardInterrupt
+            _say("interrupted; the same command goes on where it was")
+        raise
 
 
 def _say(text: str) -> None:

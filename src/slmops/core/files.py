@@ -39,6 +39,9 @@ def write_whole(path: Path, data: bytes | str) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(part, path)
+        except OSError as error:
+            error.filename = str(path)  # which was asked for, not the part
+            raise
         finally:
             part.unlink(missing_ok=True)
         sync(path.parent)
