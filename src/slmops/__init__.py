@@ -19,6 +19,7 @@ _EXPORTS = {
     "init": "slmops.stages.start",
     "plan": "slmops.stages.run",
     "run": "slmops.stages.run",
+    "run_on_azure": "slmops.stages.on_azure",
     "open_store": "slmops.stages.run",
     "summarize": "slmops.stages.report",
     "write_report": "slmops.stages.report",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from slmops.stages.advise import advise as advise
     from slmops.stages.doctor import doctor as doctor
     from slmops.stages.olive import run_olive as run_olive
+    from slmops.stages.on_azure import run_on_azure as run_on_azure
     from slmops.stages.project import Project as Project
     from slmops.stages.project import json_schema as json_schema
     from slmops.stages.prove import prove as prove

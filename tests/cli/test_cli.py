@@ -88,7 +88,7 @@ def test_commands_on_an_empty_store_print_json(tmp_path: Path) -> None:
     assert json.loads(slmops("list", "--json", folder=tmp_path).stdout) == []
     assert json.loads(slmops("verify", "--json", folder=tmp_path).stdout) == {"damages": []}
     assert json.loads(slmops("gc", "--json", folder=tmp_path).stdout)["artifacts"] == []
-    assert "properties" in json.loads(slmops("schema", folder=tmp_path).stdout)
+    assert "properties" in json.loads(slmops("schema", "--json", folder=tmp_path).stdout)
 
 
 def test_gc_names_what_a_killed_run_had_begun_and_deletes_it_when_asked(tmp_path: Path) -> None:

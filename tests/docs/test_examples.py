@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 from scripts.reference import PAGES, renewed
 
+import slmops
 from slmops.core.config import merged
 from slmops.stages.project import Project
 from tests.docs.conftest import Place
@@ -47,6 +48,12 @@ def blocks() -> list[Block]:
         for path in TEXTS
         for match in _BLOCK.finditer(path.read_text())
     ]
+
+
+def test_what_the_page_on_python_names_is_there() -> None:
+    named = re.findall(r"\bslmops\.(?!yaml)(\w+)", (ROOT / "docs/python.md").read_text())
+    assert "run_on_azure" in named
+    assert [name for name in named if not hasattr(slmops, name)] == []
 
 
 _RUN = [block for block in blocks() if block.where]

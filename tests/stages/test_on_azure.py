@@ -89,6 +89,8 @@ def test_a_project_runs_in_azure_and_what_it_made_comes_back(azure: Azure, tmp_p
     app.command()(cli.run)
     said = CliRunner().invoke(app, ["--config", str(project.path)], catch_exceptions=False).stdout
     assert "before it learned" in said and "report: " in said
+    told = json.loads(CliRunner().invoke(app, ["--config", str(project.path), "--json"]).stdout)
+    assert told["against_baseline"].keys() == figures
     here = write_project(tmp_path / "here", **SHORT)
     (here.parent / ".slmops" / "choices.json").write_text((project.state / "choices.json").read_text())
     local = run(Project.load(here), until="student")

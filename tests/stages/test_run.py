@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from slmops.cli import run as cli
 from slmops.core.errors import ConfigError, DamagedError, DataError, GateError, ModelError, SlmopsError
 from slmops.data.records import read_records
 from slmops.runtimes.local import LocalModel
@@ -149,6 +152,13 @@ def test_a_gate_that_is_missed_runs_nothing_again_and_publishes_nothing(copied: 
         with pytest.raises(GateError, match=r"keep_accuracy: .* of the teacher's, 2 asked") as raised:
             run(project, only=only)
         assert raised.value.exit_code == 3
+    app = typer.Typer()
+    app.command()(cli.run)
+    done = CliRunner().invoke(app, ["--config", str(project.path), "--json"])
+    assert isinstance(done.exception, GateError)
+    told = json.loads(done.stdout)
+    assert [(gate["name"], gate["passed"]) for gate in told["gates"]] == [("keep_accuracy", False)]
+    assert told["made"][-1]["stage"] == "evidence"
     assert open_store(project).entries() == before
 
 

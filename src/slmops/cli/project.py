@@ -152,7 +152,7 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-def schema() -> None:
+def schema(as_json: AsJson = False) -> None:
     """Print the JSON schema of slmops.yaml, for editors."""
     from slmops.core.console import print_json
     from slmops.stages.project import json_schema

@@ -108,24 +108,30 @@ def _run(
     force: bool = False,
 ) -> None:
     from slmops.core.console import console, print_json, print_wrong, show_progress
+    from slmops.stages.run import MissedGates
     from slmops.stages.run import run as run_project
     from slmops.training.tracking import say_resources
 
     project = load(config, variant)
     until = project.until(command)
-    if there := project.engine.type == "azureml" and not here:
-        _refuse_parts(project, first, only, force)
-        from slmops.stages.on_azure import run_on_azure
+    try:
+        if there := project.engine.type == "azureml" and not here:
+            _refuse_parts(project, first, only, force)
+            from slmops.stages.on_azure import run_on_azure
 
-        with show_progress() as progress:
-            outcome = run_on_azure(project, command=command, progress=progress)
-    else:
-        with show_progress() as progress:
-            outcome = run_project(project, first=first, only=only, until=until, force=force, progress=progress)
+            with show_progress() as progress:
+                outcome = run_on_azure(project, command=command, progress=progress)
+        else:
+            with show_progress() as progress:
+                outcome = run_project(project, first=first, only=only, until=until, force=force, progress=progress)
+    except MissedGates as missed:
+        if as_json:
+            print_json(_outcome_json(project, missed.outcome, there))
+        raise
     if not outcome.made:  # this process computed for another, which tells
         return
     if as_json:
-        print_json(_outcome_json(outcome))
+        print_json(_outcome_json(project, outcome, there))
         return
     ran = [made for made in outcome.made if made.ran]
     console.print(
@@ -234,8 +240,8 @@ def _planned_json(item: Planned) -> dict[str, object]:
     }
 
 
-def _outcome_json(outcome: Outcome) -> dict[str, object]:
-    return {
+def _outcome_json(project: Project, outcome: Outcome, there: bool) -> dict[str, object]:
+    told: dict[str, object] = {
         "made": [
             {
                 "stage": made.stage.name,
@@ -248,3 +254,10 @@ def _outcome_json(outcome: Outcome) -> dict[str, object]:
         "faults": outcome.faults,
         "gates": [{"name": v.gate.name, "passed": v.passed, "sentence": v.sentence} for v in outcome.verdicts],
     }
+    if there:
+        from slmops.stages.on_azure import against_baseline
+
+        told["against_baseline"] = {
+            name: {"shipped": ours, "before": before} for name, ours, before in against_baseline(project, outcome)
+        }
+    return told

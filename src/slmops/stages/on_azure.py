@@ -52,7 +52,7 @@ def run_on_azure(
     """What `run` returns here, after Azure has made what is lacking. A bundle for devices is made here, in seconds.
 
     Raises:
-        GateError: a figure fell short.
+        MissedGates: a figure fell short.
         SlmopsError: the job failed or was cancelled, Azure cannot be reached, or what came back is not what was asked.
     """
     if follows():

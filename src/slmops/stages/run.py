@@ -41,6 +41,15 @@ class Outcome:
     faults: Mapping[str, Sequence[Fault]] = field(default_factory=dict)
 
 
+class MissedGates(GateError):
+    """A figure fell short: nothing is published. `outcome` is what was made, and every verdict."""
+
+    def __init__(self, outcome: Outcome, where: str) -> None:
+        failed = [verdict.sentence for verdict in outcome.verdicts if not verdict.passed]
+        super().__init__("; ".join(failed), where=where, remedy="slmops report")
+        self.outcome = outcome
+
+
 def plan(
     project: Project, *, first: str | None = None, only: str | None = None, until: str | None = None
 ) -> list[Planned]:
@@ -63,7 +72,7 @@ def run(
     """Runs what is not yet made; with `force` even what an estimate says there is no room for.
 
     Raises:
-        GateError: a figure fell short; whatever comes after evidence is not made.
+        MissedGates: a figure fell short; whatever comes after evidence is not made.
         BusyError: another run works in this project.
     """
     if follows():
@@ -81,7 +90,7 @@ def run(
     verdicts: list[gates.Verdict] = []
     if only == "bundle":  # evidence will not come by
         evidence = next(item.parents["evidence"] for item in planned if item.parents)
-        verdicts = _pass_gates(project, open_store(project).manifest(evidence))
+        verdicts = _pass_gates(project, open_store(project).manifest(evidence), made)
     steps = pipeline.run(
         planned,
         open_store(project),
@@ -98,12 +107,9 @@ def run(
             if step.stage.name == "dataset" and runs:
                 _check_gated_figures(project, open_store(project).open(step.manifest.id))
             if step.stage.name == "evidence":
-                verdicts = _pass_gates(project, step.manifest)
+                verdicts = _pass_gates(project, step.manifest, made)
     dismiss()
-    store = open_store(project)
-    trained = [step for step in made if DIAGNOSIS_FILE in step.manifest.files]
-    faults = {step.stage.name: read_diagnosis(store.open(step.manifest.id)) for step in trained}
-    return Outcome(tuple(made), tuple(verdicts), faults)
+    return _outcome(project, made, verdicts)
 
 
 def _check_convertible(project: Project, planned: Sequence[Planned]) -> None:
@@ -178,9 +184,16 @@ def frozen_choices(folder: Path) -> Mapping[str, Any]:
     return probed
 
 
-def _pass_gates(project: Project, evidence: Manifest) -> list[gates.Verdict]:
-    """The verdicts, if all are good; else GateError."""
+def _pass_gates(project: Project, evidence: Manifest, made: Sequence[Made]) -> list[gates.Verdict]:
+    """The verdicts, if all are good; else MissedGates."""
     verdicts = check_gates(project, evidence)
-    if failed := [verdict.sentence for verdict in verdicts if not verdict.passed]:
-        raise GateError("; ".join(failed), where=f"{project.path.name} · gates", remedy="slmops report")
+    if not all(verdict.passed for verdict in verdicts):
+        raise MissedGates(_outcome(project, made, verdicts), f"{project.path.name} · gates")
     return verdicts
+
+
+def _outcome(project: Project, made: Sequence[Made], verdicts: Sequence[gates.Verdict]) -> Outcome:
+    store = open_store(project)
+    trained = [step for step in made if DIAGNOSIS_FILE in step.manifest.files]
+    faults = {step.stage.name: read_diagnosis(store.open(step.manifest.id)) for step in trained}
+    return Outcome(tuple(made), tuple(verdicts), faults)
