@@ -93,16 +93,18 @@ def test_commands_on_an_empty_store_print_json(tmp_path: Path) -> None:
 
 def test_gc_names_what_a_killed_run_had_begun_and_deletes_it_when_asked(tmp_path: Path) -> None:
     slmops("init", ".", "--name", "begun", folder=tmp_path)
-    scratch = tmp_path / ".slmops" / "work" / "student-123" / "scratch"
-    scratch.mkdir(parents=True)
-    (scratch / "checkpoint").write_bytes(bytes(2_000_000))
+    begun = ["search/work/student-123", "verdict/work/student-123", "work/student-123"]
+    for name in begun:
+        scratch = tmp_path / ".slmops" / name / "scratch"
+        scratch.mkdir(parents=True)
+        (scratch / "checkpoint").write_bytes(bytes(1_000_000))
 
-    assert "unfinished student-123 (2.0 MB; stays without --unfinished)" in slmops("gc", folder=tmp_path).stdout
-    assert "would free 2.0 MB" in slmops("gc", "--unfinished", "--dry-run", folder=tmp_path).stdout
+    assert "unfinished work/student-123 (1.0 MB; stays without --unfinished)" in slmops("gc", folder=tmp_path).stdout
+    assert "would free 3.0 MB" in slmops("gc", "--unfinished", "--dry-run", folder=tmp_path).stdout
     assert scratch.is_dir()
     told = json.loads(slmops("gc", "--unfinished", "--json", folder=tmp_path).stdout)
-    assert (told["unfinished"], told["freed_bytes"]) == (["student-123"], 2_000_000)
-    assert not scratch.exists()
+    assert (told["unfinished"], told["freed_bytes"]) == (begun, 3_000_000)
+    assert not list((tmp_path / ".slmops").glob("**/scratch"))
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

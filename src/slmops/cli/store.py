@@ -141,7 +141,7 @@ def gc(
 
     collected = open_store(config).gc(dry_run=dry_run)
     state = config.resolve().parent / ".slmops"
-    begun = {folder.name: bytes_of(folder) for folder in unfinished(state)}
+    begun = {folder.relative_to(state).as_posix(): bytes_of(folder) for folder in unfinished(state)}
     freed = collected.freed_bytes + (sum(begun.values()) if also_unfinished else 0)
     if also_unfinished and begun and not dry_run:
         drop_unfinished(state)

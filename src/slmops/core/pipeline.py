@@ -172,8 +172,9 @@ def run(
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """What killed runs had begun in `folder`, the project's `.slmops`: a run of the same config would go on there."""
-    return sorted((folder / _WORK).glob("*"))
+    """What killed runs had begun in `folder`, the project's `.slmops`, and in the folders that verdicts and searches
+    have in it: the same command would go on there."""
+    return sorted([*folder.glob(f"{_WORK}/*"), *folder.glob(f"*/{_WORK}/*")])
 
 
 def drop_unfinished(folder: Path) -> None:
@@ -183,7 +184,8 @@ def drop_unfinished(folder: Path) -> None:
         BusyError: a run works there.
     """
     with lock(folder / "lock"):
-        shutil.rmtree(folder / _WORK, ignore_errors=True)
+        for place in unfinished(folder):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def stage_key(stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[str, Any]) -> str:
