@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -111,11 +112,20 @@ def test_the_version_is_told(tmp_path: Path) -> None:
     assert slmops("--version", folder=tmp_path).stdout == f"slmops {version('slmops')}\n"
 
 
-def test_doctor_names_what_mends_a_machine(tmp_path: Path) -> None:
-    findings = json.loads(slmops("doctor", "--json", folder=tmp_path).stdout)
-    looked_at = {finding["what"] for finding in findings}
-    assert {"python", "machine", "extra train", "extra privacy", "extra names", "disk"} <= looked_at
-    assert all(finding["well"] or finding["remedy"] for finding in findings)
+def test_doctor_names_what_mends_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    too_old = tmp_path / "site" / "transformers-4.57.0.dist-info"
+    too_old.mkdir(parents=True)
+    (too_old / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.57.0\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(too_old.parent), *filter(None, sys.path)]))
+    monkeypatch.setenv("SLMOPS_STORE", str(tmp_path / "elsewhere"))
+    done = slmops("doctor", "--json", folder=tmp_path)
+    looked_at = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert {"python", "machine", "extra privacy", "extra names", "disk", "disk of models", "pip"} <= looked_at.keys()
+    assert all(finding["well"] or finding["remedy"] for finding in looked_at.values())
+    assert looked_at["extra train"]["says"] == "transformers 4.57.0 is not >=5.23"
+    assert looked_at["extra train"]["remedy"] == "pip install 'slmops[train]'"
+    assert str(tmp_path / "elsewhere") in looked_at["disk of the store"]["says"]
+    assert done.returncode == 1
 
 
 def test_a_model_reference_of_no_known_form_is_explained(tmp_path: Path) -> None:

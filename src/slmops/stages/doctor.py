@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import re
-import shutil
+import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement  # which tokenizers brings
 
 from slmops.core.files import free_bytes
 from slmops.core.machine import default_threads, describe_machine, probe_number_format
@@ -48,41 +49,58 @@ def doctor(folder: Path) -> list[Finding]:
         findings.append(Finding("number format", True, f"{chosen} ({told})"))
     memory = machine["memory_mb"]
     findings.append(Finding("memory", memory > 4000, f"{memory} MB", "a 135 M model needs 4 GB to be taught"))
-    free_mb = free_bytes(folder) / 1e6
-    findings.append(
-        Finding(
-            "disk", free_mb > _ROOM_MB, f"{free_mb:.0f} MB free", "free space, or set SLMOPS_STORE and SLMOPS_CACHE"
-        )
-    )
+    has_pip = importlib.util.find_spec("pip") is not None
     return [
         *findings,
+        *_disks(folder),
         _base_model(),
-        Finding("pip", shutil.which("pip") is not None, "for models from a package index", "install pip"),
+        Finding("pip", has_pip, "for models from a package index", f"{sys.executable} -m ensurepip"),
     ]
+
+
+def _disks(folder: Path) -> Iterator[Finding]:
+    """Where a run writes: in the project, in a store that stands elsewhere, and among fetched models."""
+    store = os.environ.get("SLMOPS_STORE")
+    places = {"disk": (folder.absolute(), "work on a larger disk")}
+    if store:
+        places["disk of the store"] = (Path(store), "set SLMOPS_STORE to a folder on a larger disk")
+    places["disk of models"] = (cache_root(), "set SLMOPS_CACHE to a folder on a larger disk")
+    for what, (place, otherwise) in places.items():
+        free_mb = free_bytes(place) / 1e6
+        told = f"{free_mb:.0f} MB free at {place}"
+        yield Finding(what, free_mb > _ROOM_MB, told, f"free space there, or {otherwise}")
 
 
 def _extras() -> list[Finding]:
     """How each extra stands. One that `all` does not bring is for those who want it, and may be absent."""
-    needs: dict[str, list[str]] = {}
-    for line in metadata.requires("slmops") or []:
-        requirement, _, quoted = line.partition("; extra == ")
-        if (extra := quoted.strip("'\"")) and extra not in _NOT_FOR_A_RUN:
-            needs.setdefault(extra, []).append(requirement)
-    usual = set(needs.pop("all"))
-    return [_extra(name, requirements, usual.issuperset(requirements)) for name, requirements in sorted(needs.items())]
+    requirements = [Requirement(line) for line in metadata.requires("slmops") or []]
+    extras = set(metadata.metadata("slmops").get_all("Provides-Extra") or [])
+    needs = {
+        extra: [one for one in requirements if one.marker and one.marker.evaluate({"extra": extra})]
+        for extra in sorted(extras - {*_NOT_FOR_A_RUN})
+    }
+    usual = {one.name for one in needs.pop("all")}
+    return [_extra(name, needed, usual.issuperset(one.name for one in needed)) for name, needed in needs.items()]
 
 
-def _extra(name: str, requirements: list[str], usual: bool) -> Finding:
-    names = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in requirements]
-    found = {}
-    for package in names:
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    missing = [package for package in names if package not in found]
-    told = f"lacks {', '.join(missing)}" if missing else ", ".join(map(" ".join, found.items()))
-    if missing and not usual:
+def _extra(name: str, requirements: Sequence[Requirement], usual: bool) -> Finding:
+    found = {one: _version(one.name) for one in requirements}
+    missing = [one.name for one, version in found.items() if not version]
+    wrong = [f"lacks {', '.join(missing)}"] if missing else []
+    for one, version in found.items():
+        if version and not one.specifier.contains(version, prereleases=True):
+            wrong.append(f"{one.name} {version} is not {one.specifier}")
+    told = "; ".join(wrong) or ", ".join(f"{one.name} {version}" for one, version in found.items())
+    if wrong and not usual:
         return Finding(f"extra {name}", True, f"{told}; for those who want it: pip install 'slmops[{name}]'")
-    return Finding(f"extra {name}", not missing, told, f"pip install 'slmops[{name}]'")
+    return Finding(f"extra {name}", not wrong, told, f"pip install 'slmops[{name}]'")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _base_model() -> Finding:
