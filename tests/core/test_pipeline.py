@@ -14,9 +14,9 @@ import pytest
 from slmops.core.errors import BusyError, DamagedError, SlmopsError
 from slmops.core.files import lock
 from slmops.core.measurement import Measurement
-from slmops.core.pipeline import Stage, Work, drop_unfinished, unfinished
+from slmops.core.pipeline import Stage, Work, drop_unfinished, run, unfinished
 from slmops.core.store import Store
-from tests.core.chain import chain, ids, plan_all, ran, run_all
+from tests.core.chain import CHOICES, chain, ids, plan_all, ran, run_all
 
 
 def test_everything_is_made_in_order_and_nothing_again(tmp_path: Path) -> None:
@@ -94,6 +94,16 @@ def test_what_was_begun_stays_until_it_is_made_or_dropped(tmp_path: Path) -> Non
         drop_unfinished(dropped)
     drop_unfinished(dropped)
     assert not unfinished(dropped)
+
+
+def test_what_another_alias_names_stays_at_gc(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    for alias, stages in (("main", chain()), ("tiny", chain(b="other"))):
+        list(run(plan_all(tmp_path, stages), store, tmp_path, "demo", CHOICES, seed=1, alias=alias))
+
+    assert store.gc().artifacts == ()
+    main, tiny, latest = (store.manifest(f"demo/d@{alias}").id for alias in ("main", "tiny", "latest"))
+    assert main != tiny == latest
 
 
 def test_going_back_to_an_earlier_config_runs_nothing_and_is_the_latest_again(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_run_makes_every_artifact_and_each_knows_its_parents(finished: Project
     store = open_store(finished)
 
     assert [entry.name for entry in store.entries()] == [f"tiny/{name}" for name in _ALL]
-    assert all(entry.aliases == ("latest",) for entry in store.entries())
+    assert all(entry.aliases == ("latest", "main") for entry in store.entries())
     assert store.verify() == []
     assert set(store.manifest("tiny/student@latest").parents) == {"dataset", "pruned", "targets"}
     assert {"genai_config.json", "probes.jsonl", "slmops.json"} <= set(store.manifest("tiny/int4@latest").files)
@@ -43,6 +43,15 @@ def test_a_run_makes_every_artifact_and_each_knows_its_parents(finished: Project
 def test_a_second_run_runs_nothing(finished: Project) -> None:
     assert [item.why for item in plan(finished)] == ["unchanged"] * len(_ALL)
     assert _ran(run(finished)) == []
+
+
+def test_a_variant_has_an_alias_of_its_own_and_its_report_says_so(copied: Path) -> None:
+    path = copied / "slmops.yaml"
+    path.write_text(path.read_text() + "variants: {same: {}}\n")
+    variant = Project.load(path, "same")
+    assert _ran(run(variant)) == []
+    assert summarize(variant).name == "tiny (same)"
+    assert {entry.aliases for entry in open_store(variant).entries()} == {("latest", "main", "same")}
 
 
 def test_a_report_that_shows_the_same_stays(copied: Path) -> None:

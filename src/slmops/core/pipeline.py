@@ -142,10 +142,12 @@ def run(
     choices: Mapping[str, Any],
     *,
     seed: int,
+    alias: str = "",
     force: bool = False,
     progress: Callable[[str, float, str], None] = lambda stage, share, note: None,
 ) -> Generator[Made, None, None]:
-    """Makes what is missing, stage by stage; yields each artifact as it stands in the store.
+    """Makes what is missing, stage by stage; yields each artifact as it stands in the store, where it is NAME/STAGE's
+    `latest` from then on, and its `alias`, which runs of other aliases leave alone.
 
     `folder` is the project's `.slmops`. A second run in it is refused (BusyError). Killed at any moment, the next run
     goes on: finished stages are in the store, an unfinished one finds its scratch folder again.
@@ -165,7 +167,8 @@ def run(
             if manifest is None:
                 progress(stage.name, 0.0, item.why)
                 manifest = _make(stage, key, parents, store, place, name, choices, seed, force, run_id, progress)
-            _call_latest(store, f"{name}/{stage.name}", manifest.id)
+            for called in filter(None, ("latest", alias)):
+                _call(store, f"{name}/{stage.name}", called, manifest.id)
             shutil.rmtree(place, ignore_errors=True)
             made[stage.name] = manifest
             yield Made(stage, manifest, ran)
@@ -302,12 +305,12 @@ def _make(
     )
 
 
-def _call_latest(store: Store, name: str, artifact: ArtifactId) -> None:
-    """Points name@latest at the artifact, where a kill right after its commit or another config left it elsewhere."""
+def _call(store: Store, name: str, alias: str, artifact: ArtifactId) -> None:
+    """Points name@alias at the artifact, where a kill right after its commit or another config left it elsewhere."""
     with suppress(StoreError):  # nothing is called so yet
-        if store.manifest(f"{name}@latest").id == artifact:
+        if store.manifest(f"{name}@{alias}").id == artifact:
             return
-    store.set_alias(name, "latest", artifact)
+    store.set_alias(name, alias, artifact)
 
 
 def _newest(store: Store, name: str, stage: str) -> Manifest | None:

@@ -64,7 +64,7 @@ def summarize(project: Project) -> Summary:
     example = read_part(dataset, "test")[0]
     bundle = planned["bundle"].made if "bundle" in planned else None
     return Summary(
-        name=project.name,
+        name=f"{project.name} ({project.variant})" if project.variant else project.name,
         task=task.name,
         config=project.path.read_text(),
         quality=quality.name,

@@ -29,6 +29,7 @@ from slmops.tasks.types import Labels
 from slmops.training.diagnosis import Fault
 
 Progress = Callable[[str, float, str], None]
+_NO_VARIANT = "main"  # the alias of what slmops.yaml itself asks for, beside those called as its variants
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def run(
         project.name,
         choices(project),
         seed=project.seed,
+        alias=project.variant or _NO_VARIANT,
         force=force,
         progress=progress,
     )
