@@ -75,7 +75,7 @@ def nothing_is_left(cache: Path) -> bool:
 @pytest.mark.parametrize(
     "reference",
     (
-        *("", ":", "hf:", "pypi:", "file:", "pypi:thing", "pypi:thing==1", "pypi:thing==1/a.bin", "store:thing"),
+        *("", ":", "hf:", "pypi:", "file:", "pypi:thing", "pypi:thing==1", "pypi:thing==1/a.bin", "store:"),
         *(
             "pypi:-rfile==1/a.gguf",
             "pypi:thing==1 --index-url x/a.gguf",
@@ -112,6 +112,11 @@ def test_the_identity_changes_with_the_weights(tiny_model: Path, tmp_path: Path)
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert resolve(f"file:{copy}").identity != resolve(f"file:{tiny_model}").identity
+
+
+def test_a_stored_model_without_a_store_says_how_to_get_one() -> None:
+    with pytest.raises(ModelError, match=r"^store:x/int4: there is no store here — go to a project's folder, or set"):
+        resolve("store:x/int4")
 
 
 def test_a_stored_model_is_opened_by_the_function_given(tiny_model: Path) -> None:

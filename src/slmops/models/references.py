@@ -66,7 +66,7 @@ def resolve(
     """The model a reference names, fetched into the cache if it is not there. Paths are relative to `base`.
 
     Raises:
-        ModelError: the reference has no known form, nothing can be fetched, or the folder is not safe to load.
+        ModelError: the reference has no known form, there is no store, nothing can be fetched, or the folder is not safe to load.
     """
     if known := find_cached(reference):
         return known
@@ -85,7 +85,10 @@ def resolve(
         folder = (base / (rest or reference)).expanduser().resolve()
         check_model_folder(folder)
         return Model(folder, folder_identity(folder), f"file:{folder}", _licence_of(folder))
-    if scheme == "store" and open_stored:
+    if scheme == "store" and rest:
+        if open_stored is None:
+            remedy = "go to a project's folder, or set SLMOPS_STORE"
+            raise ModelError("there is no store here", where=reference, remedy=remedy)
         folder = open_stored(rest)
         return Model(folder, folder_identity(folder), reference, _licence_of(folder))
     raise ModelError(f"{reference!r} is no model reference", remedy=f"write {_FORMS}")
