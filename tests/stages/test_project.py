@@ -150,6 +150,15 @@ def test_without_a_teacher_nothing_of_the_teachers_is_compared(tmp_path: Path) -
             "5 · evaluation.metrics: there is no metric 'blue' — write bleu, or module:name, of a file beside",
         ),
         ("gates: {keep_acuracy: 1}", "5 · gates.keep_acuracy: there is no such field — did you mean keep_accuracy?"),
+        (
+            "gates: {max_score: 0.9}\nevaluation: {metrics: 'mine:score'}",
+            "5 · gates.max_score: there is no such field — did you mean min_score?",
+        ),
+        (
+            "gates: {min_score: 90}\nevaluation: {metrics: 'mine:score'}",
+            "5 · gates.min_score: 90 is more than 1 — write 0.9 for 90 %",
+        ),
+        ("gates: {min_acuracy: x}", "5 · gates.min_acuracy: found 'x', expected a number"),
         ("gates: {keep_accuracy: {at_most: 1}}", "5 · gates.keep_accuracy.at_least: is missing — add it: a number, or"),
         ("gates: {min_accuracy: .inf}", "5 · gates.min_accuracy: found inf, expected a finite number"),
         ("gates: {keep_accuracy: 97}", "5 · gates.keep_accuracy: 97 is more than 2 — write 0.97 for 97 %"),

@@ -31,8 +31,8 @@ def test_a_project_runs_with_a_loss_a_callback_and_a_metric_of_its_own(
         "optimization": "[]",
         "evaluation": "{compare: [student], metrics: 'tiny_metric:Tiny_metric', bench: {messages: 2}}",
     }
-    project = Project.load(write_project(tmp_path, **sections))
-    run(project)
+    project = Project.load(write_project(tmp_path, **sections, gates="{min_Tiny_metric: 0}"))
+    assert [verdict.gate.figure for verdict in run(project).verdicts] == ["Tiny_metric"]
     found = figures_of(open_store(project).manifest("tiny/evidence@latest"))
     assert found["student", "Tiny_metric", ""].value == found["student", "accuracy", ""].value
     (tmp_path / "tiny_loss.py").write_text((tmp_path / "tiny_loss.py").read_text() + "\n")

@@ -1,14 +1,16 @@
 """The section `gates`: which figures of the shipped model may be asked for. What a gate decides, `core.gates` knows.
 
-A key for each, so that editors complete them and a misspelt one gets its neighbour named.
+A key for each, so that editors complete them and a misspelt one gets its neighbour named; and gates of the metrics that
+a project names of its own, which it checks itself.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from slmops.core.config import Section
 from slmops.core.gates import Gate
@@ -39,6 +41,9 @@ class AtMost(Section):
 
 class GatesConfig(Section):
     """What the shipped model must reach before anything is published."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, AtLeast | AtMost]
 
     keep_accuracy: AtLeast | None = Field(default=None, description="the least share of the teacher's accuracy")
     keep_macro_f1: AtLeast | None = Field(default=None, description="the least share of the teacher's macro F1")
@@ -105,9 +110,14 @@ class GatesConfig(Section):
         return self.model_dump(exclude_none=True)
 
 
-def most_of(gate: Gate) -> float:
+def gates_of(metric: str) -> tuple[str, str]:
+    """The gates that a metric of a project's own may have."""
+    return f"keep_{metric}", f"min_{metric}"
+
+
+def most_of(gate: Gate, own_metrics: Collection[str]) -> float:
     """The highest threshold that makes sense: of a share, all of it. More is a percentage."""
     if gate.kind == "keep":
         return _MOST_KEPT
     is_share = gate.figure.endswith("_reduction") or describe_figure(gate.figure).unit == "share"
-    return 1.0 if is_share else math.inf
+    return 1.0 if is_share or gate.figure in own_metrics else math.inf

@@ -66,7 +66,8 @@ def resolve(
     """The model a reference names, fetched into the cache if it is not there. Paths are relative to `base`.
 
     Raises:
-        ModelError: the reference has no known form, there is no store, nothing can be fetched, or the folder is not safe to load.
+        ModelError: the reference has no known form or there is no store, nothing can be fetched, or the folder is not
+            safe to load.
     """
     if known := find_cached(reference):
         return known

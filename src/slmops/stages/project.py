@@ -18,7 +18,7 @@ from slmops.core.search import Choice, Trials
 from slmops.data.config import DataConfig
 from slmops.deployment.config import DeploymentConfig
 from slmops.evaluation.config import EvaluationConfig
-from slmops.evaluation.gates_config import GatesConfig, most_of
+from slmops.evaluation.gates_config import GatesConfig, gates_of, most_of
 from slmops.optimization.config import OptimizationConfig
 from slmops.stages.engine import EngineConfig
 from slmops.synthesis.config import SynthesisConfig
@@ -159,13 +159,18 @@ class Project(Config):
                 yield f"distillation.{name}", "answers are learned as gold is, without it", f"remove {name}"
 
     def _gate_conflicts(self, absent: str) -> Iterator[tuple[str, str, str]]:
-        subjects = self.subjects()
-        for gate in parse_gates(self.gates.asked()):
+        subjects, asked = self.subjects(), self.gates.asked()
+        own = [name.partition(":")[2] for name in self.evaluation.metrics if is_named(name)]
+        known = [*GatesConfig.model_fields, *(gate for metric in own for gate in gates_of(metric))]
+        for name in asked:
+            if name not in known:
+                yield f"gates.{name}", "there is no such field", nearest(name, known)
+        for gate in parse_gates({name: limit for name, limit in asked.items() if name in known}):
             of_teacher = gate.kind in ("keep", "ratio") or gate.figure.endswith("_reduction")
             if of_teacher and "teacher" not in subjects:
                 lacking = "evaluation.compare leaves the teacher out" if self.local_teacher else absent
                 yield f"gates.{gate.name}", lacking, "compare with the teacher, or choose a min_ or max_ gate"
-            elif gate.threshold > (most := most_of(gate)):
+            elif gate.threshold > (most := most_of(gate, own)):
                 what = f"{gate.threshold:g} is more than {most:g}"
                 yield f"gates.{gate.name}", what, f"write {gate.threshold / 100:g} for {gate.threshold:g} %"
 
