@@ -6,17 +6,19 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from slmops.core.errors import FullDiskError, ModelError, SlmopsError
+from slmops.core.errors import FullDiskError, ModelError, ProofError, SlmopsError
 from slmops.models.adapters import CONFIG, WEIGHTS, read_adapter
 from slmops.models.forward import load_causal_lm
 from slmops.optimization.config import OptimizationConfig
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.probes import PROBES, replay_probes
+from slmops.runtimes.proof import read_chain
 from slmops.runtimes.types import Request, Sampling
 from slmops.stages import adapters, learning
 from slmops.stages.adapters import AdapterConfig, merge_adapters, merge_into, train
@@ -343,6 +345,49 @@ def test_a_full_disk_is_told_with_the_folder_where_an_adapter_learns(
     rows, asked = home / "data" / "labelled.jsonl", config_of(rank=4, epochs=1)
     with pytest.raises(FullDiskError, match=rf"{tmp_path}/\.new-\w+: the disk is full.* or write to a larger disk"):
         train(f"file:{home / 'model'}", rows, tmp_path / "new", asked, report=lambda share, note: fill_disk(2_000))
+
+
+def spoil_weights(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS)
+    save_file({name: 1.5 * weight for name, weight in weights.items()}, folder / WEIGHTS, {"format": "pt"})
+
+
+def test_an_adapter_that_is_not_what_was_trained_is_not_written(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "frozen_choices", lambda place: CHOICES)
+    write = adapters.write_adapter
+
+    def write_and_spoil(network: torch.nn.Module, name: str, folder: Path, *more: Any) -> None:
+        write(network, name, folder, *more)
+        spoil_weights(folder)
+
+    monkeypatch.setattr(adapters, "write_adapter", write_and_spoil)
+    asked = (f"file:{home / 'model'}", home / "data" / "labelled.jsonl", tmp_path / "few")
+    with pytest.raises(ProofError, match=r"adapter · saved: row .* a log-probability moved by"):
+        train(*asked, config_of(**TAUGHT["few"]))
+    assert not (tmp_path / "few").exists()
+
+
+def test_an_adapter_tells_how_far_it_is_from_what_was_trained(home: Path, tmp_path: Path) -> None:
+    links = [read_chain(home / name)[0] for name in TAUGHT]
+    assert all(link.holds and link.figures["max_logprob_difference"] < 1e-4 for link in links)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapters, "frozen_choices", lambda place: CHOICES)
+        asked = (f"file:{home / 'model'}", home / "data" / "labelled.jsonl", tmp_path / "made")
+        train(*asked, config_of(method="qlora", rank=2, epochs=1))
+    (link,) = read_chain(tmp_path / "made")
+    assert link.compared == "saved, its base no longer in four bits" and link.figures["max_logprob_difference"] > 1e-3
+
+
+def test_a_merge_that_changes_the_model_is_named(home: Path, tmp_path: Path) -> None:
+    model, spoiled = f"file:{home / 'model'}", shutil.copytree(home / "few", tmp_path / "spoiled")
+    spoil_weights(spoiled)
+    with pytest.raises(ProofError, match="adapter · merged and saved: row"):
+        merge_into(model, spoiled, tmp_path / "plain")
+    assert not (tmp_path / "plain").exists()
+    merged = merge_into(model, home / "few", tmp_path / "plain")
+    assert [link.holds for link in read_chain(merged)] == [True] * 4
 
 
 def test_what_makes_no_adapter_is_refused() -> None:

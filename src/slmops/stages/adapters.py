@@ -29,12 +29,16 @@ from slmops.models.folder import Card, read_card, write_card
 from slmops.models.forward import load_causal_lm
 from slmops.models.lora import attach, layers_of, use, write_adapter
 from slmops.runtimes.local import LocalModel
-from slmops.runtimes.probes import PROBES, record_probes
+from slmops.runtimes.probes import PROBES, Probe, pairs_of, read_probes, record_probes
+from slmops.runtimes.proof import require, same_logprobs, write_chain
+from slmops.runtimes.rendering import check_asking
+from slmops.runtimes.torch_lm import TorchRuntime
+from slmops.runtimes.types import Scores
 from slmops.stages.dataset import stratum_of
 from slmops.stages.learning import Lesson, learned
 from slmops.stages.parts import read_answered, read_task, read_task_spec
 from slmops.stages.run import frozen_choices
-from slmops.stages.saved import save_weights, to_ask
+from slmops.stages.saved import LOOK_AT_DISK, as_trained, save_weights, to_ask
 from slmops.stages.verbs import find_model
 from slmops.tasks import load_task, read_row
 from slmops.tasks.config import TaskConfig
@@ -107,14 +111,29 @@ def train(
         rows = read_answered(dataset, "train", read_task(dataset))
         run = Run(TrackingConfig(), place / "tracking", out.name, "adapter")
         network = learned(Lesson(model.folder, rows, "full"), config.train, work, run)
+        trained = as_trained(network, to_ask(model.folder, dataset, "full"))
         card = AdapterCard(base_id(model.folder), read_task_spec(dataset), "full", model.licence)
         write_adapter(network, ADAPTER, made, card, reference)
         del network
-        asked = LocalModel(model.folder, adapters={ADAPTER: made})
-        record_probes(asked.runtime, to_ask(model.folder, dataset, "full"), made / PROBES, ADAPTER)
+        _prove_written(trained, model.folder, made, exact=config.train.method != "qlora")
         made.rename(out)
     shutil.rmtree(place)
     return read_adapter(out)
+
+
+def _prove_written(trained: Sequence[Probe], base: Path, made: Path, *, exact: bool) -> None:
+    """Records the probes of the adapter in `made`, read anew beside its base, and holds it against what was trained;
+    not `exact`: it learned beside a base in four bits, and what that moves stands in the proof.
+
+    Raises:
+        ProofError: what was written is not what was trained.
+    """
+    reloaded = LocalModel(base, adapters={ADAPTER: made}).runtime
+    found = [Scores(probe.logprobs) for probe in record_probes(reloaded, trained, made / PROBES, ADAPTER)]
+    compared = "saved" if exact else "saved, its base no longer in four bits"
+    link = same_logprobs("adapter", compared, trained, found, LOOK_AT_DISK, exact=exact)
+    write_chain(made, [link])
+    require([link])
 
 
 def _write_dataset(data: Path, out: Path, config: TaskConfig, fields: Mapping[str, str] | None, seed: int) -> None:
@@ -198,7 +217,12 @@ def _check_alike(adapters: Sequence[Adapter], method: Method) -> None:
 
 
 def merge_into(reference: str, folder: Path, out: Path, *, store: Store | None = None) -> Path:
-    """The model with the adapter folded into its weights: one plain model, in the new folder `out`."""
+    """The model with the adapter folded into its weights: one plain model, in the new folder `out`.
+
+    Raises:
+        ModelError: the adapter is not for this model.
+        ProofError: what was written says something else than the adapter beside its base did.
+    """
     base, adapter = find_model(reference, store), read_adapter(folder)
     check_base([adapter], base.folder)
     model = load_causal_lm(base.folder)
@@ -213,4 +237,17 @@ def merge_into(reference: str, folder: Path, out: Path, *, store: Store | None =
             write_card(made, own)
         if (folder / PROBES).is_file():
             shutil.copyfile(folder / PROBES, made / PROBES)
+            _prove_merged(made)
     return out
+
+
+def _prove_merged(made: Path) -> None:
+    probes = read_probes(made / PROBES)
+    found = TorchRuntime(made, ends=frozenset()).score(pairs_of(probes))
+    remedy = "look at the disk, then merge it again; or keep the adapter beside its base, and report this"
+    links = [
+        same_logprobs("adapter", "merged and saved", probes, found, remedy),
+        *check_asking("adapter", made, probes),
+    ]
+    write_chain(made, links)
+    require(links)

@@ -4,6 +4,7 @@ memory, adapters still beside its weights, is held against the folder read anew.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -25,6 +26,7 @@ from slmops.training.methods import merge
 if TYPE_CHECKING:
     from torch import nn
 
+LOOK_AT_DISK = "what was read is not what was written: look at the disk, then run it again"
 _PROBES = 24
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -39,8 +41,7 @@ def save_model(
         ProofError: what was written is not what was trained.
     """
     asked = to_ask(source, dataset, prompt)
-    scores = score(model.eval(), pairs_of(asked))  # where a copy of it learned, its dropout is still on
-    trained = [replace(probe, logprobs=found.logprobs) for probe, found in zip(asked, scores, strict=True)]
+    trained = as_trained(model, asked)
     merged = merge(model)
     save_weights(merged, source, out)
     write_card(out, Card(read_task_spec(dataset), prompt, licence))
@@ -50,7 +51,7 @@ def save_model(
         "merged and saved",
         trained,
         [Scores(probe.logprobs) for probe in probes],
-        "what was read is not what was written: look at the disk, then run it again",
+        LOOK_AT_DISK,
     )
     if not same.holds:  # by which of the two?
         merging = same_logprobs(
@@ -60,6 +61,12 @@ def save_model(
     links = [same, *check_asking(stage, out, probes)]
     write_chain(out, links)
     require(links)
+
+
+def as_trained(model: nn.Module, asked: Sequence[Probe]) -> list[Probe]:
+    """The probes as the model in memory answers them, adapters beside its weights."""
+    scores = score(model.eval(), pairs_of(asked))  # where a copy of it learned, its dropout is still on
+    return [replace(probe, logprobs=found.logprobs) for probe, found in zip(asked, scores, strict=True)]
 
 
 def to_ask(source: Path, dataset: Path, prompt: Prompt) -> list[Probe]:
