@@ -343,8 +343,27 @@ def test_a_full_disk_is_told_with_the_folder_where_an_adapter_learns(
 ) -> None:
     monkeypatch.setattr(adapters, "frozen_choices", lambda place: CHOICES)
     rows, asked = home / "data" / "labelled.jsonl", config_of(rank=4, epochs=1)
-    with pytest.raises(FullDiskError, match=rf"{tmp_path}/\.new-\w+: the disk is full.* or write to a larger disk"):
+    with pytest.raises(FullDiskError, match=rf"{tmp_path}/\.new\.begun: the disk is full.* or write to a larger disk"):
         train(f"file:{home / 'model'}", rows, tmp_path / "new", asked, report=lambda share, note: fill_disk(2_000))
+
+
+def test_a_training_that_is_asked_otherwise_says_what_changed_and_begins_anew(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "frozen_choices", lambda place: CHOICES)
+    asked = (f"file:{home / 'model'}", home / "data" / "labelled.jsonl", tmp_path / "few")
+
+    def dying(share: float, note: str) -> None:
+        if note.startswith("step 2/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(*asked, config_of(**TAUGHT["few"]), report=dying)
+    told: list[str] = []
+    changed = config_of(**TAUGHT["few"] | {"rank": 3, "epochs": 1})
+    made = train(*asked, changed, report=lambda share, note: told.append(note))
+    assert "warning: since it was begun, train.rank 2 → 3, train.epochs 3.0 → 1.0: it begins anew" in told
+    assert made.rank == 3 and [path.name for path in tmp_path.iterdir()] == ["few"]
 
 
 def spoil_weights(folder: Path) -> None:

@@ -16,6 +16,8 @@ from slmops.cli import olive
 from slmops.core.errors import SlmopsError
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.olive import Texts
+from slmops.optimization.olive_options import read_options
+from slmops.stages.olive import finetune
 from slmops.stages.olive_texts import read_texts
 from slmops.training.curve import read_curve
 from tests.models.architectures import ARCHITECTURES
@@ -181,6 +183,24 @@ def test_the_guides_third_example_learns_slices_of_code_on_a_base_in_four_bits()
     assert "training_args.logging_steps: the curve is written to curve.jsonl" in told
     assert "learned 2,540 tokens of 20 texts in 2 steps" in told and "on eval rows" in told
     adapted(model, "adapters/tiny-codes/adapter")
+
+
+def test_what_was_begun_otherwise_begins_anew_and_says_so() -> None:
+    write_llama("model")
+    write_rows(Path("rows.jsonl"), [{"text": f"phrase {number}"} for number in range(8)])
+    asked = {"model_name_or_path": "model", "data_name": "json", "data_files": "rows.jsonl", "method": "lora"}
+    asked |= {"train_split": "train", "output_path": "out"}
+
+    def dying(share: float, note: str) -> None:
+        if note.startswith("step 2/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(read_options(asked, ["--max_steps", "3"]), report=dying)
+    told: list[str] = []
+    made = finetune(read_options(asked, ["--max_steps", "3", "--seed", "5"]), report=lambda _, note: told.append(note))
+    assert "warning: since it was begun, seed 42 → 5: it begins anew" in told
+    assert made.curve[-1].step == 3 and not Path("out/.slmops-finetune").exists()
 
 
 def read(rows: list[dict[str, object]], context: int = 64, **changes: object) -> list[tuple[int, ...]]:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from pydantic import model_validator
 
-from slmops.core.artifact import hash_json
+from slmops.core.begun import begin_or_go_on
 from slmops.core.config import Section, nearest, wrong
 from slmops.core.errors import ConfigError, ModelError, SlmopsError, need
 from slmops.core.files import folder_written_whole, full_disk_explained, lock, write_whole
@@ -87,7 +87,7 @@ def train(
     report: Callable[[float, str], None] = lambda share, note: None,
 ) -> Adapter:
     """Trains an adapter for the model on the rows of `data`, a share of which is held out, into the new folder `out`.
-    Killed, the same call goes on where it was.
+    Killed, the same call goes on where it was; one that asks otherwise begins anew, and says why.
 
     Raises:
         SlmopsError: `out` is there already, a row cannot be used, or memory does not suffice (unless `force`).
@@ -97,9 +97,11 @@ def train(
     model, config = find_model(reference, store), config or AdapterConfig()
     for name in config.own_code():
         allow(name)
-    decides = [model.identity, find_rows(data).digest(), config.model_dump(mode="json"), dict(fields or {}), seed]
-    place = out.with_name(f".{out.name}-{hash_json(decides)[:12]}")
-    with full_disk_explained(place, otherwise="write to a larger disk"), lock(place / "lock"):
+    asked = config.model_dump(mode="json") | {"fields": dict(fields or {}), "seed": seed}
+    asked |= {"model": model.identity, "data": find_rows(data).digest()}
+    begun = out.with_name(f".{out.name}.begun")
+    with full_disk_explained(begun, otherwise="write to a larger disk"), lock(begun / "lock"):
+        place = begin_or_go_on(begun, asked, lambda text: report(0.0, text))
         choices = frozen_choices(place)
         need("torch", "train").set_num_threads(choices["threads"])
         dataset, made, scratch = place / "dataset", place / "adapter", place / "scratch"
@@ -117,7 +119,7 @@ def train(
         del network
         _prove_written(trained, model.folder, made, exact=config.train.method != "qlora")
         made.rename(out)
-    shutil.rmtree(place)
+    shutil.rmtree(begun)
     return read_adapter(out)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmops.core.artifact import hash_json
+from slmops.core.begun import begin_or_go_on
 from slmops.core.config import validate
 from slmops.core.errors import need
 from slmops.core.files import full_disk_explained, lock, write_whole
@@ -55,7 +56,7 @@ def run_olive(config: Path, *, force: bool = False, report: Report = lambda shar
 
 def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda share, text: None) -> Finetuned:
     """Trains, and writes `adapter`, `model_config.json` and `curve.jsonl` into the folder asked for. Killed, it goes on
-    where it was; with `force`, even where an estimate says that there is no room.
+    where it was, unless it is asked otherwise; with `force`, even where an estimate says that there is no room.
 
     Raises:
         SlmopsError: model or rows cannot be used, or there is no room.
@@ -73,10 +74,10 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
     validation = [Example(f"eval-{one.row}", one.path, one.learn) for one in validation]
     config = _config(asked, len(examples), model.config.model_type)
     texts = {one.row: one.path[-1] for one in (*examples, *validation)}
-    key = hash_json([base.identity, config.model_dump(mode="json"), texts, asked.seed])
-    (asked.out / _SCRATCH).mkdir(parents=True, exist_ok=True)
+    decides = {"model": base.identity, "train": config.model_dump(mode="json"), "seed": asked.seed}
+    decides |= {"texts": hash_json(texts)[:12]}
     with full_disk_explained(asked.out, otherwise="write to a larger disk"), lock(asked.out / _SCRATCH / "lock"):
-        scratch = asked.out / _SCRATCH / key[:16]
+        scratch = begin_or_go_on(asked.out / _SCRATCH, decides, say)
         choices = frozen_choices(scratch)
         if not force:
             has_room(base.folder, [*examples, *validation], config, choices["number_format"], scratch)
