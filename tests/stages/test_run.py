@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,18 @@ def test_evidence_has_every_figure_of_every_subject(finished: Project) -> None:
     assert all(value.low <= value.value <= value.high for value in found.values())
     assert found["teacher", "accuracy", ""].value > 0.5  # it did learn
     assert found["student", "accuracy", ""].value > 0.5
+
+
+def test_the_report_says_what_quantization_saved_and_what_it_cost(finished: Project) -> None:
+    found = figures_of(open_store(finished).manifest("tiny/evidence@latest"))
+    shown = {claim.claim: claim for claim in summarize(finished).published}
+    share = found["int4", "model_bytes", ""].value / found["student", "model_bytes", ""].value
+
+    size, nominal = shown["int4: size"], shown["int4: bytes, fp32 = 1"]
+    assert size.ours and nominal.ours and (size.ours.value, nominal.ours.value) == (1 - share, share)
+    assert (size.reached, nominal.reached) == (share <= 0.25, share <= 0.125)
+    assert re.match(r"against the student in fp32; accuracy [+−]\d", size.note)
+    assert len(shown) == 7 and all(claim.ours for claim in shown.values())
 
 
 def test_rejected_labels_carry_their_reason_and_are_not_learned_from(finished: Project) -> None:

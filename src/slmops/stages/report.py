@@ -30,6 +30,7 @@ from slmops.stages.learning import CURVE_FILE
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.prove import recorded_chain
+from slmops.stages.published import published
 from slmops.stages.run import check_gates, figures_of, open_store, plan
 from slmops.stages.search import read_found
 from slmops.stages.trials import SEARCH_FILE
@@ -92,7 +93,7 @@ def summarize(project: Project) -> Summary:
             for verdict in check_gates(project, evidence)
         ),
         proof=tuple(parts.Link(**asdict(link)) for link in _chain(project, planned, store)),
-        published=_published(figures, shipped),
+        published=published(figures, shipped, quality.name, project.optimization),
         curves=_curves(store, planned),
         faults=_faults(store, planned),
         searches=_searches(project, store, planned, evidence.parents["dataset"]),
@@ -209,42 +210,6 @@ def _comparisons(evidence: Manifest) -> tuple[parts.Comparison, ...]:
         )
         for measured in evidence.measurements
         if measured.name == "difference"
-    )
-
-
-def _published(figures: dict[tuple[str, str, str], Interval], shipped: str) -> tuple[parts.Published, ...]:
-    """SPEC.md's table: the figures the field quotes, beside ours."""
-
-    def row(
-        claim: str, published: str, figure: str, at_least: float, unit: Any, note: str = "", against: str = "teacher"
-    ) -> parts.Published:
-        ours = figures.get((shipped, figure, against))
-        reached = ours.value >= at_least if ours else None
-        return parts.Published(claim=claim, published=published, ours=ours, unit=unit, reached=reached, note=note)
-
-    teacher = figures.get(("teacher", "cost_per_million_usd", ""))
-    ours = figures.get((shipped, "cost_per_million_usd", ""))
-    cost = Interval.exact(1 - ours.value / teacher.value) if ours and teacher else None
-    return (
-        row("inference time against the teacher", "−85 %", "latency_reduction", 0.85, "reduction"),
-        row("memory against the teacher: model bytes", "−95 %", "model_bytes_reduction", 0.95, "reduction"),
-        row(
-            "memory against the teacher: resident peak",
-            "−95 %",
-            "memory_reduction",
-            0.95,
-            "reduction",
-            "the Python process included",
-        ),
-        row("accuracy kept", "92 %", "accuracy_kept", 0.92, "share"),
-        parts.Published(
-            claim="operating cost",
-            published="−60 %",
-            ours=cost,
-            unit="reduction",
-            reached=cost.value >= 0.6 if cost else None,
-            note="same price an hour, more answers in it",
-        ),
     )
 
 
