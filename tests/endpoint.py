@@ -54,7 +54,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
 def completion(text: str, finish: str = "stop") -> tuple[int, bytes]:
     choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
-    return 200, json.dumps({"choices": [choice], "usage": {"completion_tokens": 3}}).encode()
+    return 200, json.dumps({"choices": [choice], "usage": {"prompt_tokens": 50, "completion_tokens": 3}}).encode()
 
 
 @contextmanager

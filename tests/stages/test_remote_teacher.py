@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from slmops.core.errors import ConfigError, ModelError
 from slmops.runtimes.local import Reply
 from slmops.stages.project import Project
+from slmops.stages.report import write_report
 from slmops.stages.run import run
 from slmops.synthesis.remote import answer_remotely
 from slmops.tasks import load_task
 from slmops.tasks.types import Record, Source
-from tests.endpoint import completion, served
+from tests.endpoint import Endpoint, completion, served
 from tests.stages.tiny_project import read_rows, write_project, write_rows
 
 PERSONAL = ["ann.k@mail.example.org", "4111 1111 1111 1111", "+49 9141 777631", "192.168.17.4"]
@@ -41,13 +43,37 @@ def answer(asked: dict[str, Any]) -> tuple[int, bytes]:
     return completion("login" if "password" in asked["messages"][-1]["content"] else "track")
 
 
-def test_a_remote_teacher_never_sees_an_unmasked_record(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Endpoint]:
+    """A project whose student such a teacher taught, and what that teacher heard."""
+    folder = tmp_path_factory.mktemp("taught")
     with served(answer) as server:
-        run(Project.load(write(tmp_path, server.url)))
+        run(Project.load(write(folder, server.url, ", usd_per_million_tokens: {input: 200, output: 1000}")))
+    return folder, server
+
+
+def test_a_remote_teacher_never_sees_an_unmasked_record(taught: tuple[Path, Endpoint]) -> None:
+    folder, server = taught
     sent = bytes(server.received).decode()
     assert len(server.asked) == 20 and sent.count("write to <") == len(PERSONAL) and "<EMAIL_1>" in sent
     assert not [value for value in PERSONAL if value in sent]
-    assert not [row["text"] for row in read_rows(tmp_path / "data" / "labelled.jsonl") if row["text"] in sent]
+    assert not [row["text"] for row in read_rows(folder / "data" / "labelled.jsonl") if row["text"] in sent]
+
+
+def test_its_bill_is_in_the_report_with_when_it_is_saved(taught: tuple[Path, Endpoint], tmp_path: Path) -> None:
+    config = Path(shutil.copytree(taught[0], tmp_path / "copied")) / "slmops.yaml"
+    summary, page = write_report(Project.load(config))
+    making = summary.making
+    assert making and making.endpoint_usd == pytest.approx(20 * (50 * 200 + 3 * 1000) / 1e6)
+    assert making.teacher_usd_per_million == pytest.approx(50 * 200 + 3 * 1000)
+    assert making.usd > making.endpoint_usd
+    assert making.break_even_answers == pytest.approx(20, rel=0.1)  # nearly all of it was paid for so many
+    assert "for the teacher’s answers ($13,000 a million), saved after" in page.read_text()
+    saved = next(claim for claim in summary.published if claim.claim == "distillation: operating cost")
+    assert saved.ours and saved.ours.value > 0.9 and saved.note.startswith("the endpoint’s bill")
+    config.write_text(config.read_text().replace("input: 200", "input: 500"))
+    dearer = write_report(Project.load(config))[0].making  # nobody is asked again
+    assert dearer and dearer.endpoint_usd == pytest.approx(20 * (50 * 500 + 3 * 1000) / 1e6)
 
 
 def test_it_sees_everything_if_the_config_says_so(tmp_path: Path) -> None:
@@ -119,6 +145,7 @@ def test_answers_are_unmasked_as_what_they_are(tmp_path: Path, said: str, text: 
         ("{model: big, endpoint: 'http://far.example/v1', api_key_env: K}", {}, "http:// would send the key"),
         ("{model: big, endpoint: 'https://x/v1', train: {epochs: 2}}", {}, "cannot be taught here"),
         ("{model: big, sees: everything}", {}, "there is no endpoint"),
+        ("{model: big, usd_per_million_tokens: {input: 1, output: 1}}", {}, "there is no endpoint"),
         (
             "{model: big, endpoint: 'https://x/v1'}",
             {"student": "{from: teacher, layers: 1}"},

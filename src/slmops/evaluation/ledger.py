@@ -77,6 +77,9 @@ def show_making(summary: Summary) -> Html | None:
     if making is None:
         return None
     told = f"At this machine’s price that is {write(making.usd, '$')}"
+    if making.endpoint_usd is not None and making.teacher_usd_per_million is not None:
+        told += f", {write(making.endpoint_usd, '$')} of it for the teacher’s answers"
+        told += f" ({write(making.teacher_usd_per_million, '$')} a million)"
     if making.break_even_answers is not None:
         told += f", saved after {making.break_even_answers:,.0f} answers against the teacher’s"
     return element("p", f"{told}.")

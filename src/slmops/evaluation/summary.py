@@ -225,10 +225,13 @@ class Bin(_Part):
 
 
 class Making(_Part):
-    """What it took to make all of it, and after how many answers that is saved against the teacher's; None if never."""
+    """What it took to make all of it, and what of that a teacher behind an endpoint was paid, where it told its tokens;
+    what a million of the teacher's answers cost, and after how many all is saved against them; None if never."""
 
     seconds: float
     usd: float
+    endpoint_usd: float | None = None
+    teacher_usd_per_million: float | None = None
     break_even_answers: float | None = None
 
 

@@ -24,7 +24,7 @@ from slmops.tasks.types import Grammar, JsonSchema, Labels, Message, TokenLogpro
 @dataclass(frozen=True)
 class Reply:
     """A text, how it was written, and its probability under the grammar (its own, without one); what a server tells of
-    its tokens."""
+    its tokens, and of how many it read."""
 
     text: str
     tokens: int
@@ -32,6 +32,7 @@ class Reply:
     logprob: float
     finish: str
     token_logprobs: tuple[TokenLogprobs, ...] | None = None
+    prompt_tokens: int = 0
 
 
 class LocalModel:
@@ -89,8 +90,9 @@ class LocalModel:
         adapter: str | None = None,
     ) -> Reply:
         """One answer, whole."""
-        chunks = self.stream(self.prompt(messages), sampling or Sampling(), self.constraint(grammar), adapter)
-        return self._reply(gather(chunks))
+        prompt = self.prompt(messages)
+        chunks = self.stream(prompt, sampling or Sampling(), self.constraint(grammar), adapter)
+        return self._reply(prompt, gather(chunks))
 
     def ask_all(
         self, asked: Sequence[Sequence[Message]], sampling: Sampling, constraint: Constraint | None
@@ -100,11 +102,12 @@ class LocalModel:
             Request(str(row), self.prompt(messages), replace(sampling, seed=sampling.seed + row), constraint)
             for row, messages in enumerate(asked)
         ]
-        return [self._reply(written) for written in self.runtime.write(requests)]
+        written = self.runtime.write(requests)
+        return [self._reply(request.prompt, one) for request, one in zip(requests, written, strict=True)]
 
-    def _reply(self, written: Written) -> Reply:
-        text = self.tokenizer.decode(written.ids)
-        return Reply(text, len(written.ids), written.reused_tokens, written.logprob, written.finish)
+    def _reply(self, prompt: Ids, written: Written) -> Reply:
+        text, count = self.tokenizer.decode(written.ids), len(prompt)
+        return Reply(text, len(written.ids), written.reused_tokens, written.logprob, written.finish, None, count)
 
 
 def import_runtime(folder: Path) -> None:

@@ -94,7 +94,8 @@ class RemoteModel:
         try:
             choice = said["choices"][0]
             text, finish = choice["message"]["content"], choice.get("finish_reason")
-            tokens = int((said.get("usage") or {}).get("completion_tokens") or 0)
+            usage = said.get("usage") or {}
+            read, written = (max(0, int(usage.get(f"{part}_tokens") or 0)) for part in ("prompt", "completion"))
             told = _token_logprobs(choice["logprobs"]["content"], self._top) if self._top else None
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             lacks = ", or none with log-probabilities: remove teacher.top_logprobs" if self._top else ""
@@ -102,7 +103,7 @@ class RemoteModel:
         if not isinstance(text, str):
             raise self._error("found an answer without a text")
         text = text.encode("utf-8", "replace").decode()  # half a character cannot be written
-        return Reply(text, tokens, 0, 0.0, "length" if finish == "length" else "stop", told)
+        return Reply(text, written, 0, 0.0, "length" if finish == "length" else "stop", told, read)
 
     def close(self) -> None:
         self._client.close()

@@ -19,7 +19,7 @@ from slmops.stages.estimates import forward_minutes
 from slmops.stages.parts import one_of_several, read_part, read_task
 from slmops.stages.project import Project
 from slmops.synthesis.label import answer_records
-from slmops.synthesis.remote import answer_remotely
+from slmops.synthesis.remote import answer_remotely, tokens_used
 from slmops.synthesis.together import hear_together
 from slmops.tasks.types import Labels, Record
 from slmops.training.config import TeacherConfig
@@ -77,7 +77,7 @@ def _make(project: Project, work: Work) -> None:
 
 
 def _ask_endpoint(teacher: TeacherConfig, tokens_are_learned: bool, work: Work) -> None:
-    dataset = work.inputs["dataset"]
+    dataset, kept = work.inputs["dataset"], work.scratch / "answers.jsonl"
     with closing(_remote(teacher)) as model:
         answered = answer_remotely(
             model.ask_all,
@@ -85,9 +85,15 @@ def _ask_endpoint(teacher: TeacherConfig, tokens_are_learned: bool, work: Work) 
             read_part(dataset, "unlabelled"),
             by=teacher.model,
             masked=teacher.sees == "masked",
-            kept=work.scratch / "answers.jsonl",
+            kept=kept,
             report=lambda done, total: work.progress(done / total, f"{done}/{total} messages"),
         )
+    used = tokens_used(kept)
+    if teacher.usd_per_million_tokens and used.answers < len(answered):
+        told = f"the endpoint told the tokens of {used.answers} of {len(answered)} answers"
+        work.progress(1.0, f"warning: {told}: its bill is of those alone")
+    for name, count in (("answers", used.answers), ("read_tokens", used.read), ("written_tokens", used.wrote)):
+        work.measure(name, name.rpartition("_")[2], float(count), subject="endpoint")
     _write(work, [], answered if tokens_are_learned else without_tokens(answered), [])
 
 

@@ -27,6 +27,7 @@ from slmops.runtimes.proof import Link
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.evidence import CLASSICAL, SOURCES, has_answers, read_answers
 from slmops.stages.learning import CURVE_FILE
+from slmops.stages.making import making_of
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.prove import recorded_chain
@@ -63,7 +64,8 @@ def summarize(project: Project) -> Summary:
     compared = [name for name in project.subjects() if has_answers(answers_folder, name)]
     answers = {name: read_answers(answers_folder, name) for name in compared}
     example = read_part(dataset, "test")[0]
-    bundle = planned["bundle"].made if "bundle" in planned else None
+    made = {name: item.made for name, item in planned.items() if item.made}
+    making, bundle = making_of(project, made, figures), made.get("bundle")
     return Summary(
         name=f"{project.name} ({project.variant})" if project.variant else project.name,
         task=task.name,
@@ -93,7 +95,7 @@ def summarize(project: Project) -> Summary:
             for verdict in check_gates(project, evidence)
         ),
         proof=tuple(parts.Link(**asdict(link)) for link in _chain(project, planned, store)),
-        published=published(figures, shipped, quality.name, project.optimization),
+        published=published(figures, shipped, quality.name, project.optimization, making.teacher_usd_per_million),
         curves=_curves(store, planned),
         faults=_faults(store, planned),
         searches=_searches(project, store, planned, evidence.parents["dataset"]),
@@ -105,7 +107,7 @@ def summarize(project: Project) -> Summary:
         verdict=read_verdict(project, evidence.parents[shipped], evidence.parents["dataset"]),
         **_against_teacher(answers, shipped, task, bool(labels), evidence.made_by.seed),
         calibration=_calibration(answers, shipped, task) if labels else {},
-        making=_making(planned, figures, shipped, project.evaluation.cost.usd_per_hour),
+        making=making,
     )
 
 
@@ -337,16 +339,6 @@ def _scores(task: Task, rows: list[dict[str, Any]]) -> list[float]:
     """The figure that decides, of each answer alone."""
     metric = task.metrics[0]
     return scores(metric, metric.rows([row["answer"] for row in rows], [row["gold"] for row in rows]))
-
-
-def _making(
-    planned: dict[str, Planned], figures: dict[tuple[str, str, str], Interval], shipped: str, usd_per_hour: float
-) -> parts.Making:
-    seconds = sum(item.made.made_by.seconds for item in planned.values() if item.made)
-    usd = seconds / 3600 * usd_per_hour
-    ours, teacher = (figures.get((name, "cost_per_million_usd", "")) for name in (shipped, "teacher"))
-    saved = (teacher.value - ours.value) / 1e6 if ours and teacher else 0.0
-    return parts.Making(seconds=seconds, usd=usd, break_even_answers=usd / saved if saved > 0 else None)
 
 
 def _foundry(bundle: Manifest, quality: str) -> parts.FoundryLocal:

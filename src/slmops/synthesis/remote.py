@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,27 @@ def answer_remotely(
                 text, fault = _judged(task, reply, asked[place][1], masked)
                 told = [asdict(token) for token in reply.token_logprobs or ()]
                 known[chunk[place].id] = {"text": text, "rejected": fault} | ({"told": told} if told else {})
-                stream.write(json.dumps({"id": chunk[place].id, **known[chunk[place].id]}) + "\n")
+                counted = {"read": reply.prompt_tokens, "wrote": reply.tokens}
+                stream.write(json.dumps({"id": chunk[place].id, **known[chunk[place].id], **counted}) + "\n")
                 stream.flush()
             report(len(known), len(records))
     return [replace(record, answers=(*record.answers, _answer(task, by, **known[record.id]))) for record in records]
+
+
+@dataclass(frozen=True)
+class Used:
+    """How many tokens a teacher read and wrote for so many answers, as its server counts them."""
+
+    answers: int
+    read: int
+    wrote: int
+
+
+def tokens_used(kept: Path) -> Used:
+    """For all that `kept` has, whichever run asked; answers whose tokens the server did not tell are not counted."""
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    told = [(row["read"], row["wrote"]) for row in rows if row.get("read")]
+    return Used(len(told), sum(read for read, _ in told), sum(wrote for _, wrote in told))
 
 
 def _answer(
@@ -100,4 +117,4 @@ def _read_kept(path: Path) -> dict[str, dict[str, Any]]:
         whole = stream.read().rpartition(b"\n")[0]
         stream.truncate(len(whole) + 1 if whole else 0)
     rows = [json.loads(line) for line in whole.split(b"\n") if line]
-    return {row.pop("id"): row for row in rows}
+    return {row["id"]: {name: row[name] for name in row.keys() - {"id", "read", "wrote"}} for row in rows}

@@ -215,6 +215,13 @@ def _false_is_none(value: Any) -> Any:
 _MOST_OTHERS = 8
 
 
+class TokenPrice(Section):
+    """What an endpoint asks for a million tokens."""
+
+    input: float = Field(ge=0, le=100_000, description="the price of those it reads, in dollars")
+    output: float = Field(ge=0, le=100_000, description="the price of those it writes, in dollars")
+
+
 class TeacherConfig(Section):
     """The big model: one that runs here, or one behind an address."""
 
@@ -245,6 +252,9 @@ class TeacherConfig(Section):
         default="masked",
         description="what is sent to the endpoint: texts with personal data masked, or everything as it is",
     )
+    usd_per_million_tokens: TokenPrice | None = Field(
+        default=None, description="the endpoint's prices: the report says what its answers cost, and when that is saved"
+    )
     train: Annotated[
         TrainConfig | None, BeforeValidator(_false_is_none, json_schema_input_type=TrainConfig | Literal[False])
     ] = Field(default=TrainConfig(), description="how it is taught the task; false: taken as it is")
@@ -259,8 +269,8 @@ class TeacherConfig(Section):
     @model_validator(mode="after")
     def _is_here_or_there(self) -> TeacherConfig:
         if self.endpoint is None:
-            if self.api_key_env or self.sees != "masked" or self.top_logprobs:
-                remedy = "write endpoint: https://…, or remove api_key_env, sees and top_logprobs"
+            if self.api_key_env or self.sees != "masked" or self.top_logprobs or self.usd_per_million_tokens:
+                remedy = "write endpoint: https://…, or remove what is said of one"
                 raise wrong("there is no endpoint", remedy)
             return self
         if self.train and "train" in self.model_fields_set:
