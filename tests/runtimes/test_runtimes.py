@@ -41,7 +41,7 @@ def logprobs(chunks: list[Chunk]) -> list[float]:
 @pytest.mark.parametrize("closed", [False, True])
 def test_what_was_asked_before_does_not_change_an_answer(open_model: Open, closed: bool) -> None:
     used = open_model()
-    trie = used.trie(LABELS) if closed else None
+    trie = used.constraint(LABELS) if closed else None
     for prompt in [*prompts(used), *reversed(prompts(used))]:
         fresh = written(open_model(), prompt, FREE, trie)
         again = written(used, prompt, FREE, trie)
@@ -98,7 +98,7 @@ def test_scores_do_not_depend_on_what_is_scored_along(open_model: Open) -> None:
 def test_choosing_renormalises_the_scores_along_the_trie(open_model: Open) -> None:
     """At each branch the probability of a token is its share among those that can follow."""
     model = open_model()
-    trie = model.trie(LABELS)
+    trie = model.constraint(LABELS)
     assert trie is not None
     chosen = model.runtime.choose(prompts(model), trie)
     for row, prompt in enumerate(prompts(model)):
@@ -116,7 +116,7 @@ def test_choosing_renormalises_the_scores_along_the_trie(open_model: Open) -> No
 
 def test_the_answer_written_has_the_probability_it_has_in_choosing(open_model: Open) -> None:
     model = open_model()
-    trie = model.trie(LABELS)
+    trie = model.constraint(LABELS)
     assert trie is not None
     for prompt, row in zip(prompts(model), model.runtime.choose(prompts(model), trie), strict=True):
         chunks = written(model, prompt, FREE, trie)
@@ -125,7 +125,7 @@ def test_the_answer_written_has_the_probability_it_has_in_choosing(open_model: O
 
 def test_one_label_alone_is_certain(open_model: Open) -> None:
     model = open_model()
-    trie = model.trie(Labels(("refund",)))
+    trie = model.constraint(Labels(("refund",)))
     assert trie is not None
     assert model.runtime.choose(prompts(model), trie).tolist() == [[0.0]] * len(TEXTS)
     assert model.ask([Message("user", "hello")], grammar=Labels(("refund",))).logprob == 0
@@ -141,7 +141,7 @@ def test_the_same_seed_writes_the_same_and_another_seed_something_else(open_mode
 def test_what_does_not_fit_the_context_is_refused(open_model: Open) -> None:
     model = open_model()
     full = (5,) * model.runtime.limits.context
-    trie = model.trie(LABELS)
+    trie = model.constraint(LABELS)
     assert trie is not None
     with pytest.raises(ModelError, match="do not fit the context of 512"):
         written(model, full, FREE)

@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from slmops.core.errors import ConfigError
+from slmops.evaluation.compare import parse_all
+from slmops.runtimes.local import LocalModel
+from slmops.runtimes.types import Sampling
 from slmops.stages import learning
+from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, plan, run
 from slmops.stages.trials import SEARCH_FILE
 from slmops.training.curve import Point, read_curve
 from slmops.training.trainer import GoesOn, train
-from tests.stages.tiny_project import write_config, write_project
+from tests.stages.tiny_project import read_rows, write_config, write_project, write_rows
 
 _SEARCH = (
     "{num_trials: 4, search_space: {learning_rate: {type: float, low: 1.0e-5, high: 0.02, log: true}, "
@@ -67,6 +71,29 @@ def test_a_search_that_was_killed_makes_the_same_teacher(tmp_path: Path, monkeyp
     stored = [open_store(project).manifest(f"{project.name}/teacher@latest").id for project in (alone, killed)]
     assert stored[0] == stored[1]
     assert [item.why for item in plan(alone)][:2] == ["unchanged", "unchanged"]
+
+
+@pytest.mark.parametrize("task", ["classification", "extraction"])
+def test_a_training_judged_by_the_metric_keeps_the_weights_that_answered_best(tmp_path: Path, task: str) -> None:
+    train = "{method: full, epochs: 12, batch_size: 4, learning_rate: 0.03, noise: 0, validations: 6, judge: metric"
+    teacher = f"{{model: 'file:model', train: {train}, keep: best}}}}"
+    write_project(tmp_path, teacher=teacher)
+    if task == "extraction":
+        for part in ("labelled", "test"):
+            path = tmp_path / "data" / f"{part}.jsonl"
+            write_rows(path, [{"text": row["text"], "slots": {"about": row["label"]}} for row in read_rows(path)])
+    project = Project.load(write_config(tmp_path, teacher=teacher, task=task))
+    run(project, until="teacher")
+    store = open_store(project)
+    folder, dataset = (store.open(f"tiny/{stage}@latest") for stage in ("teacher", "dataset"))
+    judged = [point.metric for point in read_curve(folder / "curve.jsonl") if point.metric is not None]
+    asked, rows = read_task(dataset), read_part(dataset, "validation")
+    model = LocalModel(folder)
+    grammar = model.constraint(asked.grammar)
+    replies = model.ask_all([asked.messages(row) for row in rows], Sampling(asked.max_tokens), grammar)
+    metric, answers = asked.metrics[0], parse_all(asked, [reply.text for reply in replies])
+    found = metric.reduce(metric.rows(answers, [row.gold for row in rows]).sum(axis=0))
+    assert len(judged) == 6 and float(found) == pytest.approx(max(judged))
 
 
 def test_half_an_epoch_sees_half_of_the_rows_and_one_and_a_half_see_half_of_them_twice(tmp_path: Path) -> None:

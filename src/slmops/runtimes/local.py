@@ -18,7 +18,7 @@ from slmops.runtimes.decoding import check_fits, least_room
 from slmops.runtimes.json_constraint import compile_schema
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Chunk, Constraint, Request, Runtime, Sampling, Written, gather
-from slmops.tasks.types import Grammar, JsonSchema, Labels, Message, TokenLogprobs
+from slmops.tasks.types import Grammar, JsonSchema, Message, TokenLogprobs
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,9 @@ class LocalModel:
         """
         check_fits(len(self.prompt(messages)) + least_room(constraint), self.runtime.limits, where)
 
-    def trie(self, labels: Labels) -> TokenTrie:
-        """A closed set compiled for this model's tokens."""
-        return TokenTrie((self.tokenizer.encode(value) for value in labels.values), self.end)
-
     def constraint(self, grammar: Grammar | None) -> Constraint | None:
         """The grammar compiled for this model's tokens."""
-        if isinstance(grammar, JsonSchema):
-            return compile_schema(grammar.schema, self._folder, self.tokenizer.vocabulary_size, self.end)
-        return None if grammar is None else self.trie(grammar)
+        return compile_grammar(grammar, self._folder, self.tokenizer, self.end)
 
     def answer_ids(self, text: str) -> Ids:
         return encode_answer(self.tokenizer, self.family, text)
@@ -108,6 +102,13 @@ class LocalModel:
     def _reply(self, prompt: Ids, written: Written) -> Reply:
         text, count = self.tokenizer.decode(written.ids), len(prompt)
         return Reply(text, len(written.ids), written.reused_tokens, written.logprob, written.finish, None, count)
+
+
+def compile_grammar(grammar: Grammar | None, folder: Path, tokenizer: Tokenizer, end: int) -> Constraint | None:
+    """The grammar compiled for the tokens of the model in `folder`."""
+    if isinstance(grammar, JsonSchema):
+        return compile_schema(grammar.schema, folder, tokenizer.vocabulary_size, end)
+    return None if grammar is None else TokenTrie((tokenizer.encode(value) for value in grammar.values), end)
 
 
 def import_runtime(folder: Path) -> None:

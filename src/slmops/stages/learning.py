@@ -23,6 +23,7 @@ from slmops.models.tokenizer import Tokenizer
 from slmops.models.virtual_tokens import add_virtual_tokens
 from slmops.stages.diagnosis import Diagnosis, course_of, faults_of_rows, write_diagnosis
 from slmops.stages.engine import EngineConfig, together
+from slmops.stages.judge import judge_by_metric
 from slmops.stages.parts import (
     Prompt,
     answer_begins,
@@ -171,6 +172,7 @@ def _learn_share(
         return kept
 
     examples, validation = fit(rows, "train"), fit(held_out, "validation")
+    by_metric = config.judge == "metric" and validation
     number_format = work.choices["number_format"]
     begins = answer_begins(tokenizer, task)
     if not work.force:
@@ -205,6 +207,7 @@ def _learn_share(
         number_format=number_format,
         scratch=scratch,
         frozen=work.scratch / "frozen",
+        judge=judge_by_metric(lesson.model, task, held_out, lesson.prompt) if by_metric else None,
         goes_on=goes_on or diagnosis.look,
         show=show,
         report=report,

@@ -115,6 +115,11 @@ class TrainConfig(Section):
     keep: Literal["last", "best"] = Field(
         default="last", description="the weights of the last step, or of the best look"
     )
+    judge: Literal["loss", "metric"] = Field(
+        default="loss",
+        description="what makes a look better than another: loss (of the validation rows), or metric (the task's first "
+        "figure: at each look the model answers them)",
+    )
     gradient_checkpointing: bool = Field(
         default=False, description="computes activations twice rather than keeping them: less memory, more time"
     )

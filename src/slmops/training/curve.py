@@ -17,7 +17,8 @@ class Point:
     they were looked at: at step 0, before anything was learned, there is nothing else. `rows` are those of this step
     that were worst, where its loss leapt. `twice_as_far`, of the last point alone, is the loss of rows that are learned
     had the weights gone on as far again. `gradients` are the norms of those of a loss's terms, where it has several.
-    `rounded`: the model computed as the shipped format has it."""
+    `rounded`: the model computed as the shipped format has it. `metric` is the task's first figure on validation rows,
+    the higher the better, where a training is judged by it."""
 
     step: int
     loss: float
@@ -27,6 +28,7 @@ class Point:
     twice_as_far: float | None = None
     gradients: Mapping[str, float] = field(default_factory=dict)
     rounded: bool = False
+    metric: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,21 +46,31 @@ class Moment:
 
 def held_out_losses(curve: Iterable[Point], first_step: int = 1) -> list[float]:
     """Those of validation rows, as they were looked at from `first_step` on."""
-    after = max(1, first_step)
-    return [point.validation_loss for point in curve if point.validation_loss is not None and point.step >= after]
+    return [point.validation_loss for point in _looks(curve, first_step) if point.validation_loss is not None]
 
 
 def kept_loss(curve: Sequence[Point], keeps_best: bool) -> float | None:
     """The loss on validation rows of the weights that a training keeps: the last, or the best; once they are
     rounded, of rounded ones. None while there was no look."""
-    losses = held_out_losses(point for point in curve if point.rounded) or held_out_losses(curve)
-    return (min(losses) if keeps_best else losses[-1]) if losses else None
+    looks = _looks(point for point in curve if point.rounded) or _looks(curve)
+    return (max(looks, key=_worth) if keeps_best else looks[-1]).validation_loss if looks else None
 
 
 def looks_since_best(curve: Sequence[Point], first_step: int) -> int | None:
     """How many looks at validation rows, from `first_step` on, came after the best; 0 if that is the last."""
-    known = held_out_losses(curve, first_step)
-    return len(known) - 1 - known.index(min(known)) if known else None
+    looks = _looks(curve, first_step)
+    return len(looks) - 1 - looks.index(max(looks, key=_worth)) if looks else None
+
+
+def _looks(curve: Iterable[Point], first_step: int = 1) -> list[Point]:
+    """Where validation rows were looked at, from `first_step` on, but not before anything was learned."""
+    after = max(1, first_step)
+    return [point for point in curve if point.validation_loss is not None and point.step >= after]
+
+
+def _worth(look: Point) -> tuple[float, float]:
+    """The higher, the better: by the task's figure, if there is one; where that is the same, by the loss."""
+    return look.metric or 0.0, -(look.validation_loss or 0.0)
 
 
 def read_curve(path: Path) -> Iterator[Point]:

@@ -149,9 +149,11 @@ class _Telling:
 def _figures(moment: Moment) -> dict[str, float]:
     point = moment.point
     held_out = {} if point.validation_loss is None else {"validation_loss": point.validation_loss}
+    judged = {} if point.metric is None else {"validation_metric": point.metric}
     return {
         "loss": point.loss,
         **held_out,
+        **judged,
         "learning_rate": moment.learning_rate,
         "gradient_norm": moment.gradient_norm,
         **{f"gradient_norm_of_{name}": norm for name, norm in point.gradients.items()},

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 GoesOn = Callable[[Sequence[Point]], bool]  # the curve so far, at each look → whether to go on
+Judge = Callable[["nn.Module"], float]  # a model → how good it is, the higher the better
 
 
 @keep_freed_memory()
@@ -63,6 +64,7 @@ def train(
     number_format: NumberFormat,
     scratch: Path,
     frozen: Path | None = None,
+    judge: Judge | None = None,
     goes_on: GoesOn = lambda curve: True,
     checkpoint_every_s: float = 20.0,
     show: Callable[[str], str] = str,
@@ -75,6 +77,7 @@ def train(
     `begins` are the tokens that can begin an answer, where they are few: then the target is replicated. Of a
     `representation`, what goes on inside the teacher is learned, too. `rounding` is what the shipped format will do to
     a weight: it is done during the last steps, so that the model learns to bear it.
+    `judge` tells at each look how good the model is: by that, not by the loss, one look is better than another.
     `frozen` is a folder for what lower layers say, which trainings with the same ones share. `show` writes a row for
     people, from its name. `watch` hears of each point of the curve as it is reached. Workers that were joined share the
     work: all call this alike, the first alone writes, and is asked whether to go on.
@@ -147,9 +150,11 @@ def train(
         if look or blamed or state.count == max(1, steps // 40):
             seen, held_out = workers.agree(looks.both) if look else (None, None)
             pulls = workers.agree(lambda: looks.pulls(teaching)) if look else {}
+            judged = workers.agree(partial(judge, computing.model)) if look and judge else None
             rounded = rounding is not None and state.step >= unrounded
             mean = state.total / state.count
-            state.curve.append(Point(state.step, mean, held_out, blamed, seen, gradients=pulls, rounded=rounded))
+            point = Point(state.step, mean, held_out, blamed, seen, gradients=pulls, rounded=rounded, metric=judged)
+            state.curve.append(point)
             state.total, state.count = 0.0, 0
             watch(Moment(state.curve[-1], rate, norm, learned, seconds))
             learned, seconds = 0, 0.0
