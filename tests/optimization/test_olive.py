@@ -56,6 +56,9 @@ def test_a_run_is_read_in_our_own_words(tmp_path: Path) -> None:
     config = TrainConfig.model_validate(dict(asked.train))
     told = (config.method, config.rank, config.alpha, config.dropout, config.targets, config.schedule)
     assert told == ("lora", 8, 4, 0.05, ("q_proj",), "linear")
+    assert (config.beta1, config.beta2) == (0.9, 0.999)  # those of transformers, which Olive trains with
+    other = read(tmp_path, ('"max_steps"', '"adam_beta2": 0.95, "dataloader_drop_last": false, "max_steps"'))
+    assert other.train["beta2"] == 0.95 and other.notes == ()
 
 
 def test_keys_may_stand_one_level_higher_and_a_file_be_yaml(tmp_path: Path) -> None:
@@ -88,8 +91,7 @@ def test_keys_may_stand_one_level_higher_and_a_file_be_yaml(tmp_path: Path) -> N
         ('"text-generation"', '"text-classification"', "input_model.task: found 'text-classification', expected"),
         ('"r": 8', '"r": 8, "quant_type": "fp4"', "passes.f.quant_type: the base lies in NF4"),
         ('"max_steps"', '"deepspeed": true, "max_steps"', "training_args.deepspeed: training is on this machine"),
-        ('"max_steps"', '"adam_beta2": 0.999, "max_steps"', "training_args.adam_beta2: AdamW's betas are"),
-        ('"split"', '"trust_remote_code": true, "split"', "trust_remote_code: slmops never runs code that comes with"),
+        ('"max_steps"', '"dataloader_drop_last": true, "max_steps"', "dataloader_drop_last: an epoch's last texts are"),
         ('"text_template"', '"user_script": "own.py", "text_template"', "user_script: slmops runs no code that"),
         ('"output_dir"', '"search_strategy": "random", "output_dir"', "search_strategy: Olive's search is not run"),
         ('"type": "LoRA"', '"type": "LoRA", "r": 4', "found r twice — leave one"),
@@ -112,6 +114,17 @@ def test_what_changes_nothing_is_told_in_a_line_each(tmp_path: Path) -> None:
     dtype, cache = asked.notes
     assert re.search(r"olive\.json:\d+ · passes\.f\.torch_dtype: the number format is probed", dtype)
     assert re.search(r"olive\.json:\d+ · cache_dir: ", cache)
+
+
+def test_code_that_was_to_be_trusted_is_told_with_its_place(tmp_path: Path) -> None:
+    trusting = ('"model_path"', '"load_kwargs": {"trust_remote_code": true}, "model_path"')
+    asked = read(tmp_path, trusting, ('"split"', '"trust_remote_code": true, "split"'))
+    assert re.search(r"olive\.json:\d+ · input_model\.load_kwargs\.trust_remote_code$", asked.trusts_code)
+    assert [note.partition("trust_remote_code: ")[2].split(":")[0] for note in asked.notes] == [
+        "no code that comes with a model is run",
+        "no code that comes with a data set is run",
+    ]
+    assert read(tmp_path).trusts_code == ""
 
 
 def test_a_key_that_another_leaves_nothing_to_say_is_told(tmp_path: Path) -> None:

@@ -127,12 +127,10 @@ def test_the_guides_first_example_sorts_phrases_with_lora() -> None:
     rows = [{"phrase": f"phrase {number}", "tone": tones[number % 3]} for number in range(60)]
     write_rows(Path("xxyyzzz/phrase_classification/train.jsonl"), rows)
 
-    with pytest.raises(SlmopsError, match=r"slmops never runs code that comes with a model .* — remove it"):
-        slmops(PHRASES)
-    smaller = ("--max_seq_len", "64", "--max_samples", "8", "--learning_rate", "0.01")
-    told = slmops(PHRASES.replace("  --trust_remote_code \\\n", ""), *smaller)
+    told = slmops(PHRASES, "--max_seq_len", "64", "--max_samples", "8", "--learning_rate", "0.01")
 
     assert "changes nothing · olive finetune · log_severity_level" in told
+    assert "input_model.load_kwargs.trust_remote_code: no code that comes with a model is run" in told
     text = "<|start_header_id|>user<|end_header_id|>\nphrase 4<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n"
     plain = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     learned = adapted(model, "models/llama/ft/adapter")
@@ -143,6 +141,15 @@ def test_the_guides_first_example_sorts_phrases_with_lora() -> None:
         name.endswith(("q_proj", "v_proj")) for name in settings["target_modules"]
     )
     assert list(read_curve(Path("models/llama/ft/curve.jsonl")))[-1].step == 100
+
+
+def test_a_model_with_code_of_its_own_is_refused_where_it_is_to_be_trusted() -> None:
+    model = Path("meta-llama/Llama-3.2-1B-Instruct")
+    write_llama(str(model))
+    told = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(told | {"auto_map": {"AutoModelForCausalLM": "own.Model"}}))
+    with pytest.raises(SlmopsError, match=r"trust_remote_code: slmops never runs a model's own code"):
+        slmops(PHRASES)
 
 
 def test_the_guides_second_example_teaches_gpt2_to_talk_with_a_head_of_its_own() -> None:

@@ -54,7 +54,9 @@ def finetune(
         str, typer.Option("--output_path", "-o", help="Where the adapter goes.")
     ] = "finetuned-adapter",
     task: Annotated[str | None, typer.Option("--task", "-t", help="What the model is for: text-generation.")] = None,
-    trust_remote_code: Annotated[bool, typer.Option("--trust_remote_code", help="Refused.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust_remote_code", help="Changes nothing; refused where the model has code of its own.")
+    ] = False,
     method: Annotated[Literal["lora", "qlora"], typer.Option("--method", help="How it is fine-tuned.")] = "lora",
     lora_r: Annotated[int, typer.Option("--lora_r", help="The adapters' rank.")] = 64,
     lora_alpha: Annotated[int, typer.Option("--lora_alpha", help="The adapters' scale, times rank.")] = 16,

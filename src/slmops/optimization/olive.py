@@ -43,7 +43,8 @@ class Texts:
 @dataclass(frozen=True)
 class Finetuning:
     """A fine-tuning: `train` are keys of our section of that name; steps, where they are counted, bound it instead of
-    its epochs. `notes` tell, one line each, what was asked for and changes nothing."""
+    its epochs. `notes` tell, one line each, what was asked for and changes nothing; `trusts_code` is where the model's
+    own code was to be run, if it was."""
 
     model: str
     train: Mapping[str, Any]
@@ -55,6 +56,7 @@ class Finetuning:
     seed: int
     out: Path
     notes: tuple[str, ...]
+    trusts_code: str
 
 
 def read_run(path: Path, **instead: str) -> Finetuning:
@@ -87,6 +89,7 @@ def read_document(document: Document, model_path: str = "", output_dir: str = ""
         remedy = "write train_data_config: the name of one of data_configs"
         raise _error(lifted, ("passes", key, "train_data_config"), "is missing", remedy)
     arguments = asked.training_args
+    trust = ("input_model" if run.input_model else "model", "load_kwargs", "trust_remote_code")
     unused = [*idle_keys(run), *((("passes", key, *steps), why) for steps, why in _overruled(asked, held_out))]
     unused.sort(key=lambda found: lifted.place(lifted.follow(found[0])))
     return Finetuning(
@@ -100,6 +103,7 @@ def read_document(document: Document, model_path: str = "", output_dir: str = ""
         seed=arguments.seed,
         out=Path(run.output_dir),
         notes=tuple(f"{_where(lifted, steps)}: {why}" for steps, why in unused),
+        trusts_code=_where(lifted, trust) if model.load_kwargs.trust_remote_code else "",
     )
 
 
@@ -141,6 +145,8 @@ def _train(asked: Pass) -> dict[str, Any]:
         "epochs": arguments.num_train_epochs,
         "batch_size": arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
         "weight_decay": arguments.weight_decay,
+        "beta1": arguments.adam_beta1,
+        "beta2": arguments.adam_beta2,
         "max_grad_norm": arguments.max_grad_norm,
         "label_smoothing": arguments.label_smoothing_factor,
         "neftune_alpha": arguments.neftune_noise_alpha,

@@ -24,15 +24,12 @@ _PASSES = ("lora", "qlora", "dora")
 _FILES = "models and results stand where slmops keeps them"
 _EVALUATED = "no metric of Olive's is computed; slmops eval measures"
 _Code = Annotated[Any, refused("slmops runs no code that comes with a model or a configuration", "remove it")]
-_RemoteCode = Annotated[
-    Any, refused("slmops never runs code that comes with a model or a data set", "remove it: models load without")
-]
 
 
 class LoadKwargs(Section):
     """How a model is loaded."""
 
-    trust_remote_code: _RemoteCode = None
+    trust_remote_code: Any = idle("no code that comes with a model is run: a model that needs its own is refused")
     quantization_method: Annotated[Any, refused("the model is to lie unquantized", "write type: QLoRA")] = None
     quantization_config: Annotated[Any, refused("the model is to lie unquantized", "write type: QLoRA")] = None
     revision: str | None = Field(default=None, description="the model's revision on the hub")
@@ -77,7 +74,7 @@ class LoadDataset(Section):
     data_files: Annotated[tuple[str, ...], one_or_many(str)] = Field(default=(), description="the files of rows")
     data_dir: Annotated[Any, refused("a folder within a data set is its subset here", "write subset")] = None
     col_filters: Annotated[Any, refused("rows are not filtered", "filter the file first")] = None
-    trust_remote_code: _RemoteCode = None
+    trust_remote_code: Any = idle("no code that comes with a data set is run: rows are read from its files")
     cache_dir: Any = idle(_FILES)
 
     @model_validator(mode="after")
@@ -129,7 +126,7 @@ class PreProcess(Section):
     user_script: _Code = None
     script_dir: _Code = None
     stride: Any = idle("blocks do not overlap (join)")
-    trust_remote_code: _RemoteCode = None
+    trust_remote_code: Any = idle("no code that comes with a tokenizer is run: tokenizer.json says all")
     model_name: Any = idle("the tokenizer is that of input_model")
     task: Any = idle("it is that of input_model")
     pad_to_max_len: Any = idle(PADDED)

@@ -39,9 +39,10 @@ class TrainingArgs(Section):
     optim: Annotated[
         str, only(lambda value: "adamw" in str(value), "the optimizer is AdamW", "write adamw_torch, or remove it")
     ] = Field(default="adamw_torch", description="the optimizer")
-    adam_beta1: Annotated[Any, only(lambda value: value == 0.9, "AdamW's betas are 0.9 and 0.98", "remove it")] = 0.9
-    adam_beta2: Annotated[Any, only(lambda value: value == 0.98, "AdamW's betas are 0.9 and 0.98", "remove it")] = 0.98
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's first beta")
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1, description="AdamW's second beta")
     adam_epsilon: Annotated[Any, only(lambda value: value == 1e-8, "AdamW's epsilon is 1e-8", "remove it")] = 1e-8
+    dataloader_drop_last: Annotated[Any, refused("an epoch's last texts are learned, too", "write false")] = None
     deepspeed: _Distributed = None
     fsdp: _Distributed = None
     push_to_hub: Annotated[Any, refused("nothing is published", "push the folder yourself")] = None

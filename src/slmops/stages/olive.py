@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from slmops.core.artifact import hash_json
 from slmops.core.begun import begin_or_go_on
 from slmops.core.config import validate
-from slmops.core.errors import need
+from slmops.core.errors import ConfigError, need
 from slmops.core.files import full_disk_explained, lock, write_whole
+from slmops.models.folder import read_json
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.references import Model, resolve
@@ -59,7 +60,7 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
     where it was, unless it is asked otherwise; with `force`, even where an estimate says that there is no room.
 
     Raises:
-        SlmopsError: model or rows cannot be used, or there is no room.
+        SlmopsError: model or rows cannot be used, the model's own code was to be run, or there is no room.
         BusyError: another run works in that folder.
     """
 
@@ -67,6 +68,9 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
         report(0.0, text)
 
     base = resolve(asked.model, say=say)
+    if asked.trusts_code and _has_code(base.folder):
+        what = "slmops never runs a model's own code, and this one has some"
+        raise ConfigError(what, where=asked.trusts_code, remedy="remove it: transformers may know the model without")
     model, tokenizer = load_causal_lm(base.folder), Tokenizer(base.folder)
     context: int = model.config.max_position_embeddings
     examples = read_texts(asked.texts, base.folder, context, say)
@@ -101,6 +105,11 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
         adapter = _write(model, asked, base, curve)
     shutil.rmtree(asked.out / _SCRATCH)
     return Finetuned(adapter, len(examples), sum(sum(one.learn) for one in examples), tuple(curve), tuple(faults))
+
+
+def _has_code(model: Path) -> bool:
+    paths = [model / name for name in ("config.json", "tokenizer_config.json")]
+    return any("auto_map" in read_json(path) for path in paths if path.is_file())
 
 
 def _config(asked: Finetuning, texts: int, model_type: str) -> TrainConfig:

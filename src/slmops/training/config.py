@@ -92,6 +92,8 @@ class TrainConfig(Section):
     )
     decay: float = Field(default=0.2, gt=0, le=1, description="the share of steps in which it falls (wsd)")
     weight_decay: float = Field(default=0.01, ge=0, lt=1, description="AdamW's weight decay, of matrices")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's first beta: of the gradients' mean")
+    beta2: float = Field(default=0.98, ge=0, lt=1, description="AdamW's second beta: of their squares' mean")
     max_grad_norm: float = Field(default=1.0, gt=0, le=1e6, description="what the gradient's norm is clipped at")
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="the share of gold's probability that goes to all other tokens"
@@ -258,7 +260,9 @@ class TeacherConfig(Section):
         description="what is sent to the endpoint: texts with personal data masked, or everything as it is",
     )
     usd_per_million_tokens: TokenPrice | None = Field(
-        default=None, description="the endpoint's prices: the report says what its answers cost, and when that is saved"
+        default=None,
+        description="the endpoint's prices, {input: 2.5, output: 10}: the report says what its answers cost, and after "
+        "how many of the student's that is saved",
     )
     train: Annotated[
         TrainConfig | None, BeforeValidator(_false_is_none, json_schema_input_type=TrainConfig | Literal[False])

@@ -23,7 +23,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
             times = config.loraplus_lr_ratio if ".lora_B." in name else 1.0
             groups.setdefault((times, config.weight_decay if weight.ndim > 1 else 0.0), []).append(weight)
     named = [{"params": weights, "times": times, "weight_decay": decay} for (times, decay), weights in groups.items()]
-    optimizer: Optimizer = torch.optim.AdamW(named, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+    betas = config.beta1, config.beta2
+    optimizer: Optimizer = torch.optim.AdamW(named, lr=config.learning_rate, betas=betas, fused=True)
     return optimizer
 
 
