@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from packaging.requirements import Requirement  # which tokenizers brings
+from packaging.requirements import Requirement
 
 from slmops.core.files import free_bytes
 from slmops.core.machine import default_threads, describe_machine, probe_number_format
