@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from slmops.tasks.types import Message, Record, Source
 
 _BEGINNINGS = 128  # of free writing at most: of a model that ends at once there is no time a token
 
+_LIBRARY = re.compile(r"\.(so[.\d]*|dll|pyd)$", re.IGNORECASE)
+
 
 class Session:
     """The loaded model and how its task asks."""
@@ -36,7 +39,7 @@ class Session:
     def __init__(self, spec: dict[str, Any]) -> None:
         started = time.perf_counter()
         import_runtime(Path(spec["folder"]))
-        before_mb = _resident_mb()
+        before_mb = _held_mb()
         self._model = LocalModel(Path(spec["folder"]), threads=spec["threads"])
         load_s = time.perf_counter() - started
         allow(spec["task"]["name"])  # by whoever has started this process
@@ -45,7 +48,7 @@ class Session:
         self._constraint = self._model.constraint(task.grammar)
         self._sampling = Sampling(task.max_tokens)
         self.ask(spec["warmup"])  # weights that lie in a mapped file come into memory as they are first used
-        self.loaded = {"load_s": load_s, "load_memory_mb": _resident_mb() - before_mb}
+        self.loaded = {"load_s": load_s, "load_memory_mb": _held_mb() - before_mb}
 
     def ask(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Answers rows one after another; times are from the text to the first and to the last token."""
@@ -105,8 +108,14 @@ class Session:
         return {"token_ms": token_ms}
 
 
-def _resident_mb() -> float:
-    return float(psutil.Process().memory_info().rss) / 2**20
+def _held_mb() -> float:
+    """What is in memory but for libraries' files, pages of which come as they are first run; with them where the system
+    does not tell them apart (macOS)."""
+    process = psutil.Process()
+    if not hasattr(process, "memory_maps"):
+        return float(process.memory_info().rss) / 2**20
+    held = (area.rss for area in process.memory_maps() if not _LIBRARY.search(area.path))
+    return sum(held) / 2**20
 
 
 def _record(row: dict[str, Any]) -> Record:

@@ -17,7 +17,7 @@ from slmops.runtimes.decoding import check_fits, common_length, decode, room_for
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Chunk, Ids, Limits, Request, Scores, Written, check_adapter, gather
 
-_FIRST_WINDOW = 512  # tokens the key-value cache has room for at first; doubled when a request needs more
+_FIRST_WINDOW = 256  # tokens the key-value cache has room for at first; doubled when a request needs more
 
 
 class OnnxRuntime:
