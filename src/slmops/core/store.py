@@ -133,6 +133,10 @@ class Store:
                 raise DamagedError(what, where=str(folder / path), remedy=_remedy(manifest))
         return folder
 
+    def folder(self, reference: str) -> Path:
+        """Where the artifact's files are, none of which was checked: to look at, not to use."""
+        return self._contents.folder(self.manifest(reference).id)
+
     def entries(self, *, kind: str | None = None, name: str | None = None) -> list[Entry]:
         """What there is: the artifacts without a name, then every version in the order they were made."""
         return self._index.entries(kind, name)

@@ -47,7 +47,8 @@ class Session:
         self._messages = task.short_messages if spec["prompt"] == "short" else task.messages
         self._constraint = self._model.constraint(task.grammar)
         self._sampling = Sampling(task.max_tokens)
-        self.ask(spec["warmup"])  # weights that lie in a mapped file come into memory as they are first used
+        # weights that lie in a mapped file come into memory as they are first used
+        self.ask([row for row in spec["warmup"] if self._has_room(row)])
         self.loaded = {"load_s": load_s, "load_memory_mb": _held_mb() - before_mb}
 
     def ask(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -89,6 +90,9 @@ class Session:
     def _check_room(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
             self._model.check_room(self._messages(_record(row)), self._constraint, row["place"])
+
+    def _has_room(self, row: dict[str, Any]) -> bool:
+        return self._model.has_room(self._messages(_record(row)), self._constraint)
 
     def _prompt(self, row: dict[str, Any]) -> Ids:
         return self._model.prompt(self._messages(_record(row)))

@@ -61,7 +61,15 @@ class LocalModel:
         Raises:
             ModelError: it does not; what asks stands at `where`.
         """
-        check_fits(len(self.prompt(messages)) + least_room(constraint), self.runtime.limits, where)
+        check_fits(self._least(messages, constraint), self.runtime.limits, where)
+
+    def has_room(self, messages: Sequence[Message], constraint: Constraint | None) -> bool:
+        """Whether an answer fits behind the prompt."""
+        return self._least(messages, constraint) <= self.runtime.limits.context
+
+    def _least(self, messages: Sequence[Message], constraint: Constraint | None) -> int:
+        """The tokens of the prompt and of what an answer must have room for."""
+        return len(self.prompt(messages)) + least_room(constraint)
 
     def constraint(self, grammar: Grammar | None) -> Constraint | None:
         """The grammar compiled for this model's tokens."""

@@ -113,7 +113,7 @@ def train(
         rows = read_answered(dataset, "train", read_task(dataset))
         run = Run(TrackingConfig(), place / "tracking", out.name, "adapter")
         network = learned(Lesson(model.folder, rows, "full"), config.train, work, run)
-        trained = as_trained(network, to_ask(model.folder, dataset, "full"))
+        trained = as_trained(network, to_ask(model.folder, dataset, "full", network.config.max_position_embeddings))
         card = AdapterCard(base_id(model.folder), read_task_spec(dataset), "full", model.licence)
         write_adapter(network, ADAPTER, made, card, reference)
         del network

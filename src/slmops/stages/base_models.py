@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from slmops.core.files import write_whole
 from slmops.core.store import Store
@@ -39,6 +40,17 @@ def base_model(project: Project, reference: str, say: Callable[[str], None] = la
         ModelError: it cannot be fetched, or is not safe to load.
     """
     return resolve(reference, base=project.root, open_stored=Store(project.store_root).open, say=say)
+
+
+def folder_of(project: Project, reference: str) -> Path | None:
+    """Where the model that `reference` names lies; None where it was never fetched, or is none. Nothing is checked."""
+    if found := find_cached(reference):
+        return found.folder
+    if reference.startswith("store:"):
+        folder = Store(project.store_root).folder(reference.removeprefix("store:"))
+    else:
+        folder = (project.root / reference.removeprefix("file:")).expanduser()
+    return folder if (folder / "config.json").is_file() else None
 
 
 def references_of(project: Project) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.augment import augment_texts
@@ -43,6 +43,8 @@ def labels_stage(project: Project) -> Stage:
     }
     if len(project.teachers) > 1:
         section["teachers"] = project.distillation.teachers
+    if project.leaves_out_long_rows:
+        section["too_long"] = "reject"
     return Stage(
         "labels",
         5,
@@ -66,13 +68,17 @@ def _make(project: Project, work: Work) -> None:
     validation = read_part(dataset, "validation") if isinstance(task.grammar, Labels) else []
     asked, accept, heard = [*validation, *unlabelled, *augmented], synthesis.accept.confidence, []
     threads, number_format = work.choices["threads"], work.choices["number_format"]
+    too_long: Literal["stop", "reject"] = "reject" if project.leaves_out_long_rows else "stop"
     for name in project.teachers:
         report = one_of_several(work.progress, name, list(project.teachers), "messages")
         model = LocalModel(work.inputs[name], threads=threads, number_format=number_format)
-        heard.append(answer_records(model, task, asked, by=name, accept_confidence=accept, report=report))
+        heard.append(
+            answer_records(model, task, asked, by=name, accept_confidence=accept, too_long=too_long, report=report)
+        )
         del model  # before the next one is loaded
     answered = heard[0] if len(heard) == 1 else hear_together(heard, project.distillation.teachers, accept)
     held_out, answered = answered[: len(validation)], answered[len(validation) :]
+    held_out = [record for record in held_out if all(answer.label_probs for answer in record.answers)]
     _write(work, held_out, answered[: len(unlabelled)], answered[len(unlabelled) :])
 
 

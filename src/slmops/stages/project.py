@@ -257,6 +257,12 @@ class Project(Config):
         return self.caches_targets and self.matches() == "tokens" and ready
 
     @property
+    def leaves_out_long_rows(self) -> bool:
+        """Whether a row longer than a model's context, of whatever it learns, may be left out or cut."""
+        trained = (self.student.train, *(teacher.train for teacher in self.teachers.values()))
+        return any(config.too_long != "stop" for config in trained if config)
+
+    @property
     def state(self) -> Path:
         """Where runs leave their state."""
         return self.root / ".slmops"

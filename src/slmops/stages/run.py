@@ -19,6 +19,7 @@ from slmops.evaluation.figures import FIGURES
 from slmops.optimization.onnx import check_convertible
 from slmops.stages.assemble import assemble
 from slmops.stages.base_models import base_model, fetch_models
+from slmops.stages.context import check_test_fits
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
@@ -87,6 +88,7 @@ def run(
     _check_convertible(project, planned)
     if runs and project.matches() == "labels" and "cache" in project.distillation.model_fields_set:
         progress("targets", 0.0, "warning: distillation.cache does nothing: probabilities of labels are kept whole")
+    tests = any(item.stage.name == "evidence" and item.runs for item in planned)
     made: list[Made] = []
     verdicts: list[gates.Verdict] = []
     if only == "bundle":  # evidence will not come by
@@ -107,7 +109,10 @@ def run(
         for step in steps:
             made.append(step)
             if step.stage.name == "dataset" and runs:
-                _check_gated_figures(project, open_store(project).open(step.manifest.id))
+                dataset = open_store(project).open(step.manifest.id)
+                _check_gated_figures(project, dataset)
+                if tests:
+                    check_test_fits(project, dataset)
             if step.stage.name == "evidence":
                 verdicts = _pass_gates(project, step.manifest, made)
     dismiss()

@@ -4,12 +4,13 @@ memory, adapters still beside its weights, is held against the folder read anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slmops.core.errors import DataError
 from slmops.core.files import write_whole
 from slmops.deployment.chat_template import chat_template
 from slmops.models.families import encode_answer, encode_prompt, end_token, family_of
@@ -40,7 +41,7 @@ def save_model(
     Raises:
         ProofError: what was written is not what was trained.
     """
-    asked = to_ask(source, dataset, prompt)
+    asked = to_ask(source, dataset, prompt, model.config.max_position_embeddings)
     trained = as_trained(model, asked)
     merged = merge(model)
     save_weights(merged, source, out)
@@ -69,17 +70,29 @@ def as_trained(model: nn.Module, asked: Sequence[Probe]) -> list[Probe]:
     return [replace(probe, logprobs=found.logprobs) for probe, found in zip(asked, scores, strict=True)]
 
 
-def to_ask(source: Path, dataset: Path, prompt: Prompt) -> list[Probe]:
-    """Validation rows; where they are few, rows to train on, too: what is asked is whether two models are the same."""
+def to_ask(source: Path, dataset: Path, prompt: Prompt, context: int) -> list[Probe]:
+    """Validation rows, of those that a model reads with its `context`; where they are few, rows to train on, too: what
+    is asked is whether two models are the same.
+
+    Raises:
+        DataError: all rows are longer.
+    """
+    found = list(islice(_probes_within(source, dataset, prompt, context), _PROBES))
+    if not found:
+        remedy = "shorten the rows, or choose a model with a longer context"
+        raise DataError(f"all rows are longer than the context of {context:,} tokens", where="probes", remedy=remedy)
+    return found
+
+
+def _probes_within(source: Path, dataset: Path, prompt: Prompt, context: int) -> Iterator[Probe]:
     tokenizer, task = Tokenizer(source), read_task(dataset)
     family = family_of(tokenizer)
     ask = task.short_messages if prompt == "short" else task.messages
-    probes = []
-    for record in islice(chain(read_part(dataset, "validation"), read_part(dataset, "train")), _PROBES):
+    for record in chain(read_part(dataset, "validation"), read_part(dataset, "train")):
         messages, text = tuple(ask(record)), task.write(record.gold)
         ids = encode_prompt(tokenizer, family, messages), encode_answer(tokenizer, family, text)
-        probes.append(Probe(*ids, row=record.id, messages=messages, text=text, gold=record.gold))
-    return probes
+        if sum(map(len, ids)) <= context:
+            yield Probe(*ids, row=record.id, messages=messages, text=text, gold=record.gold)
 
 
 def save_weights(model: nn.Module, source: Path, out: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from slmops.runtimes.types import Constraint, Sampling
 from slmops.tasks.types import Answer, Labels, Record, Task
 
 _LABELLED_AT_ONCE, _WRITTEN_AT_ONCE = 512, 64
+_LONGER = "longer than the teacher's context"
 
 
 @keep_freed_memory()
@@ -27,31 +29,38 @@ def answer_records(
     *,
     by: str,
     accept_confidence: float,
+    too_long: Literal["stop", "reject"] = "stop",
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Record]:
-    """The records with the teacher's answer, and why it was rejected if it was.
+    """The records with the teacher's answer, and why it was rejected if it was. One that is `too_long` for the
+    teacher's context ends it all, or is not asked.
 
     The confidence is the label's probability over the closed set; in free answers, the mean probability of a token
     (geometric).
 
     Raises:
-        ModelError: a record is longer than the teacher's context.
+        ModelError: a record is longer than the teacher's context, and that is to stop.
     """
     constraint = model.constraint(task.grammar)
-    for record in records:
-        model.check_room(task.messages(record), constraint, record.source.place)
+    given: dict[int, Answer] = {}  # by the record's place among all
+    for place, record in enumerate(records):
+        messages = task.messages(record)
+        if too_long == "stop":
+            model.check_room(messages, constraint, record.source.place)
+        elif not model.has_room(messages, constraint):
+            given[place] = Answer("", by, _LONGER)
+    waiting = [place for place in range(len(records)) if place not in given]
     at_once = _LABELLED_AT_ONCE if isinstance(constraint, TokenTrie) else _WRITTEN_AT_ONCE
-    answered: list[Record] = []
-    for start in range(0, len(records), at_once):
-        chunk = records[start : start + at_once]
+    for start in range(0, len(waiting), at_once):
+        places = waiting[start : start + at_once]
+        chunk = [records[place] for place in places]
         if isinstance(constraint, TokenTrie):
             answers = _labels(model, task, chunk, constraint, by, accept_confidence)
         else:
             answers = _texts(model, task, chunk, constraint, by, accept_confidence)
-        for record, given in zip(chunk, answers, strict=True):
-            answered.append(replace(record, answers=(*record.answers, given)))
-        report(len(answered), len(records))
-    return answered
+        given |= zip(places, answers, strict=True)
+        report(len(given), len(records))
+    return [replace(record, answers=(*record.answers, given[place])) for place, record in enumerate(records)]
 
 
 def _labels(

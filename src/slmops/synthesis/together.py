@@ -31,8 +31,8 @@ def _one_of(given: Sequence[Answer], how: Together, accept: float) -> Answer:
     surest = max(given, key=_confidence)
     if how == "surest" or surest.label_probs is None:
         return replace(surest, by=BY)
-    labels = surest.label_probs
-    mean = {label: sum((one.label_probs or {})[label] for one in given) / len(given) for label in labels}
+    said = [one.label_probs for one in given if one.label_probs]  # who could not read a record says nothing of it
+    mean = {label: sum(one[label] for one in said) / len(said) for label in surest.label_probs}
     best = max(mean, key=lambda label: mean[label])
     return Answer(best, BY, doubt(mean[best], accept), mean, mean[best])
 

@@ -1,0 +1,71 @@
+"""That every message of the test fits the context of the models that will be asked it: told before anything is learned.
+
+In come a project and its dataset; of the models, tokenizer and config.json are read. Loads no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from slmops.core.errors import DataError
+from slmops.models.families import encode_prompt, family_of
+from slmops.models.folder import read_json
+from slmops.models.tokenizer import Tokenizer
+from slmops.stages.base_models import folder_of
+from slmops.stages.parts import Prompt, read_part, read_task
+from slmops.stages.project import Project
+from slmops.tasks.types import Labels, Record, Task
+
+_FRAME_TOKENS = 64  # of a conversation, more than any family writes around its turns
+_SHOWN = 3
+
+
+def check_test_fits(project: Project, dataset: Path) -> None:
+    """That models have room for each message with its answer.
+
+    Raises:
+        DataError: one has not; says of which rows.
+    """
+    task, test = read_task(dataset), read_part(dataset, "test")
+    for role, reference, prompt, most in _asked(project):
+        folder = folder_of(project, reference)
+        own = _context_of(folder) if folder else None
+        if folder is None or own is None:
+            continue
+        context = min(own, most or own)
+        if longer := [record.source.place for record in _longer(task, test, folder, prompt, context)]:
+            more = f" and {len(longer) - _SHOWN} more" if len(longer) > _SHOWN else ""
+            raise DataError(
+                f"with its answer it does not fit the {role}'s context of {context:,} tokens",
+                where=", ".join(longer[:_SHOWN]) + more,
+                remedy="shorten it, or leave it out of data.test: no model could answer it",
+            )
+
+
+def _asked(project: Project) -> Iterator[tuple[str, str, Prompt, int | None]]:
+    """(role, reference, prompt, context that is asked for) of the base models whose descendants are compared."""
+    if project.local_teacher and {"teacher", "teacher_int4"} & set(project.subjects()):
+        yield "teacher", project.local_teacher.model, "full", None
+    yield "student", project.student_origin, project.student.prompt, project.student.context
+
+
+def _context_of(folder: Path) -> int | None:
+    """How many tokens the model reads and writes together, where its config.json says so."""
+    config = read_json(folder / "config.json")
+    text = config.get("text_config") or config
+    context: int | None = text.get("max_position_embeddings") or text.get("n_positions")
+    return context
+
+
+def _longer(task: Task, records: list[Record], folder: Path, prompt: Prompt, context: int) -> Iterator[Record]:
+    tokenizer = Tokenizer(folder)
+    family = family_of(tokenizer)
+    labels = task.grammar.values if isinstance(task.grammar, Labels) else ()
+    room = context - 1 - max((len(tokenizer.encode(label)) for label in labels), default=0)
+    ask = task.short_messages if prompt == "short" else task.messages
+    for record in records:
+        messages = ask(record)
+        size_bytes = sum(len(message.content.encode()) for message in messages)
+        if size_bytes + _FRAME_TOKENS > room and len(encode_prompt(tokenizer, family, messages)) > room:
+            yield record  # no text has more tokens than bytes: most are short without being encoded

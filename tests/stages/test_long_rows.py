@@ -1,0 +1,61 @@
+"""Rows longer than a model's context, where the project says that they are left out, or cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slmops.core.errors import DataError
+from slmops.data.records import read_records
+from slmops.stages.project import Project
+from slmops.stages.run import open_store, run
+from tests.stages.tiny_project import read_rows, write_project, write_rows
+
+_LONG = "where is my parcel " * 300
+
+
+def lengthen(folder: Path, name: str, place: int) -> None:
+    """Makes a row of a file longer than the model's context of 512 tokens, unlike any other row."""
+    path = folder / "data" / f"{name}.jsonl"
+    rows = read_rows(path)
+    rows[place]["text"] = f"{name} {_LONG}"
+    write_rows(path, rows)
+
+
+@pytest.mark.parametrize("too_long", ["drop", "cut"])
+def test_long_rows_end_no_run_that_may_leave_them_out(tmp_path: Path, too_long: str) -> None:
+    train = f"train: {{method: full, epochs: 1, noise: 0, too_long: {too_long}}}"
+    parts = "train: data/labelled.jsonl, validation: data/validation.jsonl, test: data/test.jsonl"
+    path = write_project(
+        tmp_path,
+        data=f"{{{parts}, unlabelled: data/unlabelled.jsonl}}",
+        teacher=f"{{model: 'file:model', {train}}}",
+        synthesis="{accept: {confidence: 0}, augment: 0}",
+        student=f"{{from: teacher, layers: 1, {train}}}",
+        optimization="[]",
+        evaluation="{compare: [student]}",
+    )
+    rows = read_rows(tmp_path / "data" / "labelled.jsonl")
+    write_rows(tmp_path / "data" / "validation.jsonl", rows[:6])
+    write_rows(tmp_path / "data" / "labelled.jsonl", rows[6:])
+    for name in ("labelled", "validation", "unlabelled"):
+        lengthen(tmp_path, name, 0)
+    project = Project.load(path)
+    run(project)
+    store = open_store(project)
+    labels = store.open("tiny/labels@latest")
+    answers = [record.answers[-1].rejected for record in read_records(labels / "labels.jsonl")]
+    assert answers == ["longer than the teacher's context", *[None] * 19]
+    assert len(read_records(labels / "validation.jsonl")) == 5
+    assert len(read_rows(store.open("tiny/student@latest") / "probes.jsonl")) == 24
+
+
+def test_a_test_message_that_no_model_could_answer_is_told_before_anything_is_learned(tmp_path: Path) -> None:
+    path = write_project(tmp_path, student="{from: teacher, layers: 1, train: {epochs: 1, too_long: drop}}")
+    for place in range(4):
+        lengthen(tmp_path, "test", place)
+    told = r"test\.jsonl:1, test\.jsonl:2, test\.jsonl:3 and 1 more: with its answer it does not fit the student's"
+    with pytest.raises(DataError, match=told):
+        run(Project.load(path))
+    assert [entry.name for entry in open_store(Project.load(path)).entries()] == ["tiny/dataset"]
