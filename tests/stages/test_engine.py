@@ -81,7 +81,7 @@ def test_a_killed_worker_of_ray_changes_no_weight(ray: None, by_torchrun: tuple[
 
     run(Project.load(path), until="student", progress=watch)
 
-    lost = notes.index("a worker was lost; going on from the checkpoint")
+    lost = notes.index("warning: a worker was lost; going on from the checkpoint")
     again = [int(found[1]) for note in notes[lost:] if (found := re.match(r"step (\d+)/", note))]
     assert again[0] in (17, 18, 19)
     assert again == list(range(again[0], again[-1] + 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 from functools import partial
@@ -124,6 +125,28 @@ def test_a_loss_that_is_no_number_names_the_step_and_its_rows(tiny_model: Path, 
         )
     assert "learning_rate" in caught.value.remedy
     assert not (tmp_path / "checkpoint" / "state.json").exists()
+
+
+def test_rows_that_make_the_loss_leap_are_told_in_a_warning(tiny_model: Path, tmp_path: Path) -> None:
+    model, calls, notes = prepare(load_causal_lm(tiny_model), config(), 1), [0], list[str]()
+
+    def leaping(logits: torch.Tensor, target_ids: torch.Tensor, taught: Taught | None) -> torch.Tensor:
+        calls[0] += logits.requires_grad
+        return cross_entropy(logits, target_ids, taught) * (50 if calls[0] == 30 and logits.requires_grad else 1)
+
+    train(
+        model,
+        rows(8),
+        config(epochs=40),
+        leaping,
+        seed=1,
+        number_format="float32",
+        scratch=tmp_path,
+        show=lambda row: f"text of {row}",
+        report=lambda share, note: notes.append(note),
+    )
+    (told,) = (note for note in notes if note.startswith("warning: "))
+    assert re.match(r"warning: at step 30 the loss leapt to [\d.]+: row-\d \('text of row-\d'\), ", told)
 
 
 def test_merged_adapters_give_the_same_logits(tiny_model: Path, tmp_path: Path) -> None:

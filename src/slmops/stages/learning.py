@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 CURVE_FILE = "curve.jsonl"
+_NAMED = 3  # of the rows that are longer than the context
 _OF_ANSWERS = LossWeights(cross_entropy=1)
 
 
@@ -167,8 +168,10 @@ def _learn_share(
     def fit(rows: Sequence[tuple[Record, str]], part: str) -> list[Example]:
         examples = answered_examples(tokenizer, task, rows, lesson.prompt)
         kept, longer = within(examples, model.config.max_position_embeddings, config.too_long, show)
-        if longer:
-            report(0.0, f"{longer} rows of {part} are longer than the model's context: {config.too_long}")
+        if longer and not goes_on:
+            told = ", ".join(f"{show(row)[:60]!r}" for row in longer[:_NAMED])
+            what = f"{len(longer)} rows of {part} are longer than the model's context, too_long: {config.too_long}"
+            report(0.0, f"warning: {what}: {told}" + (" …" if len(longer) > _NAMED else ""))
         return kept
 
     examples, validation = fit(rows, "train"), fit(held_out, "validation")

@@ -75,7 +75,7 @@ def _loss(tasks: list[Any], error: RuntimeError) -> str:
         try:
             ray.get(task)
         except ray.exceptions.RayActorError:
-            return "a worker was lost; going on from the checkpoint"
+            return "warning: a worker was lost; going on from the checkpoint"
         except ray.exceptions.RayTaskError as failure:
             if not isinstance(failure.cause, RuntimeError):
                 raise SlmopsError(f"a worker failed: {failure.cause}", where="engine") from failure

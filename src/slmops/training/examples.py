@@ -38,20 +38,21 @@ def to_examples(rows: Iterable[tuple[str, Ids, tuple[bool, ...]]]) -> list[Examp
 
 def within(
     examples: Sequence[Example], longest: int, too_long: TooLong, show: Callable[[str], str]
-) -> tuple[list[Example], int]:
-    """Examples of at most `longest` tokens, what a model was made for, and how many were longer. Such a row is left out
-    (`drop`), or loses the middle of what is asked before its first answer, the answer never (`cut`).
+) -> tuple[list[Example], tuple[str, ...]]:
+    """Examples of at most `longest` tokens, what a model was made for, and which rows were longer, each once, whatever
+    copies (`row#2`) there are. Such a row is left out (`drop`), or loses the middle of what is asked before its first
+    answer, the answer never (`cut`).
 
     Raises:
         DataError: a row is longer, and that is to `stop`; or it would be even without all that can be cut. Or all are.
     """
-    kept, longer = [], 0
+    kept, longer = [], dict[str, None]()
     for example in examples:
         over = example.length - longest
         if over <= 0:
             kept.append(example)
             continue
-        longer += 1
+        longer[example.row.partition("#")[0]] = None
         if too_long == "stop" or (too_long == "cut" and over > example.learn.index(True)):
             remedy = "shorten the row, or write train.too_long: drop" + (", or cut" if too_long == "stop" else "")
             what = f"{show(example.row)[:80]!r} has {over + longest:,} tokens, the model takes {longest:,}"
@@ -60,11 +61,11 @@ def within(
             kept.append(_cut(example, over))
     if examples and not kept:
         raise DataError(
-            f"all {longer} rows are longer than {longest:,} tokens",
+            f"all {len(longer)} rows are longer than {longest:,} tokens",
             where="training",
             remedy="write train.too_long: cut",
         )
-    return kept, longer
+    return kept, tuple(longer)
 
 
 def _cut(example: Example, tokens: int) -> Example:

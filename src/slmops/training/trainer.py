@@ -158,8 +158,10 @@ def train(
             state.total, state.count = 0.0, 0
             watch(Moment(state.curve[-1], rate, norm, learned, seconds))
             learned, seconds = 0, 0.0
-        leapt = f", it leapt by {_named(blamed, show)}" if blamed else ""
-        report(state.step / steps, f"step {state.step}/{steps}, loss {value:.3f}{leapt}")
+        report(state.step / steps, f"step {state.step}/{steps}, loss {value:.3f}")
+        if blamed:
+            leapt = f"at step {state.step} the loss leapt to {value:.3f}: {_named(blamed, show)}"
+            report(state.step / steps, f"warning: {leapt}")
         if look:
             since = looks_since_best(state.curve, unrounded)
             if since == 0 and config.keeps_best and workers.first:
