@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slmops.core.errors import ConfigError
+from slmops.core.errors import ConfigError, SlmopsError
 from slmops.evaluation.compare import parse_all
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.types import Sampling
@@ -107,6 +107,16 @@ def test_half_an_epoch_sees_half_of_the_rows_and_one_and_a_half_see_half_of_them
         steps[epochs] = [point.step for point in curve][-1]
     assert steps[0.5] == pytest.approx(steps[1.0] / 2, abs=1)
     assert steps[1.5] == pytest.approx(steps[1.0] * 1.5, abs=1)
+
+
+def test_a_model_for_which_there_is_no_room_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project.load(write_project(tmp_path))
+    monkeypatch.setattr(learning, "free_memory_bytes", lambda: -1e12)
+    monkeypatch.setattr(learning, "load_causal_lm", lambda folder: pytest.fail("it was loaded"))
+    with pytest.raises(SlmopsError, match=r"training needs about .* GB of memory"):
+        run(project, until="teacher")
 
 
 def test_a_cache_that_does_nothing_is_told(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from slmops.training.config import TrainConfig
 from slmops.training.curve import Point
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import merge, prepare
+from slmops.training.parallel import Workers
 from slmops.training.trainer import train
 from tests.training.rows import rows
 
@@ -52,7 +53,8 @@ def learn(model_folder: Path, scratch: Path, out: Path, until: int = STEPS, **ch
     out.mkdir()
     weights = {name: weight.detach().contiguous() for name, weight in merge(model).named_parameters()}
     save_file(weights, out / "model.safetensors")  # transformers' own way writes in the first process only
-    told = {"curve": [asdict(point) for point in curve], "asked": asked}
+    room = Workers.joined().least_room(1000.0, 10.0)
+    told = {"curve": [asdict(point) for point in curve], "asked": asked, "room": room}
     (out / "told.json").write_text(json.dumps(told))
 
 

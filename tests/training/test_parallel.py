@@ -56,6 +56,10 @@ def test_they_go_on_from_one_checkpoint_to_the_same_bits(runs: Path) -> None:
     assert bits(runs / "resumed-0") == bits(runs / "resumed-1") == bits(runs / "full-0")
 
 
+def test_workers_of_one_machine_share_its_free_memory(runs: Path) -> None:
+    assert [told(runs / name)["room"] for name in ("alone", "full-0", "full-1")] == [1010, 510, 510]
+
+
 def test_only_the_first_worker_is_asked_whether_to_go_on(runs: Path) -> None:
     assert told(runs / "full-0")["asked"] == list(range(2, STEPS + 1, 2))
     assert told(runs / "full-1")["asked"] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -105,6 +106,18 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ModelError(f"is no JSON: {error}", where=str(path)) from error
+
+
+def text_config(folder: Path) -> dict[str, Any]:
+    """What config.json says of the model; of one that sees images, too, of its text part."""
+    config: dict[str, Any] = read_json(folder / "config.json")
+    return config.get("text_config") or config
+
+
+def context_of(folder: Path) -> int:
+    """How many tokens the model reads and writes together; without end where its config.json does not say."""
+    text = text_config(folder)
+    return int(text.get("max_position_embeddings") or text.get("n_positions") or sys.maxsize)
 
 
 def _check_genai_config(path: Path) -> None:

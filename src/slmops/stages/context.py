@@ -5,12 +5,13 @@ In come a project and its dataset; of the models, tokenizer and config.json are 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from slmops.core.errors import DataError
 from slmops.models.families import encode_prompt, family_of
-from slmops.models.folder import read_json
+from slmops.models.folder import context_of
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.base_models import folder_of
 from slmops.stages.parts import Prompt, read_part, read_task
@@ -30,10 +31,9 @@ def check_test_fits(project: Project, dataset: Path) -> None:
     task, test = read_task(dataset), read_part(dataset, "test")
     for role, reference, prompt, most in _asked(project):
         folder = folder_of(project, reference)
-        own = _context_of(folder) if folder else None
-        if folder is None or own is None:
+        if folder is None:
             continue
-        context = min(own, most or own)
+        context = min(context_of(folder), most)
         if longer := [record.source.place for record in _longer(task, test, folder, prompt, context)]:
             more = f" and {len(longer) - _SHOWN} more" if len(longer) > _SHOWN else ""
             raise DataError(
@@ -43,19 +43,11 @@ def check_test_fits(project: Project, dataset: Path) -> None:
             )
 
 
-def _asked(project: Project) -> Iterator[tuple[str, str, Prompt, int | None]]:
-    """(role, reference, prompt, context that is asked for) of the base models whose descendants are compared."""
+def _asked(project: Project) -> Iterator[tuple[str, str, Prompt, int]]:
+    """(role, reference, prompt, most tokens) of the base models whose descendants are compared."""
     if project.local_teacher and {"teacher", "teacher_int4"} & set(project.subjects()):
-        yield "teacher", project.local_teacher.model, "full", None
-    yield "student", project.student_origin, project.student.prompt, project.student.context
-
-
-def _context_of(folder: Path) -> int | None:
-    """How many tokens the model reads and writes together, where its config.json says so."""
-    config = read_json(folder / "config.json")
-    text = config.get("text_config") or config
-    context: int | None = text.get("max_position_embeddings") or text.get("n_positions")
-    return context
+        yield "teacher", project.local_teacher.model, "full", sys.maxsize
+    yield "student", project.student_origin, project.student.prompt, project.student.context or sys.maxsize
 
 
 def _longer(task: Task, records: list[Record], folder: Path, prompt: Prompt, context: int) -> Iterator[Record]:

@@ -16,7 +16,7 @@ from slmops.core.machine import free_memory_bytes
 from slmops.core.named import allow, code_of
 from slmops.core.pipeline import Progress, Work
 from slmops.data.augment import noisy_copies
-from slmops.models.folder import read_json
+from slmops.models.folder import context_of, read_json
 from slmops.models.forward import NumberFormat, load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
@@ -47,6 +47,7 @@ from slmops.training.examples import within
 from slmops.training.losses import mix_of
 from slmops.training.methods import prepare
 from slmops.training.own import gold_loss
+from slmops.training.parallel import Workers
 from slmops.training.representation import remove_projections
 from slmops.training.trackers import Run, check_trackers
 from slmops.training.tracking import flat, followed, name_of_run, read_journal, resources
@@ -163,11 +164,11 @@ def _learn_share(
     if config.noise and "noise" in config.model_fields_set and task.varied is None:
         report(0.0, "warning: train.noise does nothing: a word less would change what is asked")
     held_out = read_answered(dataset, "validation", task)
-    model, show = load_causal_lm(lesson.model), text_of([*rows, *held_out])
+    context, show = context_of(lesson.model), text_of([*rows, *held_out])
 
     def fit(rows: Sequence[tuple[Record, str]], part: str) -> list[Example]:
         examples = answered_examples(tokenizer, task, rows, lesson.prompt)
-        kept, longer = within(examples, model.config.max_position_embeddings, config.too_long, show)
+        kept, longer = within(examples, context, config.too_long, show)
         if longer and not goes_on:
             told = ", ".join(f"{show(row)[:60]!r}" for row in longer[:_NAMED])
             what = f"{len(longer)} rows of {part} are longer than the model's context, too_long: {config.too_long}"
@@ -185,7 +186,7 @@ def _learn_share(
         has_room(
             lesson.model, lessons, config, number_format, scratch, closed=bool(begins), rounded=rounded, beside=beside
         )
-    model = prepare(model, config, work.seed, tokenizer.virtual_ids)
+    model = prepare(load_causal_lm(lesson.model), config, work.seed, tokenizer.virtual_ids)
     by_people = [] if goes_on or lesson.taught else list(faults_of_rows(task, lesson.rows))
     for fault in by_people:
         report(0.0, f"warning: {fault}")
@@ -231,8 +232,8 @@ def has_room(
     rounded: bool = False,
     beside: Path | None = None,
 ) -> None:
-    """That the model in its folder can learn all examples on this machine; `closed`: answers are of a closed set;
-    `beside`: a model that stays in memory, too.
+    """That the model in its folder, not yet loaded, can learn all examples on this machine, in each of the workers that
+    are there; `closed`: answers are of a closed set; `beside`: a model that stays in memory, too.
 
     Raises:
         SlmopsError: memory or disk does not suffice.
@@ -242,7 +243,8 @@ def has_room(
     def needs(config: TrainConfig) -> Needs:
         return training_needs(shape, config, Lessons.of(examples, config, closed), number_format, rounded)
 
-    free = free_memory_bytes() + psutil.Process().memory_info().rss  # of which what this process holds is a part
+    held = psutil.Process().memory_info().rss  # a part of what the estimate counts
+    free = Workers.joined().least_room(free_memory_bytes(), held)
     if beside:
         free -= Shape.of(read_json(beside / "config.json")).bytes_in(number_format)
     check_room(config, needs, Needs(free, free_bytes(scratch)), scratch)

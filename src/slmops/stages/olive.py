@@ -15,7 +15,7 @@ from slmops.core.begun import begin_or_go_on
 from slmops.core.config import validate
 from slmops.core.errors import ConfigError, need
 from slmops.core.files import full_disk_explained, lock, write_whole
-from slmops.models.folder import read_json
+from slmops.models.folder import context_of, read_json, text_config
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.references import Model, resolve
@@ -71,12 +71,11 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
     if asked.trusts_code and _has_code(base.folder):
         what = "slmops never runs a model's own code, and this one has some"
         raise ConfigError(what, where=asked.trusts_code, remedy="remove it: transformers may know the model without")
-    model, tokenizer = load_causal_lm(base.folder), Tokenizer(base.folder)
-    context: int = model.config.max_position_embeddings
+    tokenizer, context = Tokenizer(base.folder), context_of(base.folder)
     examples = read_texts(asked.texts, base.folder, context, say)
     validation = read_texts(asked.validation, base.folder, context, say) if asked.validation else []
     validation = [Example(f"eval-{one.row}", one.path, one.learn) for one in validation]
-    config = _config(asked, len(examples), model.config.model_type)
+    config = _config(asked, len(examples), text_config(base.folder)["model_type"])
     texts = {one.row: one.path[-1] for one in (*examples, *validation)}
     decides = {"model": base.identity, "train": config.model_dump(mode="json"), "seed": asked.seed}
     decides |= {"texts": hash_json(texts)[:12]}
@@ -86,7 +85,8 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
         if not force:
             has_room(base.folder, [*examples, *validation], config, choices["number_format"], scratch)
         need("torch", "train").set_num_threads(choices["threads"])
-        model, diagnosis = prepare(model, config, asked.seed), Diagnosis(Course(keeps_best=config.keeps_best), report)
+        model = prepare(load_causal_lm(base.folder), config, asked.seed)
+        diagnosis = Diagnosis(Course(keeps_best=config.keeps_best), report)
         curve = train(
             model,
             examples,

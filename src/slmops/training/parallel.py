@@ -7,7 +7,9 @@ so that all take the same step and hold the same weights. Whoever runs the train
 
 from __future__ import annotations
 
+import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +79,15 @@ class Workers:
         box = [find() if self.first else None]
         need("torch", "train").distributed.broadcast_object_list(box)
         return box[0]  # type: ignore[return-value]
+
+    def least_room(self, free: float, held: float) -> float:
+        """Bytes of memory that each worker may have: its share of what is `free` on its machine, and what it has `held`
+        before; those of the worker with the least, so that all go by the same."""
+        told = [(socket.gethostname(), free, held)] * self.count
+        if self.count > 1:
+            need("torch", "train").distributed.all_gather_object(told, told[self.rank])
+        workers_of = Counter(machine for machine, _, _ in told)
+        return min(free / workers_of[machine] + held for machine, free, held in told)
 
     def check_alike(self, step: int) -> None:
         """That all go on from the same step.
