@@ -202,10 +202,12 @@ def _show_job(project: Project, as_json: bool) -> None:
 
 
 def _show_plan(config: Path, variant: str | None, first: str | None, only: str | None, as_json: bool) -> None:
-    from slmops.core.console import console, print_json, print_table
+    from slmops.core.console import console, print_json, print_table, print_wrong
+    from slmops.stages.base_models import unfetched
     from slmops.stages.run import plan as plan_project
 
-    planned = plan_project(load(config, variant), first=first, only=only)
+    project = load(config, variant)
+    planned = plan_project(project, first=first, only=only)
     if as_json:
         print_json([_planned_json(item) for item in planned])
         return
@@ -222,6 +224,8 @@ def _show_plan(config: Path, variant: str | None, first: str | None, only: str |
     ]
     print_table(("stage", "", "why", "minutes", "MB", "MB of memory"), rows)
     running = [item.estimate for item in planned if item.runs]
+    for model in unfetched(project) if running else ():
+        print_wrong([f"{model} was never fetched: what it takes is told as if it were SmolLM2-135M"])
     minutes, megabytes = sum(e.minutes for e in running), sum(e.megabytes for e in running)
     memory = max((e.memory_mb or 0.0 for e in running), default=0.0)
     needs = f", {memory:.0f} MB of memory" if memory else ""

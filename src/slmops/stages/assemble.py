@@ -34,9 +34,9 @@ def assemble(project: Project) -> list[Stage]:
     for number in range(1, project.student.rounds + 1):
         stages += [pruned_again_stage(project, number)] if number > 1 else []
         stages.append(student_stage(project, number))
-    stages += [converted_stage("student", optimization) for optimization in project.optimization]
+    stages += [converted_stage(project, "student", optimization) for optimization in project.optimization]
     if "teacher_int4" in project.subjects():
-        stages.append(converted_stage("teacher", OptimizationConfig(name="int4"), name="teacher_int4"))
+        stages.append(converted_stage(project, "teacher", OptimizationConfig(name="int4"), name="teacher_int4"))
     stages.append(evidence_stage(project))
     if project.deployment:
         stages.append(bundle_stage(project))

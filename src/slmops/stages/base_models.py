@@ -53,6 +53,11 @@ def folder_of(project: Project, reference: str) -> Path | None:
     return folder if (folder / "config.json").is_file() else None
 
 
+def unfetched(project: Project) -> list[str]:
+    """The models of which nothing is known yet."""
+    return [one for _, one in references_of(project) if folder_of(project, one) is None]
+
+
 def references_of(project: Project) -> list[tuple[str, str]]:
     """(the field that names it, reference) of all base models: the teachers', and the student's if it has its own."""
     own = [("student.model", project.student.model)] if project.student.model else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.core.pipeline import Stage, Work
 from slmops.evaluation.compare import parse_all, scores
 from slmops.models.folder import read_card
 from slmops.optimization.config import OptimizationConfig
@@ -15,13 +15,15 @@ from slmops.runtimes.probes import PROBES, Probe, pairs_of, read_probes
 from slmops.runtimes.proof import Link, no_worse, read_chain, require, same_logprobs, write_chain
 from slmops.runtimes.rendering import check_asking
 from slmops.runtimes.types import Sampling
+from slmops.stages.estimates import converted_estimate
+from slmops.stages.project import Project
 from slmops.tasks import load_task
 from slmops.tasks.types import Task
 
 _REMEDY = "choose a higher precision or a smaller block_size"
 
 
-def converted_stage(source: str, config: OptimizationConfig, name: str = "") -> Stage:
+def converted_stage(project: Project, source: str, config: OptimizationConfig, name: str = "") -> Stage:
     """Converts the artifact of stage `source`."""
     name = name or config.name
     return Stage(
@@ -30,7 +32,7 @@ def converted_stage(source: str, config: OptimizationConfig, name: str = "") -> 
         {source: source},
         config.model_dump(exclude={"name"}),
         lambda work: _make(name, source, config, work),
-        Estimate(0.2, 100),
+        converted_estimate(project, source, config),
         ("threads",),
     )
 

@@ -1,60 +1,90 @@
-"""What a stage will take before it was ever run. Time: tokens × operations a token ÷ the speed the probe found.
+"""What a stage will take before it was ever run: of the model's config.json and the first rows of its files.
 
-Once a stage has run, its own measured time is what the plan shows.
+Time is tokens × operations a token ÷ the speed the probe found. A model that was never fetched is taken for one of the
+default's size. Once a stage has run, its own measured time is what the plan shows.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 from slmops.core.pipeline import Estimate
-from slmops.data.sources import find_rows
+from slmops.data.extent import Extent, extent_of
 from slmops.models.folder import read_json
 from slmops.models.forward import NumberFormat
-from slmops.models.references import find_cached
+from slmops.optimization.config import OptimizationConfig
+from slmops.stages.base_models import folder_of
 from slmops.stages.project import CHOICES_FILE, Project
-from slmops.stages.pruned import layers_of_round
-from slmops.training.config import StudentConfig
+from slmops.training.config import StudentConfig, TrainConfig
 from slmops.training.duration import training_amount
 from slmops.training.estimate import Lessons, Shape, training_needs
 
 _BYTES_A_TOKEN = 4.0
 _INSTRUCTION_TOKENS, _FRAME_TOKENS, _LABEL_TOKENS = 100, 12, 4  # of a row: roles and its label; of a label alone
+_SHIPPED_BYTES = {"fp32": 4.0, "int8": 1.125, "int4": 0.625}  # a weight, with its share of a scale
+_ACCEPTED = 0.8  # of a teacher's answers
 _USED = 0.5  # share of the probed speed that reading reaches, attention and all (measured on the example)
 _HALVED = 0.4  # of a trial, where those that fall behind end early
 _DEFAULT_GFLOPS = 150.0
 _USUAL = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
 
 
-def training_estimate(
-    project: Project, role: str, megabytes: float, rounded: bool = False, number: int = 1
-) -> Estimate:
-    """Of a teacher, or of the student of a round, that is kept in `megabytes`; `rounded`: it learns to ship as int4."""
-    teacher, student = project.teachers.get(role), project.student
-    config = teacher.train if teacher else student.train if role == "student" else None
+def training_estimate(project: Project, role: str, rounded: bool = False, number: int = 1) -> Estimate:
+    """Of a teacher, or of the student of a round; `rounded`: it learns to ship as int4."""
+    teacher = project.teachers.get(role)
+    config = teacher.train if teacher else project.student.train
+    shape = _shape_of(project, teacher.model) if teacher else student_shape(project, number)
     if not config:
-        return Estimate(0.1, megabytes)
-    part = "train" if teacher else "targets"
-    shape = _shape_of(teacher.model if teacher else project.student_origin)
-    if not teacher:
-        layers = shape.layers
-        for left in range(student.rounds, student.rounds - number, -1):
-            layers = layers_of_round(layers, student.layers, left)
-        shape = cut(shape, student.model_copy(update={"layers": layers}))
-    rows = _rows(project, part)
-    own = _bytes(project, part) / max(1.0, rows) / _BYTES_A_TOKEN + _FRAME_TOKENS
-    shared = _INSTRUCTION_TOKENS if teacher or student.prompt == "full" else 0
-    learned = _LABEL_TOKENS if project.task.closed else own / 2
-    lessons = Lessons.like(math.ceil(rows), own, shared, learned, config, project.task.closed)
+        return Estimate(0.1, _megabytes(shape))
+    lessons = lessons_of(project, role, config)
     number_format, gflops = _probed(project)
     minutes = training_amount(shape, config, lessons).seconds(gflops, number_format) / 60
     if config.search:
         minutes *= 1 + config.search.num_trials * (_HALVED if config.search.halving else 1)
-    memory = training_needs(shape, config, lessons, number_format, rounded).memory
+    needs = training_needs(shape, config, lessons, number_format, rounded)
+    memory = needs.memory
     if not teacher and project.has_teacher_beside:
         memory += base_shape(project).bytes_in(number_format)
-    return Estimate(minutes, megabytes, memory / 1e6)
+    return Estimate(minutes, _megabytes(shape) + needs.disk / 1e6, memory / 1e6)
+
+
+def pruned_estimate(project: Project, number: int = 1) -> Estimate:
+    """Of the student of a round before it learns."""
+    return Estimate(0.1, _megabytes(student_shape(project, number)))
+
+
+def converted_estimate(project: Project, source: str, config: OptimizationConfig) -> Estimate:
+    """Of the last student, or of the teacher, as it ships."""
+    shape = base_shape(project) if source == "teacher" else student_shape(project, project.student.rounds)
+    return Estimate(0.2, _megabytes(shape, _SHIPPED_BYTES[config.precision]))
+
+
+def lessons_of(project: Project, role: str, config: TrainConfig) -> Lessons:
+    """What a teacher, or the student, learns from by `config`."""
+    is_teacher = role in project.teachers
+    found, gold = _extent(project, "train" if is_teacher else "targets"), _extent(project, "train")
+    answer = gold.answered / max(1.0, gold.rows) / _BYTES_A_TOKEN + 1
+    own = found.asked / max(1.0, found.rows) / _BYTES_A_TOKEN + _FRAME_TOKENS
+    own += 0 if project.task.closed else answer
+    shared = _INSTRUCTION_TOKENS if is_teacher or project.student.prompt == "full" else 0
+    learned = _LABEL_TOKENS if project.task.closed else answer if gold.answered else own / 2  # a conversation's turns
+    return Lessons.like(math.ceil(found.rows), own, shared, learned, config, project.task.closed)
+
+
+def student_shape(project: Project, number: int = 1) -> Shape:
+    """That of the student of a round, counted from 1."""
+    student, shape = project.student, _shape_of(project, project.student_origin)
+    layers = shape.layers
+    for left in range(student.rounds, student.rounds - number, -1):
+        layers = layers_of_round(layers, student.layers, left)
+    return cut(shape, student.model_copy(update={"layers": layers}))
+
+
+def layers_of_round(count: int, wanted: int | None, left: int) -> int:
+    """How many of `count` layers stay, where `left` rounds are to end at those `wanted`: about as many go in each."""
+    return count if wanted is None else count - round((count - wanted) / left)
 
 
 def cut(shape: Shape, student: StudentConfig) -> Shape:
@@ -75,10 +105,10 @@ def cut(shape: Shape, student: StudentConfig) -> Shape:
     )
 
 
-def forward_minutes(project: Project, part: str) -> float:
+def forward_minutes(project: Project, part: Literal["labels", "targets"]) -> float:
     """Minutes for the teacher to read `labels`' or `targets`' texts once."""
-    tokens = _bytes(project, part) / _BYTES_A_TOKEN + 15 * _rows(project, part)
-    shape = base_shape(project)
+    found, shape = _extent(project, part), base_shape(project)
+    tokens = (found.asked + found.answered) / _BYTES_A_TOKEN + 15 * found.rows
     return tokens * 2 * shape.layers * shape.layer / (_USED * _probed(project)[1] * 60e9)
 
 
@@ -91,27 +121,29 @@ def _probed(project: Project) -> tuple[NumberFormat, float]:
     return found["number_format"], float(found["gflops"][found["number_format"]])
 
 
-def _bytes(project: Project, part: str) -> float:
-    train = find_rows(project.data.train).size_bytes
-    unlabelled = find_rows(project.data.unlabelled).size_bytes if project.data.unlabelled else 0
-    answered = unlabelled + (train + unlabelled) * project.augmented()
-    if part == "targets":
-        return train + 0.8 * answered
-    if part == "labels":
-        return float(answered)
-    return float(train if part == "train" else unlabelled)
-
-
-def _rows(project: Project, part: str) -> float:
-    return _bytes(project, part) / 120  # a line of the example: its text and its label
+def _extent(project: Project, part: Literal["train", "labels", "targets"]) -> Extent:
+    """Of what a teacher learns, of what it answers, and of what is learned from it."""
+    data = project.data
+    train = extent_of(data.train, data.fields, data.max_row_bytes)
+    if part == "train":
+        return train
+    unlabelled = Extent()
+    if data.unlabelled and project.teacher:
+        unlabelled = extent_of(data.unlabelled, data.fields, data.max_row_bytes)
+    answered = unlabelled + (train + unlabelled).times(project.augmented() if project.teachers else 0)
+    return answered if part == "labels" else train + answered.times(_ACCEPTED)
 
 
 def base_shape(project: Project) -> Shape:
     """That of the model which learns first."""
-    return _shape_of(project.local_teacher.model if project.local_teacher else project.student.model)
+    return _shape_of(project, project.local_teacher.model if project.local_teacher else project.student_origin)
 
 
-def _shape_of(reference: str | None) -> Shape:
+def _shape_of(project: Project, reference: str) -> Shape:
     """Of a model, or of the default one, while it was never fetched."""
-    found = find_cached(reference) if reference else None
-    return Shape.of(read_json(found.folder / "config.json")) if found else _USUAL
+    folder = folder_of(project, reference)
+    return Shape.of(read_json(folder / "config.json")) if folder else _USUAL
+
+
+def _megabytes(shape: Shape, bytes_a_weight: float = 4.0) -> float:
+    return bytes_a_weight * shape.weights / 1e6

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmops.core.errors import need
-from slmops.core.pipeline import Estimate, Stage, Work
+from slmops.core.pipeline import Stage, Work
 from slmops.data.records import read_records
 from slmops.models.families import encode_lesson, family_of
 from slmops.models.forward import last_states, load_causal_lm
@@ -28,6 +28,7 @@ from slmops.optimization.prune import (
 )
 from slmops.optimization.vocabulary import copy_kept, trim_model, trim_tokenizer, write_kept, write_tokenizer
 from slmops.stages.base_models import base_model
+from slmops.stages.estimates import layers_of_round, pruned_estimate
 from slmops.stages.parts import Prompt, answered_examples, read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
@@ -54,7 +55,8 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
     if student.vocabulary != "all":
         section["vocabulary"] = student.vocabulary
         inputs |= {"labels": "labels"} if project.teacher else {}  # whose answers are learned, too
-    return Stage("pruned", 3, inputs, section, lambda work: _make(project, work), Estimate(0.1, 210), ("threads",))
+    estimate = pruned_estimate(project)
+    return Stage("pruned", 3, inputs, section, lambda work: _make(project, work), estimate, ("threads",))
 
 
 def pruned_again_stage(project: Project, number: int) -> Stage:
@@ -63,7 +65,7 @@ def pruned_again_stage(project: Project, number: int) -> Stage:
     section = {"layers": student.layers, "keep": student.keep, "left": student.rounds - number + 1}
     inputs = {"dataset": "dataset", "student": name_of_round(number - 1), "pruned": "pruned"}
     make = partial(_make_again, project, student.rounds - number + 1)
-    return Stage(f"pruned_{number}", 1, inputs, section, make, Estimate(0.1, 210), ("threads",))
+    return Stage(f"pruned_{number}", 1, inputs, section, make, pruned_estimate(project, number), ("threads",))
 
 
 def name_of_round(number: int) -> str:
@@ -81,11 +83,6 @@ def _make_again(project: Project, left: int, work: Work) -> None:
     keep_layers(model, _choose_layers(model, examples, keep, project.student.keep, found, work))
     copy_kept(work.inputs["pruned"], work.out)
     save_model("pruned", model, source, work.out, work.inputs["dataset"], project.student.prompt, work.licence)
-
-
-def layers_of_round(count: int, wanted: int | None, left: int) -> int:
-    """How many of `count` layers stay, where `left` rounds are to end at those `wanted`: about as many go in each."""
-    return count if wanted is None else count - round((count - wanted) / left)
 
 
 def _make(project: Project, work: Work) -> None:

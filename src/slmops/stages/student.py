@@ -51,7 +51,7 @@ def student_stage(project: Project, number: int) -> Stage:
         inputs,
         section,
         lambda work: _make(project, work, number - 1),
-        training_estimate(project, "student", 210, rounded=shipped is not None, number=number),
+        training_estimate(project, "student", rounded=shipped is not None, number=number),
         ("number_format", "threads"),
     )
 

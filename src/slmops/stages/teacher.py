@@ -7,8 +7,7 @@ from dataclasses import replace
 from slmops.core.errors import need
 from slmops.core.pipeline import Stage, Work
 from slmops.models.forward import load_causal_lm
-from slmops.models.references import find_cached
-from slmops.stages.base_models import base_model
+from slmops.stages.base_models import base_model, folder_of
 from slmops.stages.estimates import training_estimate
 from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
 from slmops.stages.parts import read_answered, read_task
@@ -26,8 +25,8 @@ def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity:
         "code": code_of_training(config) if config else [],
         "seed": project.seed,
     }
-    estimate = training_estimate(project, name, 545)
-    if not find_cached(teacher.model):
+    estimate = training_estimate(project, name)
+    if not folder_of(project, teacher.model):
         estimate = replace(estimate, minutes=estimate.minutes + 1)
     return Stage(
         name,
