@@ -33,6 +33,8 @@ _OF_GPT2 = {
     "num_hidden_layers": "n_layer",
     "intermediate_size": "n_inner",
 }
+_HEAD = "lm_head"
+_CHECKPOINT = 28  # bytes a weight that learns: it and its moments, as they were and are; how it began
 _NF4 = 0.5625  # bytes a weight
 
 
@@ -197,14 +199,17 @@ def training_needs(
         weights -= (4 - _NF4) * shape.layers * shape.layer
         copies -= (size - _NF4) * shape.layers * shape.layer if copies else 0.0
     learned = learning * learned_a_layer(shape, config)
-    kept = learned * (12 + (size if copies else 0))
+    saved, copied = saved_whole(shape, config), size if copies else 0  # the latter has gradients, too
+    kept = (learned + saved) * (12 + copied) + saved * (4 + copied)
     frozen = lessons.tokens * shape.width * size if learning < shape.layers else 0
     working = size * lessons.packed * kept_a_token(shape, config, learning, lessons)
-    whole = config.method == "prompt" and shape.tied  # the head learns: it is computed at once
+    virtual = config.method == "prompt" and shape.tied
+    whole = virtual or _HEAD in map(_last, config.modules_to_save)  # the head learns: it is computed at once
     at_once = lessons.targets if whole else min(lessons.targets, chunk_of(config))
     logits = 4 * _OF_LOGITS * at_once * computed_logits(shape, config, lessons)
     loading = _BASE + 4.0 * shape.weights
-    return Needs(max(loading, _BASE + weights + copies + kept + frozen + working + logits), kept + 8 * learned + frozen)
+    written = (learned + saved) * (_CHECKPOINT + (4 if config.keeps_best else 0))
+    return Needs(max(loading, _BASE + weights + copies + kept + frozen + working + logits), written + frozen)
 
 
 def learning_layers(shape: Shape, config: TrainConfig) -> int:
@@ -222,6 +227,30 @@ def learned_a_layer(shape: Shape, config: TrainConfig) -> int:
         return math.ceil(config.virtual_tokens * shape.width / shape.layers)
     ends = 2 * (shape.width + shape.width) + 2 * (shape.width + shape.key_width) + 3 * (shape.width + shape.inner)
     return config.rank * ends
+
+
+def saved_whole(shape: Shape, config: TrainConfig) -> int:
+    """How many weights are copied to learn beside adapters; of small parts, such as norms, nothing is known."""
+    found = 0
+    for name in config.modules_to_save:
+        of_layer = {
+            "mlp": 3 * shape.width * shape.inner,
+            "self_attn": 2 * shape.width * (shape.queries + shape.key_width),
+            **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), shape.width * shape.inner),
+            **dict.fromkeys(("q_proj", "o_proj"), shape.width * shape.queries),
+            **dict.fromkeys(("k_proj", "v_proj"), shape.width * shape.key_width),
+        }
+        if _last(name) in (_HEAD, "embed_tokens", "wte"):
+            found += shape.vocabulary * shape.width
+        elif any(part.isdigit() for part in name.split(".")):  # that of one layer
+            found += of_layer.get(_last(name), 0)
+        else:
+            found += shape.layers * of_layer.get(_last(name), 0)
+    return found
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def kept_a_token(shape: Shape, config: TrainConfig, layers: int, lessons: Lessons) -> float:
