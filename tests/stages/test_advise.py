@@ -24,7 +24,8 @@ def advised(folder: Path, train: int = 600, test: int = 300, unlabelled: int = 4
 
 def test_a_sound_project_is_told_that_it_can_train_as_it_stands(tmp_path: Path) -> None:
     train = "{from: teacher, layers: 1, train: {epochs: 3}}"
-    assert advised(tmp_path, student=train) == ["train as it stands (full)"]
+    found = advised(tmp_path, student=train)
+    assert found == ["train the teacher as it stands (full)", "train the student as it stands (full)"]
 
 
 @pytest.mark.parametrize(
@@ -46,9 +47,19 @@ def test_written_answers_from_few_rows_need_no_teacher_and_all_layers(tmp_path: 
     assert {"do without a teacher", "keep all layers"} <= set(found)
 
 
-@pytest.mark.parametrize(("free", "method"), [(1e12, "as it stands (full)"), (1.3e9, "with qlora")])
-def test_the_method_is_one_for_which_memory_suffices(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, method: str
+def test_how_each_model_learns_is_a_way_for_which_memory_suffices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "free_memory_bytes", lambda: free)
-    assert f"train {method}" in advised(tmp_path, teacher="{model: smollm2-135m-instruct}")
+    changes = {"teacher": "{model: smollm2-135m-instruct, train: {method: full}}", "optimization": "[]"}
+    path = write_project(tmp_path, **changes, evaluation="{compare: [student]}")
+
+    def told(free: float) -> list[tuple[str, str]]:
+        monkeypatch.setattr(module, "free_memory_bytes", lambda: free)
+        found = [(one.what, one.line) for one in advise(Project.load(path))]
+        return [(what, line) for what, line in found if "teacher" in what or "student" in what]
+
+    student = ("train the student as it stands (full)", "")
+    assert told(1e12) == [("train the teacher as it stands (full)", ""), student]
+    line = "teacher: {train: {max_tokens: 256, gradient_checkpointing: true, method: qlora}}"
+    assert told(1.3e9) == [("train the teacher with qlora", line), student]
+    assert told(1.0e9) == [("choose a smaller teacher", ""), student]

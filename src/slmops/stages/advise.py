@@ -7,15 +7,17 @@ reasons are what our own benchmarks and examples have shown, said with their fig
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from slmops.core.machine import free_memory_bytes
 from slmops.data.read import recognise_file
 from slmops.data.sources import rows_of
-from slmops.stages.estimates import base_shape
+from slmops.stages.estimates import needs_of
 from slmops.stages.project import Project
+from slmops.stages.student import shipped_int4
 from slmops.training.config import TrainConfig
-from slmops.training.estimate import Lessons, cheaper, training_needs
+from slmops.training.estimate import Needs, cheaper
 
 _FEW = 500  # rows to learn from
 _JUDGED = 200  # rows below which an interval is too wide to decide much
@@ -92,22 +94,33 @@ def _on_the_student(project: Project) -> list[Advice]:
     return [Advice("keep all layers", why, "student: {layers: null}")]
 
 
-def _on_the_method(project: Project) -> list[Advice]:
-    shape, free, config = base_shape(project), free_memory_bytes(), project.student.train
+def _on_the_method(project: Project) -> Iterator[Advice]:
+    """For each model that learns."""
+    for name, teacher in project.teachers.items():
+        if teacher.train:
+            yield _on_how_it_learns(name, teacher.train, needs_of(project, name))
+    needs = needs_of(project, "student", rounded=shipped_int4(project) is not None)
+    yield _on_how_it_learns("student", project.student.train, needs)
 
-    def needed(way: TrainConfig) -> float:
-        lessons = Lessons.like(5000, 200, 0, 100, way, project.task.closed)
-        return training_needs(shape, way, lessons, "float32").memory
 
-    def why(way: TrainConfig) -> str:
-        return f"it needs about {needed(way) / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
+def _on_how_it_learns(role: str, config: TrainConfig, needs: Callable[[TrainConfig], Needs]) -> Advice:
+    free, ways = free_memory_bytes(), list(cheaper(config))
 
-    if needed(config) < free:
-        return [Advice(f"train as it stands ({config.method})", why(config))]
-    ways = list(cheaper(config))
-    line, way = next((one for one in ways if needed(one[1]) < free), ways[-1])
-    told = f"as it stands, {needed(config) / 1e9:.1f} GB are needed; {why(way)}"
-    return [Advice(f"train with {way.method}", told, f"train: {{{line}}}")]
+    def told(config: TrainConfig) -> str:
+        return f"about {needs(config).memory / 1e9:.1f} GB of memory"
+
+    are_free = f"{free / 1e9:.1f} GB are free"
+    if needs(config).memory < free:
+        return Advice(f"train the {role} as it stands ({config.method})", f"it needs {told(config)}, {are_free}")
+    found = next(((line, way) for line, way in ways if needs(way).memory < free), None)
+    if found is None:
+        least = min((config, *(way for _, way in ways)), key=lambda way: needs(way).memory)
+        return Advice(f"choose a smaller {role}", f"however it learns, it needs {told(least)}, {are_free}")
+    line, way = found
+    why = f"as it stands it needs {told(config)}, so {told(way)}, {are_free}"
+    section = role if role in ("teacher", "student") else ""  # another teacher is an entry of a list
+    line = f"train: {{{line}}}"
+    return Advice(f"train the {role} with {way.method}", why, f"{section}: {{{line}}}" if section else line)
 
 
 def _on_steps(project: Project, train: _Rows, unlabelled: int) -> list[Advice]:

@@ -7,6 +7,7 @@ default's size. Once a stage has run, its own measured time is what the plan sho
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -19,7 +20,7 @@ from slmops.stages.base_models import folder_of
 from slmops.stages.project import CHOICES_FILE, Project
 from slmops.training.config import StudentConfig, TrainConfig
 from slmops.training.duration import training_amount
-from slmops.training.estimate import Lessons, Shape, training_needs
+from slmops.training.estimate import Lessons, Needs, Shape, training_needs
 
 _BYTES_A_TOKEN = 4.0
 _INSTRUCTION_TOKENS, _FRAME_TOKENS, _LABEL_TOKENS = 100, 12, 4  # of a row: roles and its label; of a label alone
@@ -33,21 +34,30 @@ _USUAL = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabul
 
 def training_estimate(project: Project, role: str, rounded: bool = False, number: int = 1) -> Estimate:
     """Of a teacher, or of the student of a round; `rounded`: it learns to ship as int4."""
-    teacher = project.teachers.get(role)
+    teacher, shape = project.teachers.get(role), _learning_shape(project, role, number)
     config = teacher.train if teacher else project.student.train
-    shape = _shape_of(project, teacher.model) if teacher else student_shape(project, number)
     if not config:
         return Estimate(0.1, _megabytes(shape))
-    lessons = lessons_of(project, role, config)
     number_format, gflops = _probed(project)
-    minutes = training_amount(shape, config, lessons).seconds(gflops, number_format) / 60
+    minutes = training_amount(shape, config, _lessons_of(project, role)(config)).seconds(gflops, number_format) / 60
     if config.search:
         minutes *= 1 + config.search.num_trials * (_HALVED if config.search.halving else 1)
-    needs = training_needs(shape, config, lessons, number_format, rounded)
-    memory = needs.memory
-    if not teacher and project.has_teacher_beside:
-        memory += base_shape(project).bytes_in(number_format)
-    return Estimate(minutes, _megabytes(shape) + needs.disk / 1e6, memory / 1e6)
+    needs = needs_of(project, role, rounded, number)(config)
+    return Estimate(minutes, _megabytes(shape) + needs.disk / 1e6, needs.memory / 1e6)
+
+
+def needs_of(project: Project, role: str, rounded: bool = False, number: int = 1) -> Callable[[TrainConfig], Needs]:
+    """What a teacher, or the student of a round, needs to learn in one way or another."""
+    shape, lessons = _learning_shape(project, role, number), _lessons_of(project, role)
+    number_format, _ = _probed(project)
+    stays = project.has_teacher_beside and role not in project.teachers
+    beside = base_shape(project).bytes_in(number_format) if stays else 0
+
+    def needs(config: TrainConfig) -> Needs:
+        found = training_needs(shape, config, lessons(config), number_format, rounded)
+        return replace(found, memory=found.memory + beside)
+
+    return needs
 
 
 def pruned_estimate(project: Project, number: int = 1) -> Estimate:
@@ -61,8 +71,13 @@ def converted_estimate(project: Project, source: str, config: OptimizationConfig
     return Estimate(0.2, _megabytes(shape, _SHIPPED_BYTES[config.precision]))
 
 
-def lessons_of(project: Project, role: str, config: TrainConfig) -> Lessons:
-    """What a teacher, or the student, learns from by `config`."""
+def _learning_shape(project: Project, role: str, number: int) -> Shape:
+    teacher = project.teachers.get(role)
+    return _shape_of(project, teacher.model) if teacher else student_shape(project, number)
+
+
+def _lessons_of(project: Project, role: str) -> Callable[[TrainConfig], Lessons]:
+    """What a teacher, or the student, learns from in one way or another."""
     is_teacher = role in project.teachers
     found, gold = _extent(project, "train" if is_teacher else "targets"), _extent(project, "train")
     answer = gold.answered / max(1.0, gold.rows) / _BYTES_A_TOKEN + 1
@@ -70,7 +85,7 @@ def lessons_of(project: Project, role: str, config: TrainConfig) -> Lessons:
     own += 0 if project.task.closed else answer
     shared = _INSTRUCTION_TOKENS if is_teacher or project.student.prompt == "full" else 0
     learned = _LABEL_TOKENS if project.task.closed else answer if gold.answered else own / 2  # a conversation's turns
-    return Lessons.like(math.ceil(found.rows), own, shared, learned, config, project.task.closed)
+    return lambda config: Lessons.like(math.ceil(found.rows), own, shared, learned, config, project.task.closed)
 
 
 def student_shape(project: Project, number: int = 1) -> Shape:

@@ -27,7 +27,7 @@ from slmops.training.targets import kept_tokens
 def student_stage(project: Project, number: int) -> Stage:
     """The student of a round, counted from 1: that of the last one is left in the end."""
     project, last = _for_a_round(project, number), number == project.student.rounds
-    shipped = _shipped_int4(project)
+    shipped = shipped_int4(project)
     inputs = {"dataset": "dataset", "pruned": "pruned" if number == 1 else f"pruned_{number}"}
     section: dict[str, Any] = project.engine.content() | {
         "train": project.student.train.model_dump(),
@@ -67,7 +67,7 @@ def _for_a_round(project: Project, number: int) -> Project:
     return project.model_copy(update={"student": student.model_copy(update={"train": train})})
 
 
-def _shipped_int4(project: Project) -> OptimizationConfig | None:
+def shipped_int4(project: Project) -> OptimizationConfig | None:
     """The int4 that ships, if the student can learn under its rounding."""
     shipped, config = project.optimization[-1] if project.optimization else None, project.student.train
     aware = config.quantization_aware or config.search
@@ -88,7 +88,7 @@ def _make(project: Project, work: Work, before: int) -> None:
             known = {record.text for record, _ in rows}
             rows += [(record, record.answers[-1].text) for record in accepted(work.inputs["labels"], known)]
         loss = LossWeights(cross_entropy=1)
-    shipped = _shipped_int4(project)
+    shipped = shipped_int4(project)
     rounding = partial(round_to_int4, block_size=shipped.block_size) if shipped else None
     lesson = Lesson(
         source,
