@@ -32,6 +32,12 @@ def gold_loss(config: TrainConfig) -> TokenLoss:
             raise SlmopsError(f"{config.loss} returned {found}, expected {expected}", where="train.loss")
         if logits.requires_grad and not value.requires_grad:
             raise SlmopsError(f"{config.loss} does not depend on the logits", where="train.loss", remedy="use them")
+        wrong = ~value.isfinite()
+        if wrong.any() and logits.isfinite().all():
+            found = f"{value[wrong][0].item()} for {int(wrong.sum())} of {len(value)} targets, whose logits are finite"
+            raise SlmopsError(
+                f"{config.loss} returned {found}", where="train.loss", remedy="mend it: a log of 0, a division by it?"
+            )
         return value if taught is None else value * taught.trusted
 
     return checked
