@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from slmops.core.errors import ConfigError, SlmopsError
 from slmops.evaluation.compare import parse_all
+from slmops.models.forward import load_causal_lm
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.types import Sampling
 from slmops.stages import learning
@@ -26,6 +28,17 @@ _SEARCH = (
     "{num_trials: 4, search_space: {learning_rate: {type: float, low: 1.0e-5, high: 0.02, log: true}, "
     "epochs: {type: choice, values: [1.0, 2.0]}, targets: {type: choice, values: [all, [q_proj, v_proj]]}}}"
 )
+_BREAKING = """
+from torch.nn import functional
+
+steps = 0
+
+def breaking(logits, target_ids):
+    global steps
+    steps += 1
+    losses = functional.cross_entropy(logits, target_ids, reduction="none")
+    return losses + (0 * logits.sum(1)).abs().sqrt() if steps == 10 else losses  # a value, and no gradient
+"""
 _TEACHER = (
     f"{{model: 'file:model', train: {{learning_rate: 0.01, epochs: 2, batch_size: 8, rank: 4, search: {_SEARCH}}}}}"
 )
@@ -117,6 +130,24 @@ def test_a_model_for_which_there_is_no_room_is_refused_before_it_is_loaded(
     monkeypatch.setattr(learning, "load_causal_lm", lambda folder: pytest.fail("it was loaded"))
     with pytest.raises(SlmopsError, match=r"training needs about .* GB of memory"):
         run(project, until="teacher")
+
+
+def test_what_was_learned_before_a_loss_broke_is_a_model_to_go_on_from(tmp_path: Path) -> None:
+    train = "{method: full, epochs: 3, batch_size: 8, learning_rate: 0.01, loss: 'breaking:breaking'}"
+    path = write_project(tmp_path, teacher=f"{{model: 'file:model', train: {train}}}")
+    (tmp_path / "breaking.py").write_text(_BREAKING)
+    with pytest.raises(SlmopsError, match=r"the gradient is nan at step 9; its rows: .* learned by step 8 ") as caught:
+        run(Project.load(path), until="teacher")
+    reference = re.search(r"file:(\S+)", caught.value.remedy)
+    assert reference
+    before, learned = load_causal_lm(tmp_path / "model"), load_causal_lm(Path(reference[1]))
+    moved = [
+        float((one - other).detach().abs().max())
+        for one, other in zip(before.parameters(), learned.parameters(), strict=True)
+    ]
+    assert 0.01 < max(moved) < 1
+    write_config(tmp_path, teacher=f"{{model: '{reference[0]}', train: {{method: full, epochs: 1}}}}")
+    run(Project.load(path), until="teacher")
 
 
 def test_a_cache_that_does_nothing_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from slmops.core.errors import need
+from slmops.core.errors import SlmopsError, need
 from slmops.core.files import free_bytes
 from slmops.core.machine import free_memory_bytes
 from slmops.core.named import allow, code_of
@@ -34,10 +34,12 @@ from slmops.stages.parts import (
     text_of,
 )
 from slmops.stages.project import Project
+from slmops.stages.saved import save_weights
 from slmops.stages.targets import open_targets
 from slmops.stages.teacher_beside import TeacherBeside
 from slmops.stages.trials import Learned, best_trial, scratch_of
 from slmops.tasks.types import Record
+from slmops.training.blame import BrokenLossError
 from slmops.training.computing import Rounding
 from slmops.training.config import TrainConfig
 from slmops.training.curve import Moment, write_curve
@@ -45,7 +47,7 @@ from slmops.training.distillation_config import LossWeights
 from slmops.training.estimate import Lessons, Needs, Shape, check_room, training_needs
 from slmops.training.examples import within
 from slmops.training.losses import mix_of
-from slmops.training.methods import prepare
+from slmops.training.methods import merge, prepare
 from slmops.training.own import gold_loss
 from slmops.training.parallel import Workers
 from slmops.training.representation import remove_projections
@@ -196,29 +198,42 @@ def _learn_share(
     own, representation = None, None
     if lesson.beside:
         own, representation = lesson.beside.begin(model, examples, rows, task, number_format, work.seed)
-    curve = train(
-        model,
-        examples,
-        once,
-        mix_of(lesson.loss, gold_loss(config)),
-        teach=own.teach(teach) if own and teach else teach,
-        on_policy=own,
-        begins=begins,
-        representation=representation,
-        rounding=lesson.rounding,
-        validation=validation,
-        seed=work.seed + lesson.before,
-        number_format=number_format,
-        scratch=scratch,
-        frozen=work.scratch / "frozen",
-        judge=judge_by_metric(lesson.model, task, held_out, lesson.prompt) if by_metric else None,
-        goes_on=goes_on or diagnosis.look,
-        show=show,
-        report=report,
-        watch=watch,
-    )
+    try:
+        curve = train(
+            model,
+            examples,
+            once,
+            mix_of(lesson.loss, gold_loss(config)),
+            teach=own.teach(teach) if own and teach else teach,
+            on_policy=own,
+            begins=begins,
+            representation=representation,
+            rounding=lesson.rounding,
+            validation=validation,
+            seed=work.seed + lesson.before,
+            number_format=number_format,
+            scratch=scratch,
+            frozen=work.scratch / "frozen",
+            judge=judge_by_metric(lesson.model, task, held_out, lesson.prompt) if by_metric else None,
+            goes_on=goes_on or diagnosis.look,
+            show=show,
+            report=report,
+            watch=watch,
+        )
+    except BrokenLossError as error:
+        if goes_on or not error.step:  # a trial, or another worker
+            raise
+        remove_projections(model)
+        raise _with_last_good(error, model, lesson.model, scratch / "last-good") from error
     remove_projections(model)
     return model, curve, [] if goes_on else [*diagnosis.end(curve), *by_people]
+
+
+def _with_last_good(error: BrokenLossError, model: nn.Module, source: Path, folder: Path) -> SlmopsError:
+    """The error, with where the model lies as it was after the last good step: another config begins anew."""
+    save_weights(merge(model), source, folder)
+    kept = f"what it had learned by step {error.step} is the model file:{folder.absolute()}"
+    return SlmopsError(error.what, where=error.where, remedy=f"{error.remedy}; {kept}")
 
 
 def has_room(

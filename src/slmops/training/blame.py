@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slmops.core.errors import SlmopsError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 _STEADY, _STEPS = 0.95, 20  # of the running mean; how many steps it takes to know what is usual
 _DEVIATIONS, _TIMES = 6.0, 2.0
+
+
+class BrokenLossError(SlmopsError):
+    """The loss or its gradient is no number; the model holds what it had learned by `step`, the last good one."""
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(what, where="training", remedy="lower learning_rate, or look at these rows")
+        self.step = step
 
 
 @dataclass

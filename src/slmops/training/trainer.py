@@ -21,7 +21,7 @@ from slmops.core.machine import keep_freed_memory, release_freed_memory
 from slmops.models.forward import NumberFormat
 from slmops.models.packing import Example, by_length, pack
 from slmops.models.tokenizer import Ids
-from slmops.training.blame import row_losses, worst_rows
+from slmops.training.blame import BrokenLossError, row_losses, worst_rows
 from slmops.training.checkpoint import Checkpoint
 from slmops.training.chunked_head import chunk_of, losses_at
 from slmops.training.computing import Computing, Rounding
@@ -83,8 +83,8 @@ def train(
     work: all call this alike, the first alone writes, and is asked whether to go on.
 
     Raises:
-        SlmopsError: the loss is not a number; names the step and its rows. Or the best weights are to be kept, and
-            there are no validation rows to tell.
+        BrokenLossError: the loss is not a number; names the step and its rows.
+        SlmopsError: the best weights are to be kept, and there are no validation rows to tell.
     """
     if config.keeps_best and not validation:
         raise SlmopsError(
@@ -139,7 +139,7 @@ def train(
         if not math.isfinite(value + norm):
             what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient is {norm}"
             what += f" at step {step + 1}; its rows: {_named(worst_rows(losses), show)}"
-            raise SlmopsError(what, where="training", remedy="lower learning_rate, or look at these rows")
+            raise BrokenLossError(what, step)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         computing.give_weights(rounded=step + 1 >= unrounded)
