@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from slmops.core.errors import FullDiskError, SlmopsError
-from slmops.core.search import SearchConfig, Tell, Trial, Values, search
+from slmops.core.search import Found, SearchConfig, Tell, Trial, Values, search
 
 SPACE = {
     "learning_rate": {"type": "float", "low": 1e-4, "high": 1.0, "log": True},
@@ -74,6 +76,32 @@ def test_a_search_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path
             killed += 1
     assert killed == sum(begun.count(number) - 1 for number in set(begun)) >= 2
     assert found == alone
+
+
+def test_a_trial_that_the_system_kills_twice_at_one_place_has_failed(tmp_path: Path) -> None:
+    deaths = tmp_path / "deaths"
+    deaths.touch()
+
+    def dying(number: int, values: Values, tell: Tell) -> float:
+        for look in range(1, 5):
+            died = deaths.read_text().count("2")
+            if number == 1 or (number == 2 and died < 3 and look == died + 1):
+                deaths.write_text(f"{deaths.read_text()}{number}")
+                os.kill(os.getpid(), signal.SIGKILL)
+            tell(look, 1 / look)
+        return 0.25
+
+    def found() -> Found:
+        return search(config(num_trials=4), dying, default=DEFAULT, seed=1, folder=tmp_path / "study")
+
+    for _ in range(5):
+        if os.fork() == 0:
+            found()
+            os._exit(0)
+        os.wait()
+    assert deaths.read_text() == "11222"
+    assert [trial.state for trial in found().trials] == ["complete", "failed", "complete", "complete"]
+    assert "was killed twice at one place" in found().trials[1].reason
 
 
 def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from slmops.core.errors import BusyError, FullDiskError, MissingExtraError, Slmo
 _NO_FAULT_OF_A_TRIAL = (BusyError, FullDiskError, MissingExtraError, StoreError)
 _FACTOR = 3  # successive halving: of so many trials that came as far, one goes on
 _TELLING = 5  # complete trials from which importance can be told
+_DEATHS = 2  # of a trial at one place, after which it has failed
 _STARTUP = 6  # trials at random before TPE has something to learn from
 
 Values = Mapping[str, Any]
@@ -156,6 +157,7 @@ def search(
     default: Values,
     seed: int,
     folder: Path,
+    mark: Callable[[int], object] = lambda number: None,
     after: Callable[[Trial, Trial | None], None] = lambda trial, best: None,
 ) -> Found:
     """Tries `default` first (what it does not say is drawn), then what the strategy draws. `judge` gets a trial's
@@ -164,7 +166,8 @@ def search(
 
     With `halving`, trials end early by asynchronous successive halving (Li et al. 2020, arXiv 1810.05934); TPE is that
     of Bergstra et al. 2011. What raises SlmopsError or runs out of memory has failed, and the search goes on,
-    unless it is no fault of a trial's: a full disk, a damaged store.
+    unless it is no fault of a trial's: a full disk, a damaged store. So has what the system killed twice at one place,
+    where looks told and `mark`, something that changes as the trial of a number gets on, were the same.
     """
     optuna = need("optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -184,7 +187,7 @@ def search(
     while killed or len(finished) < config.num_trials:
         study.sampler = _sampler(config, seed + len(finished))
         trial = optuna.trial.Trial(study, killed._trial_id) if killed else study.ask()
-        _run(study, trial, config, judge)
+        _run(study, trial, config, judge, mark)
         killed, finished = None, _finished(study, config)
         after(next(one for one in finished if one.number == trial.number), _best(finished))
     return Found(tuple(finished), _importance(study))
@@ -199,7 +202,13 @@ def _best(trials: Sequence[Trial]) -> Trial | None:
     return min(complete, key=lambda trial: (trial.score, trial.number)) if complete else None
 
 
-def _run(study: Any, trial: Any, config: Trials, judge: Callable[[int, Values, Tell], float]) -> None:
+def _run(
+    study: Any,
+    trial: Any,
+    config: Trials,
+    judge: Callable[[int, Values, Tell], float],
+    mark: Callable[[int], object],
+) -> None:
     """One trial to its end; of one that was killed, what it was to be stands in the study."""
     states = need("optuna", "search").trial.TrialState
     values = {name: _drawn(trial, name, space) for name, space in config.search_space.items()}
@@ -212,20 +221,34 @@ def _run(study: Any, trial: Any, config: Trials, judge: Callable[[int, Values, T
             trial.set_user_attr("pruned", True)
         return "pruned" not in trial.user_attrs
 
+    before, place = trial.user_attrs.get("begun", []), [len(known), mark(trial.number)]
+    if before.count(place) == _DEATHS:
+        _fail(study, trial, "was killed twice at one place: it may take more memory than there is")
+        return
+    trial.set_user_attr("begun", [*before, place])
     try:
         score = None if "pruned" in trial.user_attrs else judge(trial.number, values, tell)
-    except _NO_FAULT_OF_A_TRIAL:
-        raise  # mended, the search goes on with this one
-    except (SlmopsError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+    except BaseException as error:
+        if not _is_fault_of_a_trial(error):  # mended, the search goes on with this one
+            trial.set_user_attr("begun", before)
             raise
-        trial.set_user_attr("reason", str(error)[:500])
-        study.tell(trial, state=states.FAIL)
+        _fail(study, trial, str(error)[:500])
         return
     if "pruned" in trial.user_attrs:
         study.tell(trial, state=states.PRUNED)
     else:
         study.tell(trial, score)
+
+
+def _is_fault_of_a_trial(error: BaseException) -> bool:
+    if isinstance(error, RuntimeError):
+        return "memory" in str(error)
+    return isinstance(error, SlmopsError | MemoryError) and not isinstance(error, _NO_FAULT_OF_A_TRIAL)
+
+
+def _fail(study: Any, trial: Any, reason: str) -> None:
+    trial.set_user_attr("reason", reason)
+    study.tell(trial, state=need("optuna", "search").trial.TrialState.FAIL)
 
 
 def _sampler(config: Trials, seed: int) -> Any:

@@ -86,11 +86,15 @@ def _search(project: Project, asked: Trials, store: Store, progress: Progress) -
         made = make(tried, "student", f"trial {number + 1}/{asked.num_trials} ({say_values(values)})")
         return score_of(list(read_curve(store.open(made) / CURVE_FILE)), tried.student.train)
 
+    def mark(number: int) -> list[int]:
+        saved = (path.stat().st_mtime_ns for path in folder.rglob("checkpoint/state.json"))
+        return [len(store.entries()), *sorted(saved)]
+
     folder = project.state / "search"
     make(project, "labels" if project.teacher else "dataset", "what all share")  # what fails here is no trial's fault
     identity = _asked(project, store.manifest(f"{name}/dataset@latest").id)
     study = folder / identity[:16]
-    found = try_out(asked, judge, default=begins_at(project), seed=project.seed, folder=study)
+    found = try_out(asked, judge, default=begins_at(project), seed=project.seed, folder=study, mark=mark)
     write_whole(project.state / FILE, json.dumps(found.to_json() | {"asked": identity}, indent=1))
     return found
 

@@ -62,9 +62,13 @@ def best_trial(config: TrainConfig, work: Work, run: Run, learn: Learn) -> tuple
             if best is None or folder != scratch_of(work, replace(run, trial=best.number)):
                 shutil.rmtree(folder)
 
+    def mark(number: int) -> int:
+        saved = scratch_of(work, replace(run, trial=number)) / "checkpoint" / "state.json"
+        return saved.stat().st_mtime_ns if saved.is_file() else 0
+
     begin = base.begin_of_search()
     folder, halving = work.scratch / "search", asked.halving
-    found = search(asked, judge, halving=halving, default=begin, seed=work.seed, folder=folder, after=after)
+    found = search(asked, judge, halving=halving, default=begin, seed=work.seed, folder=folder, mark=mark, after=after)
     write_whole(work.out / SEARCH_FILE, json.dumps(found.to_json(), indent=1))
     return base.tried(found.best.values), replace(run, trial=found.best.number)
 
