@@ -28,13 +28,13 @@ def test_no_family_has_a_reason_not_to_be_packed(architecture, tmp_path: Path) -
     assert why_not_packed(model, rows(8), partial(last_states, model), "float32") == ""
 
 
-def learned(folder: Path, scratch: Path) -> tuple[torch.Tensor, list[str]]:
+def learned(folder: Path, scratch: Path, config: TrainConfig = CONFIG) -> tuple[torch.Tensor, list[str]]:
     notes: list[str] = []
-    model = prepare(load_causal_lm(folder), CONFIG, 1)
+    model = prepare(load_causal_lm(folder), config, 1)
     train(
         model,
         rows(16),
-        CONFIG,
+        config,
         cross_entropy,
         seed=1,
         number_format="float32",
@@ -58,3 +58,9 @@ def test_where_packing_is_wrong_each_example_is_computed_alone(tmp_path: Path, m
     alone, notes = learned(folder, tmp_path / "alone")
     assert any("nats a token off with this model; training one example at a time" in note for note in notes)
     assert torch.allclose(alone, right, atol=1e-4)
+    asked = TrainConfig.model_validate(
+        {**CONFIG.model_dump(exclude_unset=True), "neftune_alpha": 5.0, "contrastive": 0.1}
+    )
+    without, notes = learned(folder, tmp_path / "without", asked)
+    assert any(note.endswith("slower, and without neftune_alpha and contrastive") for note in notes)
+    assert torch.equal(without, alone)

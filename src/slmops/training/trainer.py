@@ -107,8 +107,11 @@ def train(
         config.neftune_alpha,
     )
     if why := why_not_packed(computing.model, examples, reader.last_states, number_format):
-        report(0.0, f"warning: {why}; training one example at a time, which is slower")
-        reader, config = PlainReader(computing.model), config.model_copy(update={"max_tokens": 1})
+        lost = [name for name in ("neftune_alpha", "contrastive") if getattr(config, name)]
+        without = f", and without {' and '.join(lost)}" if lost else ""
+        report(0.0, f"warning: {why}; training one example at a time, which is slower{without}")
+        alone = {"max_tokens": 1, "neftune_alpha": 0.0, "contrastive": None}
+        reader, config = PlainReader(computing.model), config.model_copy(update=alone)
     if config.gradient_checkpointing:
         computing.model.activation_checkpointing_enable({"use_reentrant": False})
     optimizer = make_optimizer(model, config)
