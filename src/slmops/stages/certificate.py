@@ -18,7 +18,7 @@ from slmops.models.forward import load_causal_lm, target_logits
 from slmops.models.packing import Batch, by_length, pack
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.vocabulary import read_kept
-from slmops.stages.parts import answered_examples, read_answered, read_task
+from slmops.stages.parts import answered_examples, read_answered, read_task, readable
 from slmops.stages.project import Project
 from slmops.training.certificate import Certificate, certify
 from slmops.training.losses import mix_of
@@ -44,7 +44,7 @@ def certificate_stage(project: Project) -> Stage:
     }
     inputs = {name: name for name in ("dataset", "teacher", "pruned", "targets")}
     choices = ("number_format", "threads")
-    return Stage("certificate", 1, inputs, section, lambda work: _make(project, work), Estimate(0.3, 1), choices)
+    return Stage("certificate", 2, inputs, section, lambda work: _make(project, work), Estimate(0.3, 1), choices)
 
 
 def read_certificates(folder: Path) -> list[Certificate]:
@@ -72,7 +72,8 @@ def _certify(project: Project, work: Work, ways: list[tuple[Kind, int]]) -> list
 
     dataset, pruned = work.inputs["dataset"], work.inputs["pruned"]
     task, distillation = read_task(dataset), project.distillation
-    held_out = read_answered(dataset, "validation", task)[:_ROWS]
+    held_out = readable(work.inputs["teacher"], task, read_answered(dataset, "validation", task)[:_ROWS], "full")
+    held_out = readable(pruned, task, held_out, project.student.prompt)
     if not held_out:
         return []
     own = by_length(answered_examples(Tokenizer(pruned), task, held_out, project.student.prompt))

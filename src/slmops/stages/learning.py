@@ -32,6 +32,7 @@ from slmops.stages.parts import (
     read_task,
     read_task_spec,
     text_of,
+    warn_of_long,
 )
 from slmops.stages.project import Project
 from slmops.stages.saved import save_weights
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 CURVE_FILE = "curve.jsonl"
-_NAMED = 3  # of the rows that are longer than the context
 _OF_ANSWERS = LossWeights(cross_entropy=1)
 
 
@@ -172,9 +172,7 @@ def _learn_share(
         examples = answered_examples(tokenizer, task, rows, lesson.prompt)
         kept, longer = within(examples, context, config.too_long, show)
         if longer and not goes_on:
-            told = ", ".join(f"{show(row)[:60]!r}" for row in longer[:_NAMED])
-            what = f"{len(longer)} rows of {part} are longer than the model's context, too_long: {config.too_long}"
-            report(0.0, f"warning: {what}: {told}" + (" …" if len(longer) > _NAMED else ""))
+            warn_of_long(report, part, [show(row) for row in longer], f"too_long: {config.too_long}")
         return kept
 
     examples, validation = fit(rows, "train"), fit(held_out, "validation")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from slmops.core.pipeline import Progress
 from slmops.data.records import read_records
 from slmops.models.families import encode_lesson, family_of
+from slmops.models.folder import context_of
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.tasks import load_task
@@ -17,6 +18,8 @@ from slmops.tasks.types import Labels, Record, Task
 from slmops.training.examples import to_examples
 
 Prompt = Literal["full", "short"]
+
+_NAMED = 3
 
 
 def read_part(dataset: Path, part: str) -> list[Record]:
@@ -47,6 +50,19 @@ def answered_examples(
     family = family_of(tokenizer)
     ask = task.short_messages if prompt == "short" else task.messages
     return to_examples((record.id, *encode_lesson(tokenizer, family, ask(record, answer))) for record, answer in rows)
+
+
+def readable(model: Path, task: Task, rows: Sequence[tuple[Record, str]], prompt: Prompt) -> list[tuple[Record, str]]:
+    """The rows that the context of the model in its folder holds, with their answers."""
+    examples, context = answered_examples(Tokenizer(model), task, rows, prompt), context_of(model)
+    longer = {example.row for example in examples if example.length > context}
+    return [row for row in rows if row[0].id not in longer]
+
+
+def warn_of_long(report: Progress, part: str, texts: Sequence[str], done: str) -> None:
+    """Tells what is `done` with rows that are longer than a model's context, the first of them by their texts."""
+    named = ", ".join(f"{text[:60]!r}" for text in texts[:_NAMED]) + (" …" if len(texts) > _NAMED else "")
+    report(0.0, f"warning: {len(texts)} rows of {part} are longer than the model's context, {done}: {named}")
 
 
 def one_of_several(progress: Progress, name: str, names: Sequence[str], what: str) -> Callable[[int, int], None]:

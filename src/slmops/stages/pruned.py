@@ -29,7 +29,7 @@ from slmops.optimization.prune import (
 from slmops.optimization.vocabulary import copy_kept, trim_model, trim_tokenizer, write_kept, write_tokenizer
 from slmops.stages.base_models import base_model
 from slmops.stages.estimates import layers_of_round, pruned_estimate
-from slmops.stages.parts import Prompt, answered_examples, read_answered, read_task
+from slmops.stages.parts import Prompt, answered_examples, read_answered, read_task, readable
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
 from slmops.tasks.types import Labels, Record, Task
@@ -56,7 +56,7 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
         section["vocabulary"] = student.vocabulary
         inputs |= {"labels": "labels"} if project.teacher else {}  # whose answers are learned, too
     estimate = pruned_estimate(project)
-    return Stage("pruned", 3, inputs, section, lambda work: _make(project, work), estimate, ("threads",))
+    return Stage("pruned", 4, inputs, section, lambda work: _make(project, work), estimate, ("threads",))
 
 
 def pruned_again_stage(project: Project, number: int) -> Stage:
@@ -65,7 +65,7 @@ def pruned_again_stage(project: Project, number: int) -> Stage:
     section = {"layers": student.layers, "keep": student.keep, "left": student.rounds - number + 1}
     inputs = {"dataset": "dataset", "student": name_of_round(number - 1), "pruned": "pruned"}
     make = partial(_make_again, project, student.rounds - number + 1)
-    return Stage(f"pruned_{number}", 1, inputs, section, make, pruned_estimate(project, number), ("threads",))
+    return Stage(f"pruned_{number}", 2, inputs, section, make, pruned_estimate(project, number), ("threads",))
 
 
 def name_of_round(number: int) -> str:
@@ -141,7 +141,7 @@ def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
 def _calibration(source: Path, prompt: Prompt, work: Work) -> list[Example]:
     """Rows that the model will learn, by which is told what stays of it."""
     task = read_task(work.inputs["dataset"])
-    some = read_answered(work.inputs["dataset"], "train", task)[:_CALIBRATION_ROWS]
+    some = readable(source, task, read_answered(work.inputs["dataset"], "train", task)[:_CALIBRATION_ROWS], prompt)
     return answered_examples(Tokenizer(source), task, some, prompt)
 
 

@@ -26,7 +26,7 @@ from slmops.models.spelling import Spelling
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.vocabulary import read_kept
 from slmops.stages.estimates import forward_minutes
-from slmops.stages.parts import answered_examples, one_of_several, read_answered, read_task
+from slmops.stages.parts import answered_examples, one_of_several, read_answered, read_task, readable, warn_of_long
 from slmops.stages.project import Project
 from slmops.synthesis.together import BY as ALL
 from slmops.synthesis.told import spell_out
@@ -77,6 +77,7 @@ def targets_stage(project: Project) -> Stage:
         inputs |= {name: name for name in project.teachers}
         inputs |= {"pruned": "pruned"} if project.student.vocabulary != "all" or project.respells else {}
         section |= {"teachers": distillation.teachers} if len(project.teachers) > 1 else {}
+        section |= {"too_long": "leave out"} if project.leaves_out_long_rows else {}
         choices = ("number_format", "threads")
         minutes = forward_minutes(project, "targets") * len(project.teachers)
     return Stage("targets", 4, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
@@ -120,6 +121,12 @@ def _make(project: Project, work: Work) -> None:
         rows = _match_labels(project, work, task, gold, answered, trusted)
     else:
         rows = [*gold, *((record, record.answers[-1].text) for record in answered)]
+        for name in project.teachers if project.leaves_out_long_rows else ():
+            kept = readable(work.inputs[name], task, rows, "full")
+            known = {record.id for record, _ in kept}
+            if longer := [record.text for record, _ in rows if record.id not in known]:
+                warn_of_long(work.progress, "targets", longer, f"{name} cannot read them, left out")
+            rows = kept
         _match_tokens(project, work, task, rows, trusted)
     work.measure("rows", "rows", float(len(trusted)), subject="trusted")
     work.measure("rows", "rows", float(len(rows) - len(trusted)), subject="augmented")
