@@ -21,16 +21,17 @@ def model(tiny_model: Path) -> torch.nn.Module:
     return load_causal_lm(tiny_model)
 
 
-def taught_of(batch: Batch) -> Taught:
+def taught_of(batch: Batch, temperature: float = 1.0) -> Taught:
     """A teacher that gives the answer 0.6, another token 0.3 and all others the rest."""
     ids = torch.stack([batch.target_ids, batch.target_ids + 7], 1)
     count = len(ids)
-    return Taught(ids, torch.tensor([0.6, 0.3]).log().expand(count, 2), torch.ones(count), 1.0)
+    return Taught(ids, torch.tensor([0.6, 0.3]).log().expand(count, 2), torch.ones(count), temperature)
 
 
-def test_with_every_token_drawn_often_the_loss_is_nearly_exact(model: torch.nn.Module) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_with_every_token_drawn_often_the_loss_is_nearly_exact(model: torch.nn.Module, temperature: float) -> None:
     batch = next(pack(rows(8), 512))
-    at, taught = last_states(model, batch)[batch.target_at].detach().requires_grad_(), taught_of(batch)
+    at, taught = last_states(model, batch)[batch.target_at].detach().requires_grad_(), taught_of(batch, temperature)
     exact = LOSS(head_logits(model, at), batch.target_ids, taught)
     sampled = LOSS(*sampled_logits(model, at, batch.target_ids, taught, 200_000, (1, 2)))
     torch.testing.assert_close(sampled, exact, rtol=0.02, atol=0.02)

@@ -23,12 +23,14 @@ _LEAST = 1e-6  # of all tokens that are not told together, so that its log is fi
 @dataclass(frozen=True)
 class Taught:
     """A teacher's distribution at each target: some tokens with log-probabilities at `temperature`; the mass of all
-    other tokens is exactly what is missing to one. `trusted` says where the answer itself may be learned, too."""
+    other tokens is exactly what is missing to one. `trusted` says where the answer itself may be learned, too. Where
+    the student's logits are of a sample, `counts` is the log of how many tokens each stands for, which they hold."""
 
     ids: Tensor  # (target, k)
     logprobs: Tensor  # (target, k), −inf where there is no token
     trusted: Tensor  # (target,) 0 or 1
     temperature: float
+    counts: Tensor | None = None  # (vocab,)
 
 
 TokenLoss = Callable[["Tensor", "Tensor", Taught | None], "Tensor"]  # (logits, target_ids, taught) → (target,)
@@ -148,7 +150,10 @@ def _buckets(logits: Tensor, taught: Taught | None) -> tuple[Tensor, Tensor, flo
     if taught is None:
         raise ValueError("a divergence needs a teacher")
     absent = taught.logprobs == -torch.inf
-    student = torch.log_softmax(logits / taught.temperature, dim=-1).gather(1, taught.ids).masked_fill(absent, _NEVER)
+    softened = logits / taught.temperature
+    if taught.counts is not None:  # a sampled token counts as often whatever the temperature
+        softened = softened + taught.counts * (1 - 1 / taught.temperature)
+    student = torch.log_softmax(softened, dim=-1).gather(1, taught.ids).masked_fill(absent, _NEVER)
     teacher = taught.logprobs.to(logits.dtype).masked_fill(absent, _NEVER)
     both = [torch.cat([known, _rest(known)], dim=1) for known in (teacher, student)]
     return both[0], both[1], taught.temperature

@@ -33,8 +33,9 @@ def sampled_logits(
     drawn = torch.from_numpy(np.random.default_rng(seed).integers(0, size, sample))
     drawn = drawn[~torch.isin(drawn, spoken_of)]
     logits = head_logits(model, states, tuple(torch.cat([spoken_of, drawn]).tolist()))
+    counts = logits.new_zeros(logits.shape[1])
     if len(drawn):
-        logits[:, len(spoken_of) :] += math.log((size - len(spoken_of)) / len(drawn))  # how many each stands for
+        counts[len(spoken_of) :] = math.log((size - len(spoken_of)) / len(drawn))  # how many each stands for
     if taught is not None:
-        taught = replace(taught, ids=torch.searchsorted(spoken_of, taught.ids))
-    return logits, torch.searchsorted(spoken_of, target_ids), taught
+        taught = replace(taught, ids=torch.searchsorted(spoken_of, taught.ids), counts=counts)
+    return logits + counts, torch.searchsorted(spoken_of, target_ids), taught
