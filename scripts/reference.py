@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from slmops.core.mistakes import field_of, section_in
 from slmops.stages.project import Project, json_schema
@@ -89,10 +89,17 @@ def _rows(
         inner = _fields(part, schema)
         if inner and not _object(part, schema).get("required"):  # a gate's limit is told as a whole
             inner_defaults = default if isinstance(default, dict) else {}
+            if isinstance(default, _Whole):
+                yield f"`{above}{name}`", "mapping", _code(default), part["description"]
+                inner_defaults = {}
             yield from _rows(inner, schema, [], inner_defaults, f"{above}{name}.")
             continue
         shown = "**needed**" if name in needed else _code(default)
         yield f"`{above}{name}`", _values(part, schema), shown, part.get("description", "")
+
+
+class _Whole(dict[str, Any]):
+    """What a section holds where it is not written; whatever is written takes the place of all of it."""
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:
@@ -101,7 +108,9 @@ def _defaults(model: type[BaseModel]) -> dict[str, Any]:
     for name, field in model.model_fields.items():
         value = None if field.is_required() or field.default_factory else field.default
         if isinstance(value, BaseModel):
-            value = value.model_dump(mode="json", by_alias=True)
+            own = value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+            completed = any(isinstance(rule, BeforeValidator) for rule in field.metadata)
+            value = _Whole(own) if own and not completed else value.model_dump(mode="json", by_alias=True)
         found[field.alias or name] = value
     return found
 

@@ -158,6 +158,14 @@ def test_a_cache_that_does_nothing_is_told(tmp_path: Path) -> None:
     assert "warning: distillation.cache does nothing: probabilities of labels are kept whole" in notes
 
 
+def test_a_teacher_whose_probabilities_nothing_follows_is_told(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    project = Project.load(write_config(tmp_path, distillation="{loss: {cross_entropy: 0.5}}"))
+    notes: list[str] = []
+    run(project, until="dataset", progress=lambda stage, share, note: notes.append(note))
+    assert [note for note in notes if note.startswith("warning: distillation.loss: no loss follows")]
+
+
 def test_noise_that_does_nothing_is_refused(tmp_path: Path) -> None:
     write_project(tmp_path)
     path = write_config(tmp_path, teacher="{model: 'file:model', train: {noise: 0.3}}")

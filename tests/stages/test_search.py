@@ -102,6 +102,17 @@ def test_a_tried_value_takes_the_place_of_what_is_written_keys_and_all(tmp_path:
     assert (tried.distillation.temperature, tried.student.layers, tried.search) == (2, 2, None)
 
 
+def test_a_weight_alone_is_tried_among_the_projects_own(tmp_path: Path) -> None:
+    space = "{distillation.loss.cross_entropy: {type: float, low: 0, high: 1}}"
+    own = Project.load(write_project(tmp_path, search=asked(space)))
+    assert begins_at(own) == {"distillation.loss.cross_entropy": 0.1}
+    tried = own.tried_out({"distillation.loss.cross_entropy": 0.5}).distillation.loss
+    assert (tried.forward_kl, tried.cross_entropy) == (0.9, 0.5)
+    written = Project.load(write_config(tmp_path, distillation="{loss: {reverse_kl: 1}}", search=asked(space)))
+    tried = written.tried_out({"distillation.loss.cross_entropy": 0.5}).distillation.loss
+    assert (tried.forward_kl, tried.reverse_kl, tried.cross_entropy) == (0, 1, 0.5)
+
+
 def test_it_begins_where_the_project_is(tmp_path: Path) -> None:
     space = "{distillation.temperature: {type: float, low: 2, high: 3}, student.keep: {type: choice, values: [lower]}}"
     project = Project.load(write_project(tmp_path, search=asked(space)))

@@ -34,6 +34,7 @@ _SUBJECTS = ("untrained", "teacher_int4", "classical")
 _OF_ROUNDS = re.compile(r"(student|pruned)_\d+")
 _OTHER_TOKENS = ("student.from", "student.model", "student.vocabulary")
 _IN_STEPS = ("student.units", "student.width")
+_WEIGHTS = "distillation.loss."
 _SEARCHED = ("distillation", "student", "synthesis")
 
 
@@ -201,12 +202,16 @@ class Project(Config):
                     break
 
     def tried_out(self, values: Mapping[str, Any]) -> Self:
-        """A trial of the project: with other `values`, and without a search.
+        """A trial of the project: with other `values`, and without a search. A weight of `distillation.loss` is tried
+        among the project's own.
 
         Raises:
             ConfigError: they cannot be, or do not fit together.
         """
-        return self.tried(values, search=None)
+        own: dict[str, Any] = {}
+        if any(key.startswith(_WEIGHTS) for key in values):
+            own = {_WEIGHTS + name: weight for name, weight in self.distillation.loss.weights.items() if weight}
+        return self.tried(own | dict(values), search=None)
 
     def _name_conflicts(self) -> Iterator[tuple[str, str, str]]:
         names = [optimization.name for optimization in self.optimization]

@@ -88,6 +88,9 @@ def run(
     _check_convertible(project, planned)
     if runs and project.matches() == "labels" and "cache" in project.distillation.model_fields_set:
         progress("targets", 0.0, "warning: distillation.cache does nothing: probabilities of labels are kept whole")
+    if runs and project.caches_targets and not project.distillation.loss.follows_teacher:
+        told = "no loss follows the probabilities of the teacher; add forward_kl: …, or write match: answers"
+        progress("targets", 0.0, f"warning: distillation.loss: {told}")
     tests = any(item.stage.name == "evidence" and item.runs for item in planned)
     made: list[Made] = []
     verdicts: list[gates.Verdict] = []

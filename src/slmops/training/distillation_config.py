@@ -144,7 +144,10 @@ class DistillationConfig(Section):
         description="how several teachers are heard: average (the mean of their probabilities), or surest (whoever is "
         "surest of a row)",
     )
-    loss: LossWeights = LossWeights(forward_kl=0.9, cross_entropy=0.1)
+    loss: LossWeights = Field(
+        default=LossWeights(forward_kl=0.9, cross_entropy=0.1),
+        description="the whole mix, where it is written: a loss that it does not name counts nothing",
+    )
     temperature: float = Field(default=1.0, gt=0, le=100, description="what softens both models' distributions")
     cache: CacheConfig = CacheConfig()
     representation: RepresentationConfig | None = Field(
