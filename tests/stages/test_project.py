@@ -215,6 +215,8 @@ def test_what_would_be_ignored_in_silence_is_refused(tmp_path: Path) -> None:
     assert "distillation.cache.kind: a student's tokens may be others than a teacher's" in problem
     (problem,) = problems(tmp_path, ready + "distillation: {match: tokens, on_policy: 0.5}")
     assert "distillation.on_policy: the teacher scores what the student writes, token by token" in problem
+    (problem,) = problems(tmp_path, BASE + "distillation: {match: tokens, classical: 0.5}")
+    assert "distillation.classical: the classical baseline has an opinion of labels, not of tokens" in problem
     smooth = BASE.replace("{from: teacher}", "{from: teacher, train: {label_smoothing: 0.1}}")
     (problem,) = problems(tmp_path, smooth + "distillation: {loss: {forward_kl: 1}}")
     assert "student.train.label_smoothing: it takes the place of cross_entropy, which" in problem

@@ -154,6 +154,9 @@ class Project(Config):
             if asked and self.caches_targets and not self.distillation.loss.cross_entropy:
                 why = "it takes the place of cross_entropy, which distillation.loss leaves out"
                 yield f"student.train.{name}", why, "give distillation.loss.cross_entropy a weight, or remove it"
+        if self.matches() == "tokens" and "classical" in self.distillation.model_fields_set:
+            why = "the classical baseline has an opinion of labels, not of tokens"
+            yield "distillation.classical", why, "remove it, or write match: labels"
         if self.distillation.match == "answers":
             idle = {"representation", "loss", "temperature", "cache", "classical"}
             for name in sorted(idle & self.distillation.model_fields_set):
