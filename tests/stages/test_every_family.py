@@ -10,7 +10,8 @@ import pytest
 
 from slmops.core.errors import ConfigError
 from slmops.stages.project import Project
-from slmops.stages.run import open_store, run
+from slmops.stages.run import open_store, plan, run
+from slmops.stages.sizes import sizes
 from slmops.stages.verbs import ask
 from tests.models.architectures import ARCHITECTURES, Architecture
 from tests.stages.tiny_project import LABELS, write_project
@@ -91,14 +92,17 @@ def test_layers_are_kept_by_what_is_missed_without_them(tmp_path: Path, how: str
 @pytest.mark.parametrize(
     ("cut", "told"),
     [
-        ("layers: 3", r"student.layers: 3 is more than the teacher's 2 — choose 1…2"),
+        ("layers: 3", r"student.layers: 3 is more than the teacher's 2 — choose at most 2"),
         ("units: 1024", r"student.units: 1024 is more than the teacher's 64 — choose at most 64"),
         ("kv_heads: 5", r"student.kv_heads: 5 is more than the teacher's 1"),
         ("width: 640", r"student.width: 640 is more than the teacher's 64"),
-        ("context: 1024", r"student.context: 1024 is more than the teacher's 512 — at most 512"),
+        ("context: 1024", r"student.context: 1024 is more than the teacher's 512 — choose at most 512"),
         ("units: 33", r"student.units.*multiple of 32"),
     ],
 )
 def test_more_than_the_teacher_has_cannot_be_kept(tmp_path: Path, cut: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        run(Project.load(write_project(tmp_path, student=f"{{from: teacher, {cut}}}")), until="pruned")
+    """Before anything is made."""
+    path = write_project(tmp_path, student=f"{{from: teacher, {cut}}}")
+    for asked in (sizes, plan, run):
+        with pytest.raises(ConfigError, match=told):
+            asked(Project.load(path))

@@ -11,6 +11,7 @@ from slmops.models.forward import load_causal_lm
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, run
 from slmops.training.curve import read_curve
+from tests.models.architectures import ARCHITECTURES
 from tests.stages.test_every_task import project_of
 from tests.stages.tiny_project import write_project
 
@@ -65,7 +66,17 @@ def test_what_cannot_be_is_told_where_it_stands(tmp_path: Path, changes: dict[st
 def test_a_layer_that_is_not_there_is_told(tmp_path: Path) -> None:
     path = write_project(tmp_path, distillation="{representation: {hidden_states: 1, layers: {1: 3}}}")
     with pytest.raises(SlmopsError, match=r"layer 1 is to follow layer 3, the student has 1, the teacher 2 — name"):
-        run(Project.load(path), until="student")
+        run(project := Project.load(path), until="student")
+    assert list(open_store(project).entries()) == []
+
+
+def test_other_tokens_than_the_teachers_are_told_before_anything_is_made(tmp_path: Path) -> None:
+    ARCHITECTURES[0].write(tmp_path / "other")
+    inside = "{representation: {values: 1}}"
+    path = write_project(tmp_path, student="{model: 'file:other'}", distillation=inside)
+    with pytest.raises(ConfigError, match=r"distillation\.representation: the student's tokens are others"):
+        run(project := Project.load(path), until="student")
+    assert list(open_store(project).entries()) == []
 
 
 def test_layers_that_stay_follow_nothing(tmp_path: Path) -> None:

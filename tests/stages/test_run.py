@@ -230,9 +230,9 @@ def test_without_a_teacher_a_ready_model_is_trained_on_gold(tmp_path: Path) -> N
 def test_more_layers_than_the_teacher_has_names_the_line(tmp_path: Path) -> None:
     project = Project.load(write_project(tmp_path, student="{from: teacher, layers: 9}"))
 
-    with pytest.raises(ConfigError, match=r"slmops\.yaml:6 · student\.layers: 9 is more than the teacher's 2 — .*1…2"):
+    with pytest.raises(ConfigError, match=r"slmops\.yaml:6 · student\.layers: 9 is more than the teacher's 2 — .* 2"):
         run(project)
-    assert "pruned" not in {entry.kind for entry in open_store(project).entries()}
+    assert list(open_store(project).entries()) == []
 
 
 def _no_weights(folder: Path) -> None:

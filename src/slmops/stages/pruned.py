@@ -12,6 +12,7 @@ from slmops.core.errors import need
 from slmops.core.pipeline import Stage, Work
 from slmops.data.records import read_records
 from slmops.models.families import encode_lesson, family_of
+from slmops.models.folder import read_json
 from slmops.models.forward import last_states, load_causal_lm
 from slmops.models.packing import Example, by_length, pack
 from slmops.models.tokenizer import Ids, Tokenizer
@@ -29,6 +30,7 @@ from slmops.optimization.prune import (
 from slmops.optimization.vocabulary import copy_kept, trim_model, trim_tokenizer, write_kept, write_tokenizer
 from slmops.stages.base_models import base_model
 from slmops.stages.estimates import layers_of_round, pruned_estimate
+from slmops.stages.fits import check_cuts
 from slmops.stages.parts import Prompt, answered_examples, read_answered, read_task, readable
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
@@ -94,6 +96,7 @@ def _make(project: Project, work: Work) -> None:
         base = base_model(project, student.model, lambda text: work.progress(0.0, text))
         source, licence = base.folder, base.licence
     work.licence = licence
+    check_cuts(project, read_json(source / "config.json"), learned=True)
     model = load_causal_lm(source)
     if student.layers is not None or student.is_narrower:
         _cut(model, source, project, work)
@@ -106,11 +109,7 @@ def _make(project: Project, work: Work) -> None:
 
 def _shorten(model: nn.Module, context: int, project: Project) -> None:
     config: Any = model.config
-    longest, rope = config.max_position_embeddings, getattr(config, "rope_parameters", None) or {}
-    if context > longest:
-        raise project.error(
-            "student.context", f"{context} is more than {_whose(project)} {longest}", f"at most {longest}"
-        )
+    rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type", "default") != "default":
         what = f"{rope['rope_type']} rotary embeddings are told by the context"
         raise project.error("student.context", what, "remove student.context")
@@ -120,9 +119,6 @@ def _shorten(model: nn.Module, context: int, project: Project) -> None:
 def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
     """Cuts layers, and what is in each, in place; what is kept is told by rows that the model will learn."""
     student, count = project.student, model.config.num_hidden_layers
-    if student.layers is not None and student.layers > count:
-        what = f"{student.layers} is more than {_whose(project)} {count}"
-        raise project.error("student.layers", what, f"choose 1…{count}")
     keep = layers_of_round(count, student.layers, student.rounds)
     examples = _calibration(source, "full", work)
     looked_at = student.is_narrower or student.keep == "dissimilar"
@@ -133,9 +129,9 @@ def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
         wanted = getattr(student, name)
         if wanted is not None and found is not None:
             magnitudes = [getattr(found, of)[layer] for layer in layers]
-            narrow(model, [_strongest(project, name, magnitude, wanted) for magnitude in magnitudes])
+            narrow(model, [_strongest(magnitude, wanted) for magnitude in magnitudes])
     if student.width is not None and found is not None:
-        keep_channels(model, _strongest(project, "width", found.channels, student.width))
+        keep_channels(model, _strongest(found.channels, student.width))
 
 
 def _calibration(source: Path, prompt: Prompt, work: Work) -> list[Example]:
@@ -169,15 +165,8 @@ def _choose_layers(
     return spread_layers(count, keep) if how == "spread" else lower_layers(count, keep)
 
 
-def _strongest(project: Project, name: str, magnitudes: Tensor, count: int) -> Tensor:
-    if count > len(magnitudes):
-        of = len(magnitudes)
-        raise project.error(f"student.{name}", f"{count} is more than {_whose(project)} {of}", f"choose at most {of}")
+def _strongest(magnitudes: Tensor, count: int) -> Tensor:
     return magnitudes.topk(count).indices.sort().values
-
-
-def _whose(project: Project) -> str:
-    return "the teacher's" if project.student.from_ else "the model's"
 
 
 def _trim(model: nn.Module, source: Path, at_least: int, work: Work) -> Path:

@@ -23,6 +23,7 @@ from slmops.stages.context import check_test_fits
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
+from slmops.stages.fits import check_base_models
 from slmops.stages.parts import read_task
 from slmops.stages.project import CHOICES_FILE, Project
 from slmops.tasks import metrics_of
@@ -55,11 +56,18 @@ class MissedGates(GateError):
 def plan(
     project: Project, *, first: str | None = None, only: str | None = None, until: str | None = None
 ) -> list[Planned]:
-    """What `run` would do; fetches and makes nothing but the choices probed from the machine."""
+    """What `run` would do; fetches and makes nothing but the choices probed from the machine.
+
+    Raises:
+        SlmopsError: the base models, where they are here, have not what the student asks for.
+    """
     frozen = choices(project)  # first, since estimates are by the speed that was probed
-    return pipeline.plan(
+    planned = pipeline.plan(
         assemble(project), open_store(project), project.state, project.name, frozen, first=first, only=only, until=until
     )
+    if {"pruned", "student"} & {item.stage.name for item in planned if item.runs}:
+        check_base_models(project)
+    return planned
 
 
 def run(

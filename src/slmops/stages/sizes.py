@@ -12,6 +12,7 @@ from slmops.models.references import find_cached
 from slmops.optimization.config import OptimizationConfig
 from slmops.stages.base_models import base_model, fetch_models
 from slmops.stages.estimates import cut
+from slmops.stages.fits import check_cuts
 from slmops.stages.project import Project
 from slmops.stages.run import Progress
 from slmops.training.estimate import Shape
@@ -44,6 +45,7 @@ def sizes(project: Project, progress: Progress = lambda stage, share, note: None
     student, reference = project.student, project.student_origin
     found = find_cached(reference) or base_model(project, reference)
     config = read_json(found.folder / "config.json")
+    check_cuts(project, config, learned=False)
     whole, asked = Shape.of(config), cut(Shape.of(config), student)
     positions = min(student.context or config["max_position_embeddings"], config["max_position_embeddings"])
     last = project.optimization[-1] if project.optimization else OptimizationConfig()

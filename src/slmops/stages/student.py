@@ -8,7 +8,6 @@ from typing import Any
 
 from slmops.core.errors import need
 from slmops.core.pipeline import Stage, Work
-from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
 from slmops.optimization.vocabulary import read_kept
@@ -19,7 +18,7 @@ from slmops.stages.project import Project
 from slmops.stages.pruned import name_of_round
 from slmops.stages.saved import save_model
 from slmops.stages.targets import accepted, read_answers
-from slmops.stages.teacher_beside import TeacherBeside
+from slmops.stages.teacher_beside import TeacherBeside, check_same_tokens
 from slmops.training.distillation_config import LossWeights
 from slmops.training.targets import kept_tokens
 
@@ -109,12 +108,8 @@ def _make(project: Project, work: Work, before: int) -> None:
 def _teacher_beside(project: Project, work: Work) -> TeacherBeside:
     distillation, teacher, pruned = project.distillation, work.inputs["teacher"], work.inputs["pruned"]
     kept = read_kept(pruned)
-    if kept is None and Tokenizer(pruned).vocabulary_id != Tokenizer(teacher).vocabulary_id:
-        raise project.error(
-            "distillation.representation",
-            "the student's tokens are others than the teacher's",
-            "remove it, or cut the student from the teacher",
-        )
+    if kept is None:
+        check_same_tokens(project, pruned, teacher)
     new_id = {old: new for new, old in enumerate(kept) if old is not None} if kept else None
     k = kept_tokens(work.inputs["targets"]) if distillation.on_policy else 0
     return TeacherBeside(teacher, distillation, k, new_id)

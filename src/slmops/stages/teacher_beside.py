@@ -16,6 +16,7 @@ from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.runtimes.together import write_together
 from slmops.runtimes.types import Request, Sampling
 from slmops.stages.parts import answered_examples
+from slmops.stages.project import Project
 from slmops.tasks.types import Record, Task
 from slmops.training.distillation_config import DistillationConfig
 from slmops.training.frozen import lowest_learning
@@ -29,6 +30,32 @@ if TYPE_CHECKING:
 _MAX_TOKENS = 1024
 _CALIBRATION_ROWS = 32
 _LAYERS = "distillation.representation.layers"
+
+
+def check_follows(follows: Mapping[int, int], count: int, of_teacher: int) -> None:
+    """That the student's `count` layers, counted from 0, and those of its teacher are there.
+
+    Raises:
+        SlmopsError: one is not.
+    """
+    for layer, other in follows.items():
+        if layer >= count or not 0 <= other < of_teacher:
+            what = f"layer {layer + 1} is to follow layer {other + 1}, the student has {count}, the teacher"
+            raise SlmopsError(f"{what} {of_teacher}", where=_LAYERS, remedy="name layers that both have")
+
+
+def check_same_tokens(project: Project, student: Path, teacher: Path) -> None:
+    """That what goes on inside both, in their folders, can be held together token by token.
+
+    Raises:
+        ConfigError: their tokens are others.
+    """
+    if Tokenizer(student).vocabulary_id != Tokenizer(teacher).vocabulary_id:
+        raise project.error(
+            "distillation.representation",
+            "the student's tokens are others than the teacher's",
+            "remove it, or cut the student from the teacher",
+        )
 
 
 @dataclass(frozen=True)
@@ -111,12 +138,9 @@ class TeacherBeside:
             case "similar":
                 some = [example for example in examples if example.row in known][:_CALIBRATION_ROWS]
                 follows = similar_layers(*states_of(found, student, some))
-            case named:
-                follows = {int(layer) - 1: other - 1 for layer, other in named.items()}
-        for layer, other in follows.items():
-            if layer >= count or not 0 <= other < of_teacher:
-                what = f"layer {layer + 1} is to follow layer {other + 1}, the student has {count}, the teacher"
-                raise SlmopsError(f"{what} {of_teacher}", where=_LAYERS, remedy="name layers that both have")
+            case _:
+                follows = config.follows()
+        check_follows(follows, count, of_teacher)
         lowest = lowest_learning(student)
         follows = {layer: other for layer, other in follows.items() if layer >= lowest}
         if not follows:

@@ -377,6 +377,12 @@ class StudentConfig(Section):
         return self
 
     @property
+    def cuts(self) -> dict[str, int]:
+        """What is kept of each part that is cut, but for tokens."""
+        sizes = {name: getattr(self, name) for name in ("layers", "units", "kv_heads", "width", "context")}
+        return {name: kept for name, kept in sizes.items() if kept is not None}
+
+    @property
     def is_narrower(self) -> bool:
         """Whether something within its layers is cut, too."""
         return (self.units, self.kv_heads, self.width) != (None, None, None)

@@ -116,6 +116,11 @@ class RepresentationConfig(Section):
     def weights(self) -> dict[str, float]:
         return self.model_dump(exclude={"layers"})
 
+    def follows(self) -> dict[int, int]:
+        """Layers that are named, and which of the teacher's each follows, counted from 0."""
+        named = self.layers if isinstance(self.layers, dict) else {}
+        return {int(layer) - 1: other - 1 for layer, other in named.items()}
+
     @model_validator(mode="after")
     def _weighs_something(self) -> RepresentationConfig:
         if not sum(self.weights.values()):

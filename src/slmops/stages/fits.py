@@ -1,0 +1,71 @@
+"""What a project asks of its base models, held against what they are: told before anything is learned, not after.
+
+In comes a project, and models' configs; out goes nothing, or an error that names the key. Loads no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from slmops.models.folder import read_json
+from slmops.stages.base_models import base_model, folder_of
+from slmops.stages.project import Project
+from slmops.stages.teacher_beside import check_follows, check_same_tokens
+from slmops.training.estimate import Shape
+
+
+def check_base_models(project: Project) -> None:
+    """That they have what the student is to keep of them, and layers and tokens that one can follow the other by; as
+    far as they are here.
+
+    Raises:
+        SlmopsError: they have not; names the key.
+    """
+    student, inside = project.student, project.distillation.representation
+    beside = inside if project.has_teacher_beside else None
+    if not (student.cuts or beside) or folder_of(project, project.student_origin) is None:
+        return
+    own = base_model(project, project.student_origin).folder
+    config = read_json(own / "config.json")
+    check_cuts(project, config, learned=False)
+    teacher = project.local_teacher
+    if not beside or not teacher or folder_of(project, teacher.model) is None:
+        return
+    taught = base_model(project, teacher.model).folder
+    if student.model:
+        check_same_tokens(project, own, taught)
+    if isinstance(beside.layers, dict):
+        layers = Shape.of(read_json(taught / "config.json")).layers
+        check_follows(beside.follows(), student.layers or Shape.of(config).layers, layers)
+
+
+def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) -> None:
+    """That a model of that config.json has as much as the student is to keep of it. One that has not `learned` may come
+    to more units.
+
+    Raises:
+        ConfigError: it has less.
+    """
+    taught = project.local_teacher.train if project.student.from_ and project.local_teacher else None
+    grows = not learned and taught and (taught.method == "bottleneck" or taught.search)
+    cuts = project.student.cuts
+    there = _sizes(config) if cuts else {}
+    for name, wanted in cuts.items():
+        if name in there and wanted > there[name] and not (name == "units" and grows):
+            whose = "the teacher's" if project.student.from_ else "the model's"
+            what = f"{wanted} is more than {whose} {there[name]}"
+            raise project.error(f"student.{name}", what, f"choose at most {there[name]}")
+
+
+def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
+    """How much there is of what can be cut, by the key that cuts it; of tokens there may be any number."""
+    shape, text = Shape.of(config), config.get("text_config") or config
+    positions = text.get("max_position_embeddings") or text.get("n_positions")
+    return {
+        "layers": shape.layers,
+        "units": shape.inner,
+        "kv_heads": shape.key_width * shape.heads // shape.queries,
+        "width": shape.width,
+        **({"context": positions} if positions else {}),
+    }
