@@ -12,6 +12,7 @@ from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.vocabulary import read_kept
 from slmops.stages.certificate import read_certificates
 from slmops.stages.project import Project
+from slmops.stages.report import summarize
 from slmops.stages.run import figures_of, open_store, run
 from slmops.stages.verbs import ask
 from tests.stages.tiny_project import LABELS, read_rows, write_project
@@ -39,6 +40,8 @@ def test_a_student_of_fewer_tokens_goes_the_whole_way(tmp_path: Path, distillati
         assert Tokenizer(small).encode(row["text"]) == tuple(map(kept.index, whole.encode(row["text"])))
     figures = figures_of(store.manifest("tiny/evidence@latest"))
     assert figures["int4", "accuracy", ""].value > 0.5
+    told = {subject.name: subject.what for subject in summarize(project).subjects}
+    assert told["student"] == f"1 layer, {len(kept)} tokens of the teacher, fp32 torch"
     assert ask("tiny/int4@latest", "Wo ist mein Paket? 包裹", store=store).text in LABELS
 
 

@@ -37,10 +37,19 @@ from slmops.stages.search import read_found
 from slmops.stages.trials import SEARCH_FILE
 from slmops.stages.verdict import read_verdict
 from slmops.tasks.types import Labels, Record, Source, Task
+from slmops.training.config import StudentConfig
 from slmops.training.curve import read_curve
 from slmops.training.tracking import say_resources
 
 _GAINS = ("accuracy_kept", "quality_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction")
+_PARTS = {
+    "layers": "layer",
+    "units": "hidden unit",
+    "kv_heads": "key-value head",
+    "width": "channel",
+    "context": "position",
+    "vocabulary": "token",
+}
 
 
 def summarize(project: Project) -> Summary:
@@ -169,20 +178,21 @@ def _describe_subject(
     folder = store.open(artifact)
     full = name.startswith("teacher") or project.student.prompt == "full"
     messages = task.messages(example) if full else task.short_messages(example)
+    tokenizer = Tokenizer(folder)
     return parts.Subject(
         name=name,
-        what=_what(project, name),
+        what=_what(project, name, tokenizer.vocabulary_size),
         artifact=artifact,
-        prompt=render_prompt(family_of(Tokenizer(folder)), messages),
+        prompt=render_prompt(family_of(tokenizer), messages),
         figures=figures,
     )
 
 
-def _what(project: Project, name: str) -> str:
+def _what(project: Project, name: str, tokens: int) -> str:
     teacher = project.teacher.model if project.teacher else ""
     taught = project.local_teacher and project.local_teacher.train
     learned = f"{teacher} + {taught.method}" if taught else teacher
-    student = f"{project.student.layers} layers of the teacher" if project.student.from_ else str(project.student.model)
+    student = _kept(project.student, tokens)
     known = {
         "teacher": f"{learned}, fp32 torch",
         "teacher_int4": f"{learned}, int4 ONNX",
@@ -190,6 +200,14 @@ def _what(project: Project, name: str) -> str:
         "student": f"{student}, fp32 torch",
     }
     return known.get(name) or f"the student as {name} ONNX"
+
+
+def _kept(student: StudentConfig, tokens: int) -> str:
+    """What a student of so many tokens is made of."""
+    source = student.model or "the teacher"
+    kept = student.cuts | ({"vocabulary": tokens} if student.vocabulary != "all" else {})
+    told = [f"{count:,} {_PARTS[name]}{'s' * (count > 1)}" for name, count in kept.items()]
+    return f"{', '.join(told)} of {source}" if told else student.model or "the whole teacher"
 
 
 def _has(figures: dict[tuple[str, str, str], Interval], against: str) -> bool:
