@@ -15,7 +15,7 @@ from slmops.stages.project import Project
 from slmops.stages.report import summarize
 from slmops.stages.run import figures_of, open_store, run
 from slmops.stages.verbs import ask
-from tests.stages.tiny_project import LABELS, read_rows, write_project
+from tests.stages.tiny_project import LABELS, read_rows, write_config, write_project
 
 LOSS = "loss: {skewed_forward_kl: 0.9, cross_entropy: 0.1, skew: 0.2}, cache: {megabytes: 0.02}"
 
@@ -40,8 +40,11 @@ def test_a_student_of_fewer_tokens_goes_the_whole_way(tmp_path: Path, distillati
         assert Tokenizer(small).encode(row["text"]) == tuple(map(kept.index, whole.encode(row["text"])))
     figures = figures_of(store.manifest("tiny/evidence@latest"))
     assert figures["int4", "accuracy", ""].value > 0.5
-    told = {subject.name: subject.what for subject in summarize(project).subjects}
+    summary = summarize(project)
+    told = {subject.name: subject.what for subject in summary.subjects}
     assert told["student"] == f"1 layer, {len(kept)} tokens of the teacher, fp32 torch"
+    worth = summary.trainings.get("targets", "")
+    assert worth.startswith("keep ") == ("tokens" in distillation)
     assert ask("tiny/int4@latest", "Wo ist mein Paket? 包裹", store=store).text in LABELS
 
 
@@ -63,6 +66,13 @@ def test_a_cache_of_tokens_says_what_it_is_worth(tmp_path: Path) -> None:
     assert figures["cache_bytes_per_target"] == 64
     by_k = {other.k: other.error for other in told if other.kind == "top"}
     assert by_k[4] > by_k[16] > by_k[64]
+
+    distillation = "{match: tokens, cache: {top_k: 1, kind: sampled}}"
+    poor = Project.load(write_config(tmp_path, distillation=distillation, data=_WITH_VALIDATION))
+    notes: list[str] = []
+    run(poor, until="certificate", progress=lambda stage, share, note: notes.append(note))
+    (warning,) = [note for note in notes if note.startswith("warning: targets keep 1 token at each place (sampled)")]
+    assert "distillation.cache: {kind: top, top_k: 4} would be" in warning
 
 
 _WITH_VALIDATION = (

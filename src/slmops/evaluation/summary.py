@@ -237,9 +237,10 @@ class Making(_Part):
 
 class Summary(Gain):
     """A run's evidence. `shipped` names the subject that ships; its gain against the teacher is the summary's own.
-    `quality` is the figure that decides: the name of the task's first metric. `trainings` says what each took.
-    `agreement` is the share of test messages that what ships answers as its teacher does, right or wrong;
-    `calibration` tells how often teacher and what ships are right where they are how sure, of a closed set."""
+    `quality` is the figure that decides: the name of the task's first metric. `trainings` says what each took, and what
+    the cached targets are worth. `agreement` is the share of test messages that what ships answers as its teacher does,
+    right or wrong; `calibration` tells how often teacher and what ships are right where they are how sure, of a closed
+    set."""
 
     name: str
     task: str

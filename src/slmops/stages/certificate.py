@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _FILE = "certificate.json"
 _MAX_TOKENS = 1024
 _ROWS, _TARGETS = 64, 256
+_LARGE = 0.25  # of the gradient's own size
 
 
 def certificate_stage(project: Project) -> Stage:
@@ -52,6 +53,15 @@ def read_certificates(folder: Path) -> list[Certificate]:
     return [Certificate(**one) for one in json.loads((folder / _FILE).read_text())]
 
 
+def say_worth(one: Certificate) -> str:
+    """What a cache is worth, for people."""
+    return (
+        f"keep {one.k} token{'s' * (one.k > 1)} at each place ({one.kind}): gradients are {one.error:.1%} off those of "
+        f"the teacher's whole distribution, their mean {one.bias:.1%}; {one.total_variation:.1%} of probability is at "
+        "wrong tokens"
+    )
+
+
 def _make(project: Project, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
     kind, k = project.distillation.cache.kind, kept_tokens(work.inputs["targets"])
@@ -61,6 +71,10 @@ def _make(project: Project, work: Work) -> None:
     found = _certify(project, work, [(kind, k), *others])
     write_whole(work.out / _FILE, json.dumps([asdict(one) for one in found], indent=1) + "\n")
     for one in found[:1]:
+        if one.error > _LARGE:
+            best = min(found, key=lambda other: other.error)
+            other = f"distillation.cache: {{kind: {best.kind}, top_k: {best.k}}} would be {best.error:.1%} off"
+            work.progress(1.0, f"warning: targets {say_worth(one)}; {other}")
         conditions: dict[str, Any] = {"kind": one.kind, "k": one.k, "targets": one.targets}
         for name in ("total_variation", "error", "bias"):
             work.measure(f"cache_{name}", "share", getattr(one, name), **conditions)

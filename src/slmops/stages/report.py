@@ -24,6 +24,7 @@ from slmops.evaluation.summary import Summary
 from slmops.models.families import family_of, render_prompt
 from slmops.models.tokenizer import Tokenizer
 from slmops.runtimes.proof import Link
+from slmops.stages.certificate import read_certificates, say_worth
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.evidence import CLASSICAL, SOURCES, has_answers, read_answers
 from slmops.stages.learning import CURVE_FILE
@@ -108,7 +109,7 @@ def summarize(project: Project) -> Summary:
         curves=_curves(store, planned),
         faults=_faults(store, planned),
         searches=_searches(project, store, planned, evidence.parents["dataset"]),
-        trainings=_trainings(planned),
+        trainings=_trainings(store, planned),
         confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)) if labels else None,
         mistakes=_mistakes(answers, shipped, task),
         lineage=_lineage(planned),
@@ -261,9 +262,12 @@ def _faults(store: Store, planned: dict[str, Planned]) -> dict[str, tuple[parts.
     }
 
 
-def _trainings(planned: dict[str, Planned]) -> dict[str, str]:
+def _trainings(store: Store, planned: dict[str, Planned]) -> dict[str, str]:
     made = {stage: item.made for stage, item in planned.items() if item.made}
     told = {stage: say_resources(manifest.measurements) for stage, manifest in made.items()}
+    certificate = made.get("certificate")
+    if certificate and (worth := read_certificates(store.open(certificate.id))):
+        told["targets"] = say_worth(worth[0])
     return {stage: words for stage, words in told.items() if words}
 
 
