@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,26 @@ def test_of_its_own_words_the_teacher_says_what_it_thinks_behind_its_own_prompt(
             assert taught.trusted[target] == 0
             checked += 1
     assert checked
+
+
+def test_a_student_with_other_ids_is_scored_in_its_own_and_keeps_an_answer_that_the_teacher_cannot_read(
+    teacher: nn.Module,
+) -> None:
+    last, same = teacher.config.vocab_size - 1, on_policy(teacher, ratio=1.0, k=16)
+
+    def says_it_in_its_own(model: nn.Module, prompts: Sequence[Ids], seed: int) -> list[Ids]:
+        return [tuple(last - token for token in OWN_ANSWER)] * len(prompts)
+
+    reversed_ids = tuple(reversed(range(last + 1)))
+    other = replace(same, write=says_it_in_its_own, vocabulary=reversed_ids)
+    said = []
+    for own in (same, other):
+        (batch,) = pack(own.rows_of_step(teacher, rows(3), (7, 0)), 4096)
+        said.append(own.teach(cached)(batch))
+    assert torch.equal(last - said[1].ids, said[0].ids)
+    torch.testing.assert_close(said[1].logprobs, said[0].logprobs)
+    lacking = replace(other, vocabulary=tuple(None if old == OWN_ANSWER[1] else old for old in reversed_ids))
+    assert lacking.rows_of_step(teacher, rows(3), (7, 0)) == rows(3)
 
 
 def test_a_student_that_is_its_teacher_learns_nothing_from_its_own_words(teacher: nn.Module) -> None:

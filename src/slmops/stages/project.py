@@ -142,9 +142,6 @@ class Project(Config):
         if self.distillation.on_policy and self.student.train.method == "prompt":
             why = "the student may write its virtual tokens, which the teacher does not know"
             yield "student.train.method", why, "write another method, or remove distillation.on_policy"
-        if self.distillation.on_policy and self.student.vocabulary != "all":
-            why = "the teacher scores what the student writes, token by token"
-            yield "student.vocabulary", why, "write vocabulary: all, or remove distillation.on_policy"
         if self.distillation.representation and self.student.model and self.student.vocabulary != "all":
             why = "the student's tokens are no longer a ready model's, and may never have been the teacher's"
             yield "student.vocabulary", why, "write vocabulary: all, or remove distillation.representation"

@@ -110,6 +110,5 @@ def _teacher_beside(project: Project, work: Work) -> TeacherBeside:
     kept = read_kept(pruned)
     if kept is None:
         check_same_tokens(project, pruned, teacher)
-    new_id = {old: new for new, old in enumerate(kept) if old is not None} if kept else None
     k = kept_tokens(work.inputs["targets"]) if distillation.on_policy else 0
-    return TeacherBeside(teacher, distillation, k, new_id)
+    return TeacherBeside(teacher, distillation, k, kept)

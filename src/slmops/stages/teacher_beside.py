@@ -61,12 +61,20 @@ def check_same_tokens(project: Project, student: Path, teacher: Path) -> None:
 @dataclass(frozen=True)
 class TeacherBeside:
     """The teacher's folder, and what is learned of it while it is there. Of what the student writes, `k` tokens are
-    kept; `new_id` tells what the teacher's tokens are called in the student's vocabulary, where that is another one."""
+    kept; `vocabulary` is which of the teacher's tokens each of the student's stands for, where these are not the
+    same."""
 
     folder: Path
     distillation: DistillationConfig
     k: int = 0
-    new_id: Mapping[int, int] | None = None
+    vocabulary: Sequence[int | None] | None = None
+
+    @property
+    def new_id(self) -> dict[int, int] | None:
+        """What the teacher's tokens are called in the student's vocabulary, where that is another one."""
+        if self.vocabulary is None:
+            return None
+        return {old: new for new, old in enumerate(self.vocabulary) if old is not None}
 
     def begin(
         self,
@@ -94,6 +102,7 @@ class TeacherBeside:
         assert asked
         family = family_of(tokenizer)
         end, sampling = end_token(tokenizer, family), Sampling(task.max_tokens, asked.temperature)
+        end = (self.new_id or {}).get(end, end)  # as the student writes it
 
         def write(model: nn.Module, prompts: Sequence[Ids], seed: int) -> list[Ids]:
             requests = [
@@ -112,6 +121,7 @@ class TeacherBeside:
             self.k,
             self.distillation.temperature,
             _MAX_TOKENS,
+            self.vocabulary,
         )
 
     def _representation(

@@ -28,7 +28,8 @@ OWN = "#own"  # behind the name of a row that the student has answered
 @dataclass(frozen=True)
 class OnPolicy:
     """A `ratio` of rows has its answer written by the student; `teacher` scores it behind its own prompt of that row
-    (`prompts`), and the `k` likeliest tokens are learned at `temperature`."""
+    (`prompts`), and the `k` likeliest tokens are learned at `temperature`. `vocabulary` is which of the teacher's
+    tokens each of the student's stands for, where these are not the same."""
 
     ratio: float
     write: Write
@@ -37,15 +38,18 @@ class OnPolicy:
     k: int
     temperature: float
     max_tokens: int
+    vocabulary: Sequence[int | None] | None = None
 
     def rows_of_step(self, model: nn.Module, examples: Sequence[Example], seed: tuple[int, int]) -> list[Example]:
-        """The step's examples, some with an answer of the model's own; one that answers several times keeps its."""
+        """The step's examples, some with an answer of the model's own. One that answers several times keeps its, and so
+        does one whose new answer has a token that the teacher lacks."""
         chance = np.random.default_rng((*seed, 1))
         drawn = [at for at, example in enumerate(examples) if _answers_once(example) and chance.random() < self.ratio]
         if not drawn:
             return list(examples)
         written = self.write(model, [_prompt(examples[at]) for at in drawn], int(chance.integers(2**31)))
-        own = {at: _with_answer(examples[at], answer) for at, answer in zip(drawn, written, strict=True)}
+        answered = zip(drawn, written, strict=True)
+        own = {at: _with_answer(examples[at], answer) for at, answer in answered if None not in self._renamed(answer)}
         return [own.get(at, example) for at, example in enumerate(examples)]
 
     def teach(self, cached: Callable[[Batch], Taught]) -> Callable[[Batch], Taught]:
@@ -85,13 +89,20 @@ class OnPolicy:
             if own:
                 answers.setdefault(row, []).append(token)
         asked = [
-            _example(batch.rows[row], self.prompts[batch.rows[row].removesuffix(OWN)], tuple(answer))
+            _example(batch.rows[row], self.prompts[batch.rows[row].removesuffix(OWN)], self._known(answer))
             for row, answer in answers.items()
         ]
-        said = teacher_logprobs(self.teacher, asked, self.temperature, self.max_tokens)
+        said = teacher_logprobs(self.teacher, asked, self.temperature, self.max_tokens, self.vocabulary)
         logprobs = torch.cat([logprobs for _, logprobs in said]).float()
         likeliest, ids = logprobs.topk(min(self.k, logprobs.shape[1]), dim=-1)
         return Taught(ids, likeliest, torch.zeros(len(ids)), self.temperature)
+
+    def _renamed(self, answer: Sequence[int]) -> list[int | None]:
+        """The student's tokens as the teacher calls them."""
+        return [token if self.vocabulary is None else self.vocabulary[token] for token in answer]
+
+    def _known(self, answer: Sequence[int]) -> Ids:
+        return tuple(token for token in self._renamed(answer) if token is not None)
 
 
 def _answers_once(example: Example) -> bool:
