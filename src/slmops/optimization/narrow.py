@@ -42,7 +42,7 @@ def keep_groups(model: nn.Module, kept: Sequence[Tensor]) -> None:
     import torch
 
     config: Any = model.config
-    _check_rotary(config, "kv_heads")
+    check_rotary(config, "kv_heads")
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     width = head_width(model)
     for layer, at in zip(decoder_layers(model), kept, strict=True):
@@ -72,7 +72,7 @@ def keep_channels(model: nn.Module, at: Tensor) -> None:
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     if hasattr(embeddings, "embed_scale"):
         raise ModelError("it scales its embeddings by their width", remedy="remove student.width")
-    _check_rotary(model.config, "width")
+    check_rotary(model.config, "width")
     tied, width = head.weight is embeddings.weight, head_width(model)
     embeddings.weight = torch.nn.Parameter(embeddings.weight.detach()[:, at])
     embeddings.embedding_dim = len(at)
@@ -100,8 +100,9 @@ def head_width(model: nn.Module) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
-def _check_rotary(config: Any, name: str) -> None:
-    """Long rotary embeddings have a factor for each of the dimensions that width and heads make."""
+def check_rotary(config: Any, name: str) -> None:
+    """Raises ModelError where long rotary embeddings have a factor for each of the dimensions that width and heads
+    make."""
     if "short_factor" in (getattr(config, "rope_parameters", None) or {}):
         raise ModelError(
             "its long rotary embeddings are made for its width and heads", remedy=f"remove student.{name}; cut units"

@@ -47,13 +47,14 @@ def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) ->
     Raises:
         ConfigError: it has less.
     """
-    taught = project.local_teacher.train if project.student.from_ and project.local_teacher else None
+    of_teacher = project.student.model is None
+    taught = project.local_teacher.train if of_teacher and project.local_teacher else None
     grows = not learned and taught and (taught.method == "bottleneck" or taught.search)
     cuts = project.student.cuts
     there = _sizes(config) if cuts else {}
     for name, wanted in cuts.items():
         if name in there and wanted > there[name] and not (name == "units" and grows):
-            whose = "the teacher's" if project.student.from_ else "the model's"
+            whose = "the teacher's" if of_teacher else "the model's"
             what = f"{wanted} is more than {whose} {there[name]}"
             raise project.error(f"student.{name}", what, f"choose at most {there[name]}")
 

@@ -87,7 +87,7 @@ class Project(Config):
 
     def conflicts(self) -> Iterator[tuple[str, str, str]]:
         absent = "the teacher is not here" if self.teacher else "there is no teacher"
-        if self.student.from_ and not self.local_teacher:
+        if self.student.model is None and not self.local_teacher:
             remedy = "give the student a model" if self.teacher else "add teacher: …, or give the student a model"
             yield "student.from", absent, remedy
         if self.teacher and self.teacher.endpoint and not self.data.unlabelled:
@@ -109,7 +109,7 @@ class Project(Config):
                 yield "distillation.temperature", why, "remove temperature"
         yield from self._name_conflicts()
         yield from self._search_conflicts()
-        taught = self.local_teacher.train if self.local_teacher and self.student.from_ else None
+        taught = self.local_teacher.train if self.local_teacher and self.student.model is None else None
         if taught and taught.method == "prompt" and self.student.train.method == "prompt":
             yield "student.train.method", "the teacher's virtual tokens are the student's, too", "write another method"
         if self.deployment and not self.optimization:

@@ -1,5 +1,5 @@
-"""`pruned`: the student before it has learned: chosen layers of the teacher, or a ready small model; with the tokens
-that it needs."""
+"""`pruned`: the student before it has learned: chosen layers of the teacher, a ready small model, or random weights;
+with the tokens that it needs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from slmops.models.folder import read_json
 from slmops.models.forward import last_states, load_causal_lm
 from slmops.models.packing import Example, by_length, pack
 from slmops.models.tokenizer import Ids, Tokenizer
+from slmops.optimization.fresh import fresh_model
 from slmops.optimization.importance import Importance, measure
 from slmops.optimization.narrow import keep_channels, keep_groups, keep_units
 from slmops.optimization.prune import (
@@ -52,6 +53,7 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
     student = project.student
     section = {"model": identity, "layers": student.layers, "keep": student.keep, "prompt": student.prompt}
     inputs = {"dataset": "dataset"} | ({"teacher": "teacher"} if from_teacher else {})
+    section |= {"from": "scratch", "seed": project.seed} if student.from_scratch else {}
     section |= {"rounds": student.rounds} if student.rounds > 1 else {}
     section |= {name: value for name in _NARROWER if (value := getattr(student, name)) is not None}
     if student.vocabulary != "all":
@@ -97,9 +99,12 @@ def _make(project: Project, work: Work) -> None:
         source, licence = base.folder, base.licence
     work.licence = licence
     check_cuts(project, read_json(source / "config.json"), learned=True)
-    model = load_causal_lm(source)
-    if student.layers is not None or student.is_narrower:
-        _cut(model, source, project, work)
+    if student.from_scratch:
+        model = fresh_model(source, student.cuts, project.seed)
+    else:
+        model = load_causal_lm(source)
+        if student.layers is not None or student.is_narrower:
+            _cut(model, source, project, work)
     if student.context is not None:
         _shorten(model, student.context, project)
     if student.vocabulary != "all":

@@ -208,7 +208,8 @@ def _kept(student: StudentConfig, tokens: int) -> str:
     source = student.model or "the teacher"
     kept = student.cuts | ({"vocabulary": tokens} if student.vocabulary != "all" else {})
     told = [f"{count:,} {_PARTS[name]}{'s' * (count > 1)}" for name, count in kept.items()]
-    return f"{', '.join(told)} of {source}" if told else student.model or "the whole teacher"
+    what = f"{', '.join(told)} of {source}" if told else student.model or "the whole teacher"
+    return f"{what}, from scratch" if student.from_scratch else what
 
 
 def _has(figures: dict[tuple[str, str, str], Interval], against: str) -> bool:

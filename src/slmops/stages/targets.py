@@ -210,7 +210,7 @@ def _ask(project: Project, work: Work, name: str, reading: _Reading, folder: Pat
     teacher = load_causal_lm(work.inputs[name], work.choices["number_format"])
     temperature = project.distillation.temperature
     report = one_of_several(work.progress, name, list(project.teachers), "texts")
-    is_trimmed = name == "teacher" and project.student.from_ and project.student.vocabulary != "all"
+    is_trimmed = name == "teacher" and project.student.model is None and project.student.vocabulary != "all"
     if is_trimmed or own.vocabulary_id == tokenizer.vocabulary_id:
         cache_targets(
             teacher,

@@ -92,7 +92,8 @@ def _arms(project: Project, store: Store, progress: Progress) -> tuple[dict[str,
     asked = project.evaluation.model_copy(update={"compare": (project.shipped(),)})
     project = project.model_copy(update={"evaluation": asked, "deployment": ()})
     longer = train.model_copy(update={"epochs": train.epochs * taught / len(gold)})
-    origin = {"from_": None, "model": student.model or teacher.model, "train": longer}
+    own = "scratch" if student.from_scratch else None
+    origin = {"from_": own, "model": student.model or teacher.model, "train": longer}
     answers = DistillationConfig(match="answers", teachers=project.distillation.teachers)
     arms = {
         DISTILLED: project,

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from slmops.core.config import LISTED, Section, one_or_many, over, wrong
+from slmops.core.config import LISTED, Section, merged, one_or_many, over, wrong
 from slmops.core.mistakes import nearest
 from slmops.core.named import Named
 from slmops.core.search import SearchConfig, begin_of
@@ -65,6 +65,9 @@ class TrainConfig(Section):
     )
     upper_layers: float = Field(
         default=0.5, gt=0, le=1, description="the share of layers that learn, from the top; the lower ones stay"
+    )
+    embeddings: bool = Field(
+        default=False, description="whether tokens' embeddings and the output head learn, too (full, upper_layers: 1)"
     )
     target_replication: float = Field(
         default=1.0, ge=0, le=100, description="the weight of saying the answer at every token of the text, too"
@@ -160,6 +163,8 @@ class TrainConfig(Section):
             raise wrong("neftune_alpha makes noise where virtual tokens learn", "remove neftune_alpha")
         if self.neftune_alpha and self.upper_layers < 1:
             raise wrong("neftune_alpha changes what lower layers read, but they stay", "write upper_layers: 1")
+        if self.embeddings and (self.method != "full" or self.upper_layers < 1):
+            raise wrong("embeddings learn with all weights, beneath all layers", "write method: full, upper_layers: 1")
         if self.label_smoothing and self.loss != "cross_entropy":
             raise wrong("label_smoothing is for cross_entropy, not for a loss of your own", "smooth in your loss")
         for name, space in self.search.search_space.items() if self.search else ():
@@ -213,6 +218,7 @@ _NEVER_ROUNDED = {
 _OF_ADAPTERS = ("rank", "alpha", "rank_stabilized", "dropout", "targets", "modules_to_save", "loraplus_lr_ratio")
 
 _STUDENT = TrainConfig(method="full", epochs=3, learning_rate=8e-4, quantization_aware=0.5, noise=0)
+_SCRATCH = {"upper_layers": 1, "embeddings": True}
 
 
 def _false_is_none(value: Any) -> Any:
@@ -320,7 +326,12 @@ class StudentConfig(Section):
 
     main: ClassVar[str] = "model"
 
-    from_: Literal["teacher"] | None = Field(default=None, alias="from", description="teacher: cut from the teacher")
+    from_: Literal["teacher", "scratch"] | None = Field(
+        default=None,
+        alias="from",
+        description="teacher (cut from the teacher), or scratch (random weights in the architecture of the teacher, or "
+        "of model)",
+    )
     model: str | None = Field(default=None, min_length=1, description="a ready small model: hf:owner/name …")
     layers: int | None = Field(default=None, ge=1, le=1000, description="the number of layers kept; all if absent")
     keep: Literal["lower", "spread", "dissimilar", "least-missed", "greedy"] = Field(
@@ -358,11 +369,24 @@ class StudentConfig(Section):
     prompt: Literal["short", "full"] = Field(default="short", description="short (without the instruction), or full")
     train: Annotated[TrainConfig, over(_STUDENT)] = Field(default=_STUDENT, description="how it learns")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _learns_all_from_scratch(cls, value: Any) -> Any:
+        """Nothing is known that could stay."""
+        if isinstance(value, Mapping) and value.get("from") == "scratch":
+            train = value.get("train")
+            return {**value, "train": merged(_SCRATCH, {} if train is None else train, TrainConfig)}
+        return value
+
     @model_validator(mode="after")
     def _has_one_origin(self) -> StudentConfig:
-        if (self.from_ is None) == (self.model is None):
+        if not self.from_scratch and (self.from_ is None) == (self.model is None):
             found = "both from and model" if self.model else "neither from nor model"
             raise wrong(f"found {found}", "write from: teacher, or model: hf:owner/name")
+        if self.from_scratch and not self.train.embeddings:
+            raise wrong("from scratch, embeddings know nothing that could stay", "remove train.embeddings")
+        if self.from_scratch and (idle := {"keep", "rounds"} & self.model_fields_set):
+            raise wrong(f"{min(idle)} says how layers are cut, but from scratch none is", f"remove {min(idle)}")
         if "keep" in self.model_fields_set and self.layers is None:
             raise wrong("keep says which layers stay, but all do", "give layers, or remove keep")
         if self.rounds > 1 and self.layers is None:
@@ -375,6 +399,10 @@ class StudentConfig(Section):
         if self.rounds > 1 and self.train.noise and self.train.epochs <= self.rounds:
             raise wrong("noise varies rows from the second epoch on, which no round has", "remove noise, or rounds")
         return self
+
+    @property
+    def from_scratch(self) -> bool:
+        return self.from_ == "scratch"
 
     @property
     def cuts(self) -> dict[str, int]:

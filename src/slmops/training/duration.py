@@ -44,7 +44,7 @@ def training_amount(shape: Shape, config: TrainConfig, lessons: Lessons) -> Amou
     steps = steps_of(lessons.rows, config)
     layer = shape.layer * (forward + 1) + learned * (1 if config.method == "full" else forward + 2)
     attention = shape.width * lessons.row * (forward + 2)
-    head = 2 * shape.width * computed_logits(shape, config, lessons)
+    head = (3 if config.embeddings else 2) * shape.width * computed_logits(shape, config, lessons)
     products = 2 * (lessons.step_tokens * learning * (layer + attention) + lessons.step_targets * head)
     once = 2 * lessons.tokens * (shape.layers - learning) * shape.layer
     passed = lessons.step_sequences * learning

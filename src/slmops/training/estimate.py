@@ -181,7 +181,7 @@ def cheaper(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
     """Other ways to learn that need less memory, with their keys; those that change least first."""
     ways: list[dict[str, Any]] = [{"max_tokens": tokens} for tokens in (512, 256) if tokens < config.max_tokens]
     ways += [way | {"gradient_checkpointing": True} for way in [{}, *ways]]
-    if config.method == "full":
+    if config.method == "full" and not config.embeddings:
         qlora = {"method": "qlora"} | ({"quantization_aware": 0.0} if config.quantization_aware else {})
         ways += [ways[-1] | method for method in ({"method": "lora"}, qlora)]
     for way in ways:
@@ -198,13 +198,14 @@ def training_needs(
     if config.method == "qlora":  # the copy's layers lie in four bits, too
         weights -= (4 - _NF4) * shape.layers * shape.layer
         copies -= (size - _NF4) * shape.layers * shape.layer if copies else 0.0
-    learned = learning * learned_a_layer(shape, config)
+    learned = learning * learned_a_layer(shape, config) + (shape.embeddings if config.embeddings else 0)
     saved, copied = saved_whole(shape, config), size if copies else 0  # the latter has gradients, too
     kept = (learned + saved) * (12 + copied) + saved * (4 + copied)
     frozen = lessons.tokens * shape.width * size if learning < shape.layers else 0
     working = size * lessons.packed * kept_a_token(shape, config, learning, lessons)
     virtual = config.method == "prompt" and shape.tied
-    whole = virtual or _HEAD in map(_last, config.modules_to_save)  # the head learns: it is computed at once
+    # A head that learns is computed at once.
+    whole = config.embeddings or virtual or _HEAD in map(_last, config.modules_to_save)
     at_once = lessons.targets if whole else min(lessons.targets, chunk_of(config))
     logits = 4 * _OF_LOGITS * at_once * computed_logits(shape, config, lessons)
     loading = _BASE + 4.0 * shape.weights

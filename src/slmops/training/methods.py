@@ -64,7 +64,8 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int, virtual: Ids = ())
     model.requires_grad_(True)
     layers[:lower].requires_grad_(False)
     for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
-        embedding.requires_grad_(False)  # few rows tell little about 49,000 tokens, and they are half of the weights
+        # else they stay: few rows tell little about 49,000 tokens, and they are half of the weights
+        embedding.requires_grad_(config.embeddings)
     return model
 
 
