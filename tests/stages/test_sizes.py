@@ -8,6 +8,7 @@ import pytest
 
 from slmops.core.errors import ModelError
 from slmops.models.forward import load_causal_lm
+from slmops.optimization.vocabulary import read_kept
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, plan, run
 from slmops.stages.sizes import int4_bytes, sizes
@@ -25,14 +26,18 @@ def test_parameters_are_those_of_the_models_matrices(architecture: Architecture,
 
 
 def test_the_student_that_is_asked_for_has_the_size_that_was_told(tmp_path: Path) -> None:
-    student = "{from: teacher, layers: 1, units: 64, kv_heads: 1}"
+    """Once the teacher has answered, whose answers have tokens, too; before that, at least nearly."""
+    student = "{from: teacher, layers: 1, units: 64, kv_heads: 1, vocabulary: 1}"
     project = Project.load(write_project(tmp_path, student=student))
+    guessed = next(option for option in sizes(project) if option.asked)
+    run(project, until="pruned")
     options = sizes(project)
     asked = next(option for option in options if option.asked)
-    run(project, until="pruned")
-    model = load_causal_lm(open_store(project).open("tiny/pruned@latest"))
+    folder = open_store(project).open("tiny/pruned@latest")
+    model, kept = load_causal_lm(folder), len(read_kept(folder) or ())
     assert asked.parameters == sum(weight.numel() for weight in model.parameters() if weight.dim() == 2)
-    assert asked.layers == 1 and 0 < asked.work < 1
+    assert 256 < guessed.vocabulary <= asked.vocabulary == kept
+    assert asked.layers == 1 and 0 < asked.work < 1 and 0 < asked.latency_ms < options[0].latency_ms
     assert [option.layers for option in options] == sorted((option.layers for option in options), reverse=True)
 
 

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def sizes(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
-    """Show how large students of fewer layers and tokens would be: parameters, bytes, what a token costs."""
+    """Show how large and fast students of fewer layers and tokens would be, before one is made."""
     from slmops.core.console import console, print_json, print_table, show_progress
     from slmops.stages.sizes import sizes as sizes_of
 
@@ -31,9 +31,12 @@ def sizes(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = Fa
             f"{one.parameters / 1e6:.1f} M",
             f"{one.int4_bytes / 1e6:.1f} MB",
             f"{one.work:.0%}",
+            f"{one.latency_ms:.1f}",
             "slmops.yaml" if one.asked else "",
         )
         for one in options
     ]
-    print_table(("layers", "tokens", "parameters", "as int4", "work a token, of the whole", ""), rows)
-    console.print("vocabulary: N keeps all tokens of the project, so it may keep more than N", soft_wrap=True)
+    head = ("layers", "tokens", "parameters", "as int4", "work a token, of the whole", "ms an answer, roughly", "")
+    print_table(head, rows)
+    told = "tokens are those of the project's rows, and at least as many as asked; a teacher's answers may add some"
+    console.print(told, soft_wrap=True)

@@ -59,10 +59,15 @@ def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) ->
             raise project.error(f"student.{name}", what, f"choose at most {there[name]}")
 
 
+def positions_of(config: Mapping[str, Any]) -> int:
+    """How many tokens a model of that config.json can read and write together; 0 where it does not say."""
+    text = config.get("text_config") or config
+    return int(text.get("max_position_embeddings") or text.get("n_positions") or 0)
+
+
 def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
     """How much there is of what can be cut, by the key that cuts it; of tokens there may be any number."""
-    shape, text = Shape.of(config), config.get("text_config") or config
-    positions = text.get("max_position_embeddings") or text.get("n_positions")
+    shape, positions = Shape.of(config), positions_of(config)
     return {
         "layers": shape.layers,
         "units": shape.inner,

@@ -177,7 +177,7 @@ def _strongest(magnitudes: Tensor, count: int) -> Tensor:
 def _trim(model: nn.Module, source: Path, at_least: int, work: Work) -> Path:
     """Trims the model in place; returns the folder of the tokenizer that goes with it."""
     tokenizer, before = Tokenizer(source), model.get_input_embeddings().weight.shape[0]
-    used = {id for ids in _encoded(tokenizer, work) for id in ids}
+    used = {id for ids in encoded(tokenizer, work.inputs["dataset"], work.inputs.get("labels")) for id in ids}
     vocabulary = trim_tokenizer(tokenizer.description(), used, at_least)
     trim_model(model, vocabulary)
     work.measure("vocabulary", "tokens", float(len(vocabulary.kept)), of=before, used=len(used))
@@ -188,20 +188,19 @@ def _trim(model: nn.Module, source: Path, at_least: int, work: Work) -> Path:
     return folder
 
 
-def _encoded(tokenizer: Tokenizer, work: Work) -> Iterator[Ids]:
-    """All that the student will read and write, but for the test: with the instruction and without it."""
-    task, family = read_task(work.inputs["dataset"]), family_of(tokenizer)
-    for record, answer in _answered(task, work):
+def encoded(tokenizer: Tokenizer, dataset: Path, labels: Path | None) -> Iterator[Ids]:
+    """All that the student will read and write, but for the test: with the instruction and without it; `labels` are a
+    teacher's answers."""
+    task, family = read_task(dataset), family_of(tokenizer)
+    for record, answer in _answered(task, dataset, labels):
         for ask in (task.messages, task.short_messages):
             yield encode_lesson(tokenizer, family, ask(record, answer))[0]
 
 
-def _answered(task: Task, work: Work) -> Iterator[tuple[Record, str]]:
-    rows = [row for part in ("train", "validation") for row in read_answered(work.inputs["dataset"], part, task)]
+def _answered(task: Task, dataset: Path, labels: Path | None) -> Iterator[tuple[Record, str]]:
+    rows = [row for part in ("train", "validation") for row in read_answered(dataset, part, task)]
     yield from rows
     if isinstance(task.grammar, Labels):
         yield from ((rows[0][0], label) for label in task.grammar.values)
-    if "labels" in work.inputs:
-        yield from (
-            (record, record.answers[-1].text) for record in read_records(work.inputs["labels"] / "labels.jsonl")
-        )
+    if labels:
+        yield from ((record, record.answers[-1].text) for record in read_records(labels / "labels.jsonl"))
