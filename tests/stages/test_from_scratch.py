@@ -48,7 +48,7 @@ def test_another_seed_makes_it_anew_and_a_model_is_an_architecture_too(tmp_path:
 @pytest.mark.parametrize(
     ("student", "told"),
     [
-        ("{from: scratch, layers: 1, keep: spread}", "keep says how layers are cut, but from scratch none is"),
+        ("{from: scratch, layers: 1, keep: spread}", "keep says how a model is cut, but from scratch none is"),
         ("{from: scratch, train: {method: lora}}", "embeddings learn with all weights, beneath all layers"),
         ("{from: scratch, train: {upper_layers: 0.5}}", "write method: full, upper_layers: 1"),
         ("{from: scratch, train: {embeddings: false}}", "embeddings know nothing that could stay"),

@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 
 from slmops.core.errors import ConfigError
+from slmops.models.folder import read_json
+from slmops.stages.estimates import student_shape
 from slmops.stages.project import Project
 from slmops.stages.report import summarize
 from slmops.stages.run import open_store, run
 from slmops.training.curve import read_curve
+from slmops.training.estimate import Shape
 from tests.stages.tiny_project import write_project
 from tests.tiny import write_model
 
 TRAIN = "train: {epochs: 6, learning_rate: 0.01}"
+TEACHER = "{model: 'file:model', train: {epochs: 2, learning_rate: 0.01}}"
 
 
 def with_layers(folder: Path, layers: int, **changes: str) -> Path:
@@ -30,8 +34,7 @@ def with_layers(folder: Path, layers: int, **changes: str) -> Path:
 @pytest.mark.parametrize("keep", ["lower", "greedy", "dissimilar"])
 def test_it_loses_about_as_many_layers_in_each_round_and_learns_in_between(tmp_path: Path, keep: str) -> None:
     student = f"{{from: teacher, layers: 1, rounds: 3, keep: {keep}, vocabulary: 1, {TRAIN}}}"
-    teacher = "{model: 'file:model', train: {epochs: 2, learning_rate: 0.01}}"
-    project = Project.load(with_layers(tmp_path, 6, student=student, teacher=teacher))
+    project = Project.load(with_layers(tmp_path, 6, student=student, teacher=TEACHER))
     run(project)
     store = open_store(project)
     made = {
@@ -54,6 +57,23 @@ def test_it_loses_about_as_many_layers_in_each_round_and_learns_in_between(tmp_p
     assert told.shipped == "int4" and told.subject("untrained") is None
 
 
+def test_what_is_in_a_layer_goes_in_shares_too_as_the_plan_foretells(tmp_path: Path) -> None:
+    student = "{from: teacher, units: 32, kv_heads: 1, width: 32, rounds: 2, train: {epochs: 2}}"
+    project = Project.load(write_project(tmp_path, student=student, teacher=TEACHER, synthesis="{augment: 0}"))
+    shutil.rmtree(tmp_path / "model")
+    sizes = {"hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 6, "num_key_value_heads": 3}
+    write_model(tmp_path / "model", "llama", ("<|im_start|>", "<|im_end|>"), **sizes)
+    run(project, until="pruned_2")
+    store = open_store(project)
+    shapes = [
+        Shape.of(read_json(store.open(f"tiny/{stage}@latest") / "config.json"))
+        for stage in ("pruned", "student_1", "pruned_2")
+    ]
+    assert [(shape.inner, shape.width) for shape in shapes] == [(96, 64), (96, 64), (32, 32)]
+    assert [(shape.heads, shape.kv_heads) for shape in shapes] == [(4, 2), (4, 2), (2, 1)]
+    assert [student_shape(project, number) for number in (1, 2)] == shapes[1:]
+
+
 def test_one_round_is_what_it_was(tmp_path: Path) -> None:
     one = Project.load(write_project(tmp_path, student="{from: teacher, layers: 1, rounds: 1}"))
     run(one, until="pruned")
@@ -64,7 +84,7 @@ def test_one_round_is_what_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"student": "{from: teacher, rounds: 2}"}, "rounds says how layers are cut, but all stay"),
+        ({"student": "{from: teacher, rounds: 2}"}, "rounds says how parts are cut, but all stay — give layers, units"),
         (
             {
                 "student": "{from: teacher, layers: 1, rounds: 2, "

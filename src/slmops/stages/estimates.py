@@ -18,6 +18,7 @@ from slmops.models.forward import NumberFormat
 from slmops.optimization.config import OptimizationConfig
 from slmops.stages.base_models import folder_of
 from slmops.stages.project import CHOICES_FILE, Project
+from slmops.stages.rounds import of_round
 from slmops.training.config import StudentConfig, TrainConfig
 from slmops.training.duration import training_amount
 from slmops.training.estimate import Lessons, Needs, Shape, training_needs
@@ -91,23 +92,16 @@ def _lessons_of(project: Project, role: str) -> Callable[[TrainConfig], Lessons]
 def student_shape(project: Project, number: int = 1) -> Shape:
     """That of the student of a round, counted from 1."""
     student, shape = project.student, _shape_of(project, project.student_origin)
-    layers = shape.layers
     for left in range(student.rounds, student.rounds - number, -1):
-        layers = layers_of_round(layers, student.layers, left)
-    return cut(shape, student.model_copy(update={"layers": layers}))
-
-
-def layers_of_round(count: int, wanted: int | None, left: int) -> int:
-    """How many of `count` layers stay, where `left` rounds are to end at those `wanted`: about as many go in each."""
-    return count if wanted is None else count - round((count - wanted) / left)
+        shape = cut(shape, of_round(shape, student, left))
+    return shape
 
 
 def cut(shape: Shape, student: StudentConfig) -> Shape:
     """What is left of a model that a student is cut from; no more than there is."""
     head = shape.queries // shape.heads
-    shared = shape.key_width // head
-    kept = min(student.kv_heads or shared, shared)
-    heads = shape.heads * kept // shared
+    kept = min(student.kv_heads or shape.kv_heads, shape.kv_heads)
+    heads = shape.heads * kept // shape.kv_heads
     return replace(
         shape,
         layers=min(student.layers or shape.layers, shape.layers),

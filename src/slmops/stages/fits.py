@@ -71,7 +71,7 @@ def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
     return {
         "layers": shape.layers,
         "units": shape.inner,
-        "kv_heads": shape.key_width * shape.heads // shape.queries,
+        "kv_heads": shape.kv_heads,
         "width": shape.width,
         **({"context": positions} if positions else {}),
     }

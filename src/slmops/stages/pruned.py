@@ -30,12 +30,15 @@ from slmops.optimization.prune import (
 )
 from slmops.optimization.vocabulary import copy_kept, trim_model, trim_tokenizer, write_kept, write_tokenizer
 from slmops.stages.base_models import base_model
-from slmops.stages.estimates import layers_of_round, pruned_estimate
+from slmops.stages.estimates import pruned_estimate
 from slmops.stages.fits import check_cuts
 from slmops.stages.parts import Prompt, answered_examples, read_answered, read_task, readable
 from slmops.stages.project import Project
+from slmops.stages.rounds import of_round
 from slmops.stages.saved import save_model
 from slmops.tasks.types import Labels, Record, Task
+from slmops.training.config import StudentConfig
+from slmops.training.estimate import Shape
 from slmops.training.looks import mean_loss
 from slmops.training.losses import cross_entropy
 
@@ -60,16 +63,17 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
         section["vocabulary"] = student.vocabulary
         inputs |= {"labels": "labels"} if project.teacher else {}  # whose answers are learned, too
     estimate = pruned_estimate(project)
-    return Stage("pruned", 4, inputs, section, lambda work: _make(project, work), estimate, ("threads",))
+    return Stage("pruned", 5, inputs, section, lambda work: _make(project, work), estimate, ("threads",))
 
 
 def pruned_again_stage(project: Project, number: int) -> Stage:
-    """Further layers of a student that has learned are cut: `number` of all rounds, counted from 1."""
+    """More of a student that has learned is cut: `number` of all rounds, counted from 1."""
     student = project.student
-    section = {"layers": student.layers, "keep": student.keep, "left": student.rounds - number + 1}
+    section: dict[str, Any] = {"keep": student.keep, "left": student.rounds - number + 1}
+    section |= {name: kept for name, kept in student.cuts.items() if name != "context"}
     inputs = {"dataset": "dataset", "student": name_of_round(number - 1), "pruned": "pruned"}
     make = partial(_make_again, project, student.rounds - number + 1)
-    return Stage(f"pruned_{number}", 2, inputs, section, make, pruned_estimate(project, number), ("threads",))
+    return Stage(f"pruned_{number}", 3, inputs, section, make, pruned_estimate(project, number), ("threads",))
 
 
 def name_of_round(number: int) -> str:
@@ -81,10 +85,8 @@ def _make_again(project: Project, left: int, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
     source, work.licence = work.inputs["student"], work.parent_licences["student"]
     model = load_causal_lm(source)
-    examples = _calibration(source, project.student.prompt, work)
-    found = _measured(model, examples, work) if project.student.keep == "dissimilar" else None
-    keep = layers_of_round(model.config.num_hidden_layers, project.student.layers, left)
-    keep_layers(model, _choose_layers(model, examples, keep, project.student.keep, found, work))
+    kept = of_round(Shape.of(read_json(source / "config.json")), project.student, left)
+    _cut(model, _calibration(source, project.student.prompt, work), kept, work)
     copy_kept(work.inputs["pruned"], work.out)
     save_model("pruned", model, source, work.out, work.inputs["dataset"], project.student.prompt, work.licence)
 
@@ -98,13 +100,15 @@ def _make(project: Project, work: Work) -> None:
         base = base_model(project, student.model, lambda text: work.progress(0.0, text))
         source, licence = base.folder, base.licence
     work.licence = licence
-    check_cuts(project, read_json(source / "config.json"), learned=True)
+    config = read_json(source / "config.json")
+    check_cuts(project, config, learned=True)
     if student.from_scratch:
         model = fresh_model(source, student.cuts, project.seed)
     else:
         model = load_causal_lm(source)
         if student.layers is not None or student.is_narrower:
-            _cut(model, source, project, work)
+            kept = of_round(Shape.of(config), student, student.rounds)
+            _cut(model, _calibration(source, "full", work), kept, work)
     if student.context is not None:
         _shorten(model, student.context, project)
     if student.vocabulary != "all":
@@ -121,13 +125,11 @@ def _shorten(model: nn.Module, context: int, project: Project) -> None:
     config.max_position_embeddings = context
 
 
-def _cut(model: nn.Module, source: Path, project: Project, work: Work) -> None:
-    """Cuts layers, and what is in each, in place; what is kept is told by rows that the model will learn."""
-    student, count = project.student, model.config.num_hidden_layers
-    keep = layers_of_round(count, student.layers, student.rounds)
-    examples = _calibration(source, "full", work)
+def _cut(model: nn.Module, examples: Sequence[Example], student: StudentConfig, work: Work) -> None:
+    """Cuts layers, and what is in each, in place, to what the student keeps: told by the examples."""
     looked_at = student.is_narrower or student.keep == "dissimilar"
     found = _measured(model, examples, work) if looked_at else None
+    keep = student.layers or model.config.num_hidden_layers
     layers = _choose_layers(model, examples, keep, student.keep, found, work)
     keep_layers(model, layers)
     for name, of, narrow in (("units", "units", keep_units), ("kv_heads", "groups", keep_groups)):

@@ -344,7 +344,8 @@ class StudentConfig(Section):
         default=1,
         ge=1,
         le=100,
-        description="in how many rounds layers are cut, the student learning after each; the steps are shared by all",
+        description="in how many rounds layers, units, heads and width are cut, the student learning after each; the "
+        "steps are shared by all",
     )
     units: int | None = Field(
         default=None, ge=32, multiple_of=32, description="the hidden units kept of every MLP; all if absent"
@@ -386,11 +387,11 @@ class StudentConfig(Section):
         if self.from_scratch and not self.train.embeddings:
             raise wrong("from scratch, embeddings know nothing that could stay", "remove train.embeddings")
         if self.from_scratch and (idle := {"keep", "rounds"} & self.model_fields_set):
-            raise wrong(f"{min(idle)} says how layers are cut, but from scratch none is", f"remove {min(idle)}")
+            raise wrong(f"{min(idle)} says how a model is cut, but from scratch none is", f"remove {min(idle)}")
         if "keep" in self.model_fields_set and self.layers is None:
             raise wrong("keep says which layers stay, but all do", "give layers, or remove keep")
-        if self.rounds > 1 and self.layers is None:
-            raise wrong("rounds says how layers are cut, but all stay", "give layers, or remove rounds")
+        if self.rounds > 1 and self.layers is None and not self.is_narrower:
+            raise wrong("rounds says how parts are cut, but all stay", "give layers, units, kv_heads or width")
         if self.rounds > 1 and self.train.search:
             raise wrong("a search would end in another student after each round", "remove rounds, or search")
         if self.rounds > 1 and self.train.method in ("prompt", "bottleneck"):

@@ -87,6 +87,11 @@ class Shape:
         return 2 * self.width * (self.queries + self.key_width) + 3 * self.width * self.inner
 
     @property
+    def kv_heads(self) -> int:
+        """How many heads of keys and values there are."""
+        return self.key_width * self.heads // self.queries
+
+    @property
     def queries(self) -> int:
         return self.query_width or self.width
 
