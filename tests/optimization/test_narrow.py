@@ -13,7 +13,7 @@ from slmops.core.errors import ModelError
 from slmops.models.forward import decoder_layers, load_causal_lm, target_logits
 from slmops.models.packing import Batch, pack
 from slmops.optimization.importance import measure
-from slmops.optimization.narrow import head_width, keep_channels, keep_groups, keep_units
+from slmops.optimization.narrow import head_width, keep_channels, keep_groups, keep_heads, keep_units
 from slmops.optimization.prune import keep_layers
 from tests.models.architectures import ARCHITECTURES, Architecture
 from tests.tiny import write_model
@@ -78,6 +78,25 @@ def test_heads_that_add_nothing_can_go_with_their_keys_and_values(architecture: 
 
 
 @every_family
+def test_heads_that_add_nothing_can_go_alone(architecture: Architecture, tmp_path: Path) -> None:
+    model = wide(architecture, tmp_path / "model")
+    width, kept = head_width(model), [torch.tensor([[0], [1]]), torch.tensor([[1], [0]])]
+    if architecture.name == "phi-4-mini":
+        with pytest.raises(ModelError, match=r"long rotary.*remove student.heads"):
+            keep_heads(model, kept)
+        return
+    for layer, at in zip(decoder_layers(model), kept, strict=True):
+        for group, own in enumerate(at.flatten().tolist()):
+            gone = 2 * group + 1 - own
+            layer.self_attn.o_proj.weight.data[:, gone * width : (gone + 1) * width] = 0
+    small = copy.deepcopy(model)
+    keep_heads(small, kept)
+    assert torch.allclose(logits(small), logits(model), atol=1e-4)
+    assert (small.config.num_attention_heads, small.config.num_key_value_heads) == (2, 2)
+    comes_back(small, tmp_path / "small")
+
+
+@every_family
 def test_channels_go_everywhere_at_once(architecture: Architecture, tmp_path: Path) -> None:
     model = wide(architecture, tmp_path / "model")
     before, kept = logits(model), torch.arange(model.config.hidden_size)
@@ -109,6 +128,7 @@ def test_what_does_much_is_told_from_what_does_nothing(architecture: Architectur
     found = measure(model, batches())
     assert set(found.units[0].argsort()[:10].tolist()) == set(idle.tolist())
     assert float(found.groups[0][1]) == 0 < float(found.groups[0][0])
+    assert (found.heads[0][1] == 0).all() and (found.heads[0][0] > 0).all()
     assert found.channels.shape == (model.config.hidden_size,) and (found.channels > 0).all()
     assert found.angle(1, 1) == pytest.approx(0, abs=1e-3) and 0 < found.angle(0, 2) < 1
 

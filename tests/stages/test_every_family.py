@@ -23,10 +23,11 @@ TEACHER = "{model: 'file:model', train: {method: full, epochs: 1, learning_rate:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: one.name)
 def test_a_student_of_every_family_answers(architecture: Architecture, tmp_path: Path) -> None:
-    wide = {"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 64, "intermediate_size": 128}
-    more = {"phi-4-mini": {"hidden_size": 256}}.get(architecture.name, {})  # its rotary embeddings are of a head of 64
-    cut = {"units": 64, "kv_heads": 1, "width": 32}
-    for name in {"gemma-3": ["width"], "phi-4-mini": ["kv_heads", "width"]}.get(architecture.name, []):
+    wide = {"num_attention_heads": 8, "num_key_value_heads": 2, "hidden_size": 64, "intermediate_size": 128}
+    fixed = {"hidden_size": 256, "num_attention_heads": 4}  # its rotary embeddings are of a head of 64
+    more = {"phi-4-mini": fixed}.get(architecture.name, {})
+    cut = {"units": 64, "kv_heads": 1, "heads": 1, "width": 32}
+    for name in {"gemma-3": ["width"], "phi-4-mini": ["kv_heads", "heads", "width"]}.get(architecture.name, []):
         del cut[name]
     options = ", ".join(f"{name}: {value}" for name, value in cut.items())
     student = f"{{from: teacher, layers: 1, keep: dissimilar, {options}, vocabulary: 1, {TRAIN}}}"
@@ -38,7 +39,7 @@ def test_a_student_of_every_family_answers(architecture: Architecture, tmp_path:
     store = open_store(project)
     config = json.loads((store.open("tiny/student@latest") / "config.json").read_text())
     assert (config["num_hidden_layers"], config["intermediate_size"]) == (1, 64)
-    assert (config["num_key_value_heads"], config["num_attention_heads"]) == ((1, 2) if "kv_heads" in cut else (2, 4))
+    assert (config["num_key_value_heads"], config["num_attention_heads"]) == ((1, 1) if "kv_heads" in cut else (2, 4))
     assert config["hidden_size"] == (32 if "width" in cut else more.get("hidden_size", 64))
     assert ask("tiny/int4@latest", "Where is my parcel?", store=store).text in LABELS
 
@@ -95,6 +96,7 @@ def test_layers_are_kept_by_what_is_missed_without_them(tmp_path: Path, how: str
         ("layers: 3", r"student.layers: 3 is more than the teacher's 2 — choose at most 2"),
         ("units: 1024", r"student.units: 1024 is more than the teacher's 64 — choose at most 64"),
         ("kv_heads: 5", r"student.kv_heads: 5 is more than the teacher's 1"),
+        ("heads: 3", r"student.heads: 3 is more than the teacher's 2 — choose at most 2"),
         ("width: 640", r"student.width: 640 is more than the teacher's 64"),
         ("context: 1024", r"student.context: 1024 is more than the teacher's 512 — choose at most 512"),
         ("units: 33", r"student.units.*multiple of 32"),
@@ -106,3 +108,20 @@ def test_more_than_the_teacher_has_cannot_be_kept(tmp_path: Path, cut: str, told
     for asked in (sizes, plan, run):
         with pytest.raises(ConfigError, match=told):
             asked(Project.load(path))
+
+
+@pytest.mark.parametrize(
+    ("shared", "cut", "told"),
+    [
+        (2, "heads: 5", "5 heads cannot .* evenly, 1 to 3 for each of 2 key-value heads — choose one of 2, 4, 6"),
+        (2, "heads: 4, kv_heads: 1", "4 heads .* 1 to 3 for each of 1 key-value head — choose one of 1, 2, 3"),
+        (6, "heads: 4", "4 heads .*, 1 for each of 6 key-value heads — write kv_heads: 4"),
+    ],
+)
+def test_heads_are_shared_out_evenly(shared: int, cut: str, told: str, tmp_path: Path) -> None:
+    path = write_project(tmp_path, student=f"{{from: teacher, {cut}}}")
+    shutil.rmtree(tmp_path / "model")
+    sizes = {"hidden_size": 96, "num_attention_heads": 6, "num_key_value_heads": shared}
+    write_model(tmp_path / "model", "llama", ("<|im_start|>", "<|im_end|>"), **sizes)
+    with pytest.raises(ConfigError, match=told):
+        plan(Project.load(path))

@@ -58,7 +58,7 @@ def test_it_loses_about_as_many_layers_in_each_round_and_learns_in_between(tmp_p
 
 
 def test_what_is_in_a_layer_goes_in_shares_too_as_the_plan_foretells(tmp_path: Path) -> None:
-    student = "{from: teacher, units: 32, kv_heads: 1, width: 32, rounds: 2, train: {epochs: 2}}"
+    student = "{from: teacher, units: 32, kv_heads: 1, heads: 1, width: 32, rounds: 2, train: {epochs: 2}}"
     project = Project.load(write_project(tmp_path, student=student, teacher=TEACHER, synthesis="{augment: 0}"))
     shutil.rmtree(tmp_path / "model")
     sizes = {"hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 6, "num_key_value_heads": 3}
@@ -70,7 +70,7 @@ def test_what_is_in_a_layer_goes_in_shares_too_as_the_plan_foretells(tmp_path: P
         for stage in ("pruned", "student_1", "pruned_2")
     ]
     assert [(shape.inner, shape.width) for shape in shapes] == [(96, 64), (96, 64), (32, 32)]
-    assert [(shape.heads, shape.kv_heads) for shape in shapes] == [(4, 2), (4, 2), (2, 1)]
+    assert [(shape.heads, shape.kv_heads) for shape in shapes] == [(4, 2), (4, 2), (1, 1)]
     assert [student_shape(project, number) for number in (1, 2)] == shapes[1:]
 
 

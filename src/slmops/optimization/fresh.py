@@ -13,12 +13,12 @@ from slmops.optimization.narrow import check_rotary
 if TYPE_CHECKING:
     from torch import nn
 
-_WITHIN = ("units", "kv_heads", "width")  # of a layer
+_WITHIN = ("units", "kv_heads", "heads", "width")  # of a layer
 
 
 def fresh_model(source: Path, sizes: Mapping[str, int], seed: int) -> nn.Module:
-    """Random weights in the architecture of the model in `source`, with other `layers`, `units`, `kv_heads` or `width`;
-    a head stays as wide as it is there, and each key-value head has as many queries.
+    """Random weights in the architecture of the model in `source`, with other `layers`, `units`, `kv_heads`, `heads` or
+    `width`; a head stays as wide as it is there, and without `heads` each key-value head has as many queries.
 
     Raises:
         ModelError: the architecture has none of what is to be smaller, or its rotary embeddings are told by it.
@@ -29,8 +29,9 @@ def fresh_model(source: Path, sizes: Mapping[str, int], seed: int) -> nn.Module:
     if asked and config.model_type == "gpt2":
         remedy = f"remove {', '.join(f'student.{name}' for name in asked)}"
         raise ModelError("of gpt2 only the number of layers can be chosen", remedy=remedy)
-    for name in {"kv_heads", "width"} & set(asked):
-        check_rotary(config, name)
+    for name in asked:
+        if name != "units":
+            check_rotary(config, name)
     layers, heads = sizes.get("layers", config.num_hidden_layers), config.num_attention_heads
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:layers]
@@ -39,7 +40,7 @@ def fresh_model(source: Path, sizes: Mapping[str, int], seed: int) -> nn.Module:
         groups = config.num_key_value_heads
         config.head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         config.num_key_value_heads = sizes.get("kv_heads", groups)
-        config.num_attention_heads = config.num_key_value_heads * heads // groups
+        config.num_attention_heads = sizes.get("heads", config.num_key_value_heads * heads // groups)
         config.intermediate_size = sizes.get("units", config.intermediate_size)
         config.hidden_size = sizes.get("width", config.hidden_size)
     torch.manual_seed(seed)

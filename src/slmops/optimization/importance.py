@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Importance:
-    """Of each layer, the lowest first, its (unit,) hidden units of the MLP and (group,) heads that share keys and
-    values; of all of them the (width,) channels of hidden states. `states` are (boundary, position, width): what goes
-    into the first layer, comes out of it, and so on, where something is predicted."""
+    """Of each layer, the lowest first, its (unit,) hidden units of the MLP, (group,) heads that share keys and values,
+    and each of these (group, query) heads; of all of them the (width,) channels of hidden states. `states` are
+    (boundary, position, width): what goes into the first layer, comes out of it, and so on, where something is
+    predicted."""
 
     units: tuple[Tensor, ...]
     groups: tuple[Tensor, ...]
+    heads: tuple[Tensor, ...]
     channels: Tensor
     states: Tensor
 
@@ -56,7 +58,9 @@ def measure(model: nn.Module, batches: Iterable[Batch]) -> Importance:
         )
     config: Any = model.config
     units = [torch.zeros(layer.mlp.down_proj.in_features) for layer in layers]
-    groups = [torch.zeros(config.num_key_value_heads) for _ in layers]
+    shared = config.num_key_value_heads
+    groups = [torch.zeros(shared) for _ in layers]
+    heads = [torch.zeros(shared, config.num_attention_heads // shared) for _ in layers]
     channels = torch.zeros(config.hidden_size)
     real, states, positions = torch.zeros(0, dtype=torch.bool), [], 0
     into: list[Tensor] = []
@@ -67,10 +71,12 @@ def measure(model: nn.Module, batches: Iterable[Batch]) -> Importance:
 
         return note
 
-    def note_groups(row: int) -> Callable[..., None]:
+    def note_heads(row: int) -> Callable[..., None]:
         def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            heads = inputs[0].flatten(0, 1)[real].unflatten(1, (config.num_key_value_heads, -1))
-            groups[row] += heads.norm(dim=-1).sum(0)
+            # (position, group, query, width)
+            outputs = inputs[0].flatten(0, 1)[real].unflatten(1, (*heads[row].shape, -1))
+            groups[row] += outputs.flatten(2).norm(dim=-1).sum(0)
+            heads[row] += outputs.norm(dim=-1).sum(0)
 
         return note
 
@@ -88,7 +94,7 @@ def measure(model: nn.Module, batches: Iterable[Batch]) -> Importance:
             norms = [module for name, module in layer.named_children() if name.endswith("norm")]
             for handle in (
                 layer.mlp.down_proj.register_forward_pre_hook(note_units(row)),
-                layer.self_attn.o_proj.register_forward_pre_hook(note_groups(row)),
+                layer.self_attn.o_proj.register_forward_pre_hook(note_heads(row)),
                 layer.register_forward_pre_hook(note_state),
                 *(norm.register_forward_hook(note_channels) for norm in norms),
             ):
@@ -104,6 +110,7 @@ def measure(model: nn.Module, batches: Iterable[Batch]) -> Importance:
     return Importance(
         tuple(found * norm / positions for found, norm in zip(units, added, strict=True)),
         tuple(found / positions for found in groups),
+        tuple(found / positions for found in heads),
         channels / positions,
         torch.cat(states, dim=1),
     )

@@ -61,6 +61,32 @@ def keep_groups(model: nn.Module, kept: Sequence[Tensor]) -> None:
     config.num_attention_heads = len(kept[0]) * heads // groups
 
 
+def keep_heads(model: nn.Module, kept: Sequence[Tensor]) -> None:
+    """Keeps so many of the heads that share keys and values, in every group of every layer: their (group, query)
+    indices within the group, a layer each.
+
+    Raises:
+        ModelError: its rotary embeddings are told by how many heads there are.
+    """
+    import torch
+
+    config: Any = model.config
+    check_rotary(config, "heads")
+    heads, groups, width = config.num_attention_heads, config.num_key_value_heads, head_width(model)
+    first = torch.arange(groups)[:, None] * (heads // groups)
+    for layer, at in zip(decoder_layers(model), kept, strict=True):
+        attention: Any = layer.self_attn
+        queries = _spread((first + at).flatten(), width)
+        if hasattr(attention, "qkv_proj"):  # Phi 3 has all in one
+            shared = torch.arange(heads * width, attention.qkv_proj.out_features)
+            _keep_rows(attention.qkv_proj, torch.cat([queries, shared]))
+        else:
+            _keep_rows(attention.q_proj, queries)
+        _keep_columns(attention.o_proj, queries)
+        attention.num_key_value_groups = at.shape[1]
+    config.head_dim, config.num_attention_heads = width, kept[0].numel()
+
+
 def keep_channels(model: nn.Module, at: Tensor) -> None:
     """Keeps so many channels of the hidden states, in every layer the same.
 

@@ -102,6 +102,7 @@ def cut(shape: Shape, student: StudentConfig) -> Shape:
     head = shape.queries // shape.heads
     kept = min(student.kv_heads or shape.kv_heads, shape.kv_heads)
     heads = shape.heads * kept // shape.kv_heads
+    heads = min(student.heads or heads, heads)
     return replace(
         shape,
         layers=min(student.layers or shape.layers, shape.layers),

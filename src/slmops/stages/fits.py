@@ -45,7 +45,7 @@ def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) ->
     to more units.
 
     Raises:
-        ConfigError: it has less.
+        ConfigError: it has less, or its heads cannot be shared out so.
     """
     of_teacher = project.student.model is None
     taught = project.local_teacher.train if of_teacher and project.local_teacher else None
@@ -57,6 +57,19 @@ def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) ->
             whose = "the teacher's" if of_teacher else "the model's"
             what = f"{wanted} is more than {whose} {there[name]}"
             raise project.error(f"student.{name}", what, f"choose at most {there[name]}")
+    if "heads" in cuts:
+        _check_heads(project, cuts["heads"], cuts.get("kv_heads", there["kv_heads"]), there)
+
+
+def _check_heads(project: Project, heads: int, shared: int, there: Mapping[str, int]) -> None:
+    most = there["heads"] // there["kv_heads"]
+    if heads % shared or heads // shared > most:
+        each = "1" if most == 1 else f"1 to {most}"
+        of = f"{shared} key-value head{'s' * (shared > 1)}"
+        what = f"{heads} heads cannot be shared out evenly, {each} for each of {of}"
+        choices = ", ".join(str(shared * own) for own in range(1, most + 1))
+        remedy = f"write kv_heads: {heads}" if most == 1 else f"choose one of {choices}"
+        raise project.error("student.heads", what, remedy)
 
 
 def positions_of(config: Mapping[str, Any]) -> int:
@@ -72,6 +85,7 @@ def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
         "layers": shape.layers,
         "units": shape.inner,
         "kv_heads": shape.kv_heads,
+        "heads": shape.heads,
         "width": shape.width,
         **({"context": positions} if positions else {}),
     }

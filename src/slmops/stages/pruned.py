@@ -18,7 +18,7 @@ from slmops.models.packing import Example, by_length, pack
 from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.optimization.fresh import fresh_model
 from slmops.optimization.importance import Importance, measure
-from slmops.optimization.narrow import keep_channels, keep_groups, keep_units
+from slmops.optimization.narrow import keep_channels, keep_groups, keep_heads, keep_units
 from slmops.optimization.prune import (
     dissimilar_layers,
     greedily_kept_layers,
@@ -45,7 +45,7 @@ from slmops.training.losses import cross_entropy
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_NARROWER = ("units", "kv_heads", "width", "context")
+_NARROWER = ("units", "kv_heads", "heads", "width", "context")
 _BY_LOSS = {"least-missed": least_missed_layers, "greedy": greedily_kept_layers}
 _CALIBRATION_ROWS, _MAX_TOKENS = 32, 1024
 
@@ -132,8 +132,12 @@ def _cut(model: nn.Module, examples: Sequence[Example], student: StudentConfig, 
     keep = student.layers or model.config.num_hidden_layers
     layers = _choose_layers(model, examples, keep, student.keep, found, work)
     keep_layers(model, layers)
-    for name, of, narrow in (("units", "units", keep_units), ("kv_heads", "groups", keep_groups)):
-        wanted = getattr(student, name)
+    queries = student.heads and student.heads // (student.kv_heads or model.config.num_key_value_heads)
+    for wanted, of, narrow in (
+        (student.units, "units", keep_units),
+        (queries, "heads", keep_heads),
+        (student.kv_heads, "groups", keep_groups),
+    ):
         if wanted is not None and found is not None:
             magnitudes = [getattr(found, of)[layer] for layer in layers]
             narrow(model, [_strongest(magnitude, wanted) for magnitude in magnitudes])
@@ -173,6 +177,7 @@ def _choose_layers(
 
 
 def _strongest(magnitudes: Tensor, count: int) -> Tensor:
+    """Their indices, in order; of several rows those in each."""
     return magnitudes.topk(count).indices.sort().values
 
 

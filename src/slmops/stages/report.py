@@ -47,6 +47,7 @@ _PARTS = {
     "layers": "layer",
     "units": "hidden unit",
     "kv_heads": "key-value head",
+    "heads": "query head",
     "width": "channel",
     "context": "position",
     "vocabulary": "token",

@@ -14,6 +14,10 @@ def of_round(shape: Shape, student: StudentConfig, left: int) -> StudentConfig:
     there = {"layers": shape.layers, "units": shape.inner, "kv_heads": shape.kv_heads, "width": shape.width}
     cuts = {name: wanted for name, wanted in student.cuts.items() if name in there}
     kept = {name: _kept(there[name], wanted, left, _STEPS.get(name, 1)) for name, wanted in cuts.items()}
+    if student.heads:
+        queries = student.heads // (student.kv_heads or shape.kv_heads)
+        own = _kept(shape.heads // shape.kv_heads, queries, left, 1)
+        kept["heads"] = own * kept.get("kv_heads", shape.kv_heads)
     return student.model_copy(update=kept)
 
 

@@ -353,6 +353,12 @@ class StudentConfig(Section):
     kv_heads: int | None = Field(
         default=None, ge=1, description="the key-value heads kept in every layer, each with its queries; all if absent"
     )
+    heads: int | None = Field(
+        default=None,
+        ge=1,
+        description="the query heads kept in every layer, as many of each key-value head that is kept; all of these if "
+        "absent",
+    )
     width: int | None = Field(
         default=None, ge=32, multiple_of=32, description="the channels kept of the hidden states; all if absent"
     )
@@ -391,7 +397,7 @@ class StudentConfig(Section):
         if "keep" in self.model_fields_set and self.layers is None:
             raise wrong("keep says which layers stay, but all do", "give layers, or remove keep")
         if self.rounds > 1 and self.layers is None and not self.is_narrower:
-            raise wrong("rounds says how parts are cut, but all stay", "give layers, units, kv_heads or width")
+            raise wrong("rounds says how parts are cut, but all stay", "give layers, units, kv_heads, heads or width")
         if self.rounds > 1 and self.train.search:
             raise wrong("a search would end in another student after each round", "remove rounds, or search")
         if self.rounds > 1 and self.train.method in ("prompt", "bottleneck"):
@@ -408,10 +414,10 @@ class StudentConfig(Section):
     @property
     def cuts(self) -> dict[str, int]:
         """What is kept of each part that is cut, but for tokens."""
-        sizes = {name: getattr(self, name) for name in ("layers", "units", "kv_heads", "width", "context")}
+        sizes = {name: getattr(self, name) for name in ("layers", "units", "kv_heads", "heads", "width", "context")}
         return {name: kept for name, kept in sizes.items() if kept is not None}
 
     @property
     def is_narrower(self) -> bool:
         """Whether something within its layers is cut, too."""
-        return (self.units, self.kv_heads, self.width) != (None, None, None)
+        return any(name in self.cuts for name in ("units", "kv_heads", "heads", "width"))
