@@ -116,9 +116,11 @@ def test_more_than_the_teacher_has_cannot_be_kept(tmp_path: Path, cut: str, told
         (2, "heads: 5", "5 heads cannot .* evenly, 1 to 3 for each of 2 key-value heads — choose one of 2, 4, 6"),
         (2, "heads: 4, kv_heads: 1", "4 heads .* 1 to 3 for each of 1 key-value head — choose one of 1, 2, 3"),
         (6, "heads: 4", "4 heads .*, 1 for each of 6 key-value heads — write kv_heads: 4"),
+        (6, "width: 64", "student.width: a width of 64 is no multiple of 6 heads: .* — choose a multiple of 96"),
+        (6, "kv_heads: 5", "student.kv_heads: a width of 96 is no multiple of 5 heads: .* — choose heads"),
     ],
 )
-def test_heads_are_shared_out_evenly(shared: int, cut: str, told: str, tmp_path: Path) -> None:
+def test_heads_are_shared_out_evenly_and_divide_the_width(shared: int, cut: str, told: str, tmp_path: Path) -> None:
     path = write_project(tmp_path, student=f"{{from: teacher, {cut}}}")
     shutil.rmtree(tmp_path / "model")
     sizes = {"hidden_size": 96, "num_attention_heads": 6, "num_key_value_heads": shared}

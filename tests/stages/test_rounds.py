@@ -16,7 +16,7 @@ from slmops.stages.report import summarize
 from slmops.stages.run import open_store, run
 from slmops.training.curve import read_curve
 from slmops.training.estimate import Shape
-from tests.stages.tiny_project import write_project
+from tests.stages.tiny_project import write_config, write_project
 from tests.tiny import write_model
 
 TRAIN = "train: {epochs: 6, learning_rate: 0.01}"
@@ -72,6 +72,19 @@ def test_what_is_in_a_layer_goes_in_shares_too_as_the_plan_foretells(tmp_path: P
     assert [(shape.inner, shape.width) for shape in shapes] == [(96, 64), (96, 64), (32, 32)]
     assert [(shape.heads, shape.kv_heads) for shape in shapes] == [(4, 2), (4, 2), (1, 1)]
     assert [student_shape(project, number) for number in (1, 2)] == shapes[1:]
+
+
+def test_between_rounds_the_width_is_a_multiple_of_the_heads(tmp_path: Path) -> None:
+    def of_rounds(student: str) -> list[tuple[int, int]]:
+        """Width and heads after each, of the default model's 576 and 9 in 3 groups."""
+        project = Project.load(write_config(tmp_path, student=f"{{model: 'hf:never/fetched', {student}}}"))
+        shapes = [student_shape(project, number) for number in range(1, project.student.rounds + 1)]
+        return [(shape.width, shape.heads) for shape in shapes]
+
+    assert of_rounds("width: 288, rounds: 2") == [(576, 9), (288, 9)]
+    assert of_rounds("width: 288, kv_heads: 1, rounds: 3") == [(480, 6), (384, 6), (288, 3)]
+    assert of_rounds("kv_heads: 1, heads: 1, rounds: 2") == [(576, 4), (576, 1)]
+    assert of_rounds("heads: 2, rounds: 2")  # fits a model that was never fetched, perhaps
 
 
 def test_one_round_is_what_it_was(tmp_path: Path) -> None:

@@ -6,13 +6,18 @@ In comes a project, and models' configs; out goes nothing, or an error that name
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import lcm
 from typing import Any
 
 from slmops.models.folder import read_json
 from slmops.stages.base_models import base_model, folder_of
+from slmops.stages.estimates import cut
 from slmops.stages.project import Project
+from slmops.stages.rounds import STEP
 from slmops.stages.teacher_beside import check_follows, check_same_tokens
 from slmops.training.estimate import Shape
+
+_DIVIDED = ("llama", "gemma3_text")  # whose width is a multiple of their heads
 
 
 def check_base_models(project: Project) -> None:
@@ -45,7 +50,7 @@ def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) ->
     to more units.
 
     Raises:
-        ConfigError: it has less, or its heads cannot be shared out so.
+        ConfigError: it has less, or its heads cannot be shared out so, or it could not be loaded.
     """
     of_teacher = project.student.model is None
     taught = project.local_teacher.train if of_teacher and project.local_teacher else None
@@ -59,6 +64,9 @@ def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) ->
             raise project.error(f"student.{name}", what, f"choose at most {there[name]}")
     if "heads" in cuts:
         _check_heads(project, cuts["heads"], cuts.get("kv_heads", there["kv_heads"]), there)
+    narrowed = [name for name in ("width", "heads", "kv_heads") if name in cuts]
+    if narrowed and (config.get("text_config") or config).get("model_type") in _DIVIDED:
+        _check_divided(project, cut(Shape.of(config), project.student), narrowed[0])
 
 
 def _check_heads(project: Project, heads: int, shared: int, there: Mapping[str, int]) -> None:
@@ -70,6 +78,13 @@ def _check_heads(project: Project, heads: int, shared: int, there: Mapping[str, 
         choices = ", ".join(str(shared * own) for own in range(1, most + 1))
         remedy = f"write kv_heads: {heads}" if most == 1 else f"choose one of {choices}"
         raise project.error("student.heads", what, remedy)
+
+
+def _check_divided(project: Project, kept: Shape, name: str) -> None:
+    if kept.width % kept.heads:
+        what = f"a width of {kept.width} is no multiple of {kept.heads} heads: transformers would not load it"
+        remedy = f"choose a multiple of {lcm(STEP, kept.heads)}" if name == "width" else "choose heads that divide it"
+        raise project.error(f"student.{name}", what, remedy)
 
 
 def positions_of(config: Mapping[str, Any]) -> int:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from slmops.training.config import StudentConfig
 from slmops.training.estimate import Shape
 
-_STEPS = {"units": 32, "width": 32}  # what these are multiples of
+STEP = 32  # what units and width are multiples of
 
 
 def of_round(shape: Shape, student: StudentConfig, left: int) -> StudentConfig:
     """What the student keeps of a model of that shape, where `left` rounds are to end at what it keeps in the end: of
-    each part about as much goes in each."""
-    there = {"layers": shape.layers, "units": shape.inner, "kv_heads": shape.kv_heads, "width": shape.width}
-    cuts = {name: wanted for name, wanted in student.cuts.items() if name in there}
-    kept = {name: _kept(there[name], wanted, left, _STEPS.get(name, 1)) for name, wanted in cuts.items()}
-    if student.heads:
-        queries = student.heads // (student.kv_heads or shape.kv_heads)
-        own = _kept(shape.heads // shape.kv_heads, queries, left, 1)
-        kept["heads"] = own * kept.get("kv_heads", shape.kv_heads)
-    return student.model_copy(update=kept)
+    each part about as much goes in each. In between more stays where the width would be no multiple of the heads:
+    transformers would not load it (Llama, Gemma 3)."""
+    layers = _kept(shape.layers, student.layers, left)
+    units = _kept(shape.inner, student.units, left, STEP)
+    width = _kept(shape.width, student.width, left, STEP)
+    groups = _kept(shape.kv_heads, student.kv_heads, left)
+    each = shape.heads // shape.kv_heads
+    wanted = max(1, student.heads // (student.kv_heads or shape.kv_heads)) if student.heads else None
+    queries = _kept(each, wanted, left)
+    if left > 1:
+        more = product(range(queries, each + 1), range(groups, shape.kv_heads + 1), range(width, shape.width + 1, STEP))
+        fits = (kept for kept in more if kept[2] % (kept[0] * kept[1]) == 0)
+        queries, groups, width = next(fits, (queries, groups, width))
+    sizes = {"layers": layers, "units": units, "kv_heads": groups, "heads": groups * queries, "width": width}
+    return student.model_copy(update={name: size for name, size in sizes.items() if name in student.cuts})
 
 
-def _kept(count: int, wanted: int, left: int, step: int) -> int:
+def _kept(count: int, wanted: int | None, left: int, step: int = 1) -> int:
+    if wanted is None:
+        return count
     steps = (count - wanted) // step
     return wanted + step * (steps - round(steps / left))
