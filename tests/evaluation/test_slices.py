@@ -49,6 +49,6 @@ def test_the_report_says_how_often_both_agree_and_what_it_cost() -> None:
     assert "saved after 12,346 answers" in str(show_making(made))
     paid = Making(seconds=600, usd=0.5, endpoint_usd=0.4, teacher_usd_per_million=155.0, break_even_answers=12345.6)
     told = str(show_making(make_summary(making=paid)))
-    assert "$0.500, $0.400 of it for the teacher’s answers ($155 a million), saved after 12,346 answers" in told
+    assert "$0.500, $0.400 of it for an endpoint’s answers; a million of the teacher’s answers cost $155, saved" in told
     never = make_summary(making=Making(seconds=600, usd=0.0167))
     assert "saved" not in str(show_making(never))

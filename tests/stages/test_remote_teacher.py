@@ -68,7 +68,7 @@ def test_its_bill_is_in_the_report_with_when_it_is_saved(taught: tuple[Path, End
     assert making.teacher_usd_per_million == pytest.approx(50 * 200 + 3 * 1000)
     assert making.usd > making.endpoint_usd
     assert making.break_even_answers == pytest.approx(20, rel=0.1)  # nearly all of it was paid for so many
-    assert "for the teacher’s answers ($13,000 a million), saved after" in page.read_text()
+    assert "of it for an endpoint’s answers; a million of the teacher’s answers cost $13,000, saved" in page.read_text()
     saved = next(claim for claim in summary.published if claim.claim == "distillation: operating cost")
     assert saved.ours and saved.ours.value > 0.9 and saved.note.startswith("the endpoint’s bill")
     config.write_text(config.read_text().replace("input: 200", "input: 500"))

@@ -77,9 +77,10 @@ def show_making(summary: Summary) -> Html | None:
     if making is None:
         return None
     told = f"At this machine’s price that is {write(making.usd, '$')}"
-    if making.endpoint_usd is not None and making.teacher_usd_per_million is not None:
-        told += f", {write(making.endpoint_usd, '$')} of it for the teacher’s answers"
-        told += f" ({write(making.teacher_usd_per_million, '$')} a million)"
+    if making.endpoint_usd is not None:
+        told += f", {write(making.endpoint_usd, '$')} of it for an endpoint’s answers"
+    if making.teacher_usd_per_million is not None:
+        told += f"; a million of the teacher’s answers cost {write(making.teacher_usd_per_million, '$')}"
     if making.break_even_answers is not None:
         told += f", saved after {making.break_even_answers:,.0f} answers against the teacher’s"
     return element("p", f"{told}.")

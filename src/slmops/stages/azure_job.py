@@ -79,7 +79,7 @@ def _refuse_what_stays(project: Project) -> None:
     if project.data.privacy.kinds():
         what = "rows are masked as they are read, which would be in Azure"
         raise project.error("data.privacy", what, "mask the files before (slmops data mask), and remove privacy")
-    if project.teacher and project.teacher.api_key_env and not project.engine.environment:
+    if not project.engine.environment and any(teacher.api_key_env for teacher in project.endpoints.values()):
         what = "a key is never part of a job, which everyone in the workspace can read"
         raise project.error("teacher.api_key_env", what, "set the variable in an environment, and name it in engine")
 

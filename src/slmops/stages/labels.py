@@ -1,7 +1,7 @@
 """`labels`: the teacher's answers to unlabelled and augmented records, with its confidence; doubtful ones are rejected.
 
 Where answers are a closed set, the validation rows are answered, too, so that what follows can tell how far the teacher
-is to be believed.
+is to be believed. An endpoint is asked the unlabelled records alone; those beside it are heard of all others.
 """
 
 from __future__ import annotations
@@ -21,28 +21,31 @@ from slmops.stages.project import Project
 from slmops.synthesis.label import answer_records
 from slmops.synthesis.remote import answer_remotely, tokens_used
 from slmops.synthesis.together import hear_together
-from slmops.tasks.types import Labels, Record
+from slmops.tasks.types import Labels, Record, Task
 from slmops.training.config import TeacherConfig
 
+_REMOTE_MINUTES = 0.5
 _MANY = 1 / 3  # of the answers: more that are rejected are told
 
 
 def labels_stage(project: Project) -> Stage:
     synthesis, teacher = project.synthesis, project.teacher
     if teacher and teacher.endpoint:
-        asked: dict[str, Any] = {"endpoint": teacher.endpoint, "model": teacher.model, "sees": teacher.sees}
+        asked = _asked(teacher)
         if teacher.top_logprobs:
-            asked |= {"top_logprobs": teacher.top_logprobs, "match": project.matches()}
-        estimate = Estimate(0.5, 1)
-        make = partial(_ask_endpoint, teacher, project.matches() == "tokens")
-        return Stage("labels", 3, {"dataset": "dataset"}, asked, make, estimate)
+            asked |= {"match": project.matches()}
+        make = partial(_make_remotely, teacher, project.matches() == "tokens")
+        return Stage("labels", 3, {"dataset": "dataset"}, asked, make, Estimate(_REMOTE_MINUTES, 1))
     section: dict[str, Any] = {
         "accept": synthesis.accept.model_dump(),
         "augment": project.augmented(),
         "seed": project.seed,
     }
-    if len(project.teachers) > 1:
+    if project.hears_several:
         section["teachers"] = project.distillation.teachers
+    if project.endpoints:
+        section["endpoints"] = {name: _asked(other) for name, other in project.endpoints.items()}
+    minutes = forward_minutes(project, "labels") * len(project.teachers) + _REMOTE_MINUTES * len(project.endpoints)
     if project.leaves_out_long_rows:
         section["too_long"] = "reject"
     return Stage(
@@ -51,9 +54,15 @@ def labels_stage(project: Project) -> Stage:
         {"dataset": "dataset"} | {name: name for name in project.teachers},
         section,
         lambda work: _make(project, work),
-        Estimate(forward_minutes(project, "labels") * len(project.teachers), 1),
+        Estimate(minutes, 1),
         ("number_format", "threads"),
     )
+
+
+def _asked(teacher: TeacherConfig) -> dict[str, Any]:
+    """What decides an endpoint's answers. Whether their tokens are learned does not: nothing is paid again for that."""
+    asked: dict[str, Any] = {"endpoint": teacher.endpoint, "model": teacher.model, "sees": teacher.sees}
+    return asked | ({"top_logprobs": teacher.top_logprobs} if teacher.top_logprobs else {})
 
 
 def _make(project: Project, work: Work) -> None:
@@ -76,31 +85,45 @@ def _make(project: Project, work: Work) -> None:
             answer_records(model, task, asked, by=name, accept_confidence=accept, too_long=too_long, report=report)
         )
         del model  # before the next one is loaded
-    answered = heard[0] if len(heard) == 1 else hear_together(heard, project.distillation.teachers, accept)
-    held_out, answered = answered[: len(validation)], answered[len(validation) :]
-    held_out = [record for record in held_out if all(answer.label_probs for answer in record.answers)]
-    _write(work, held_out, answered[: len(unlabelled)], answered[len(unlabelled) :])
+    first, last = len(validation), len(validation) + len(unlabelled)
+    parts = (slice(first), slice(first, last), slice(last, None))
+    known, given, varied = ([answered[part] for answered in heard] for part in parts)
+    given += [_ask_endpoint(work, other, name, task, unlabelled) for name, other in project.endpoints.items()]
+    held_out, answered, more = (_together(project, said) for said in (known, given, varied))
+    _write(work, [one for one in held_out if all(answer.label_probs for answer in one.answers)], answered, more)
 
 
-def _ask_endpoint(teacher: TeacherConfig, tokens_are_learned: bool, work: Work) -> None:
-    dataset, kept = work.inputs["dataset"], work.scratch / "answers.jsonl"
+def _together(project: Project, heard: list[list[Record]]) -> list[Record]:
+    how, accept = project.distillation.teachers, project.synthesis.accept.confidence
+    return heard[0] if len(heard) == 1 else hear_together(heard, how, accept)
+
+
+def _make_remotely(teacher: TeacherConfig, tokens_are_learned: bool, work: Work) -> None:
+    dataset = work.inputs["dataset"]
+    answered = _ask_endpoint(work, teacher, "", read_task(dataset), read_part(dataset, "unlabelled"))
+    _write(work, [], answered if tokens_are_learned else without_tokens(answered), [])
+
+
+def _ask_endpoint(work: Work, teacher: TeacherConfig, name: str, task: Task, records: list[Record]) -> list[Record]:
+    """The records with the answers of an endpoint, which has a `name` among several."""
+    kept = work.scratch / f"{name or 'answers'}.jsonl"
     with closing(_remote(teacher)) as model:
         answered = answer_remotely(
             model.ask_all,
-            read_task(dataset),
-            read_part(dataset, "unlabelled"),
-            by=teacher.model,
+            task,
+            records,
+            by=name or teacher.model,
             masked=teacher.sees == "masked",
             kept=kept,
-            report=lambda done, total: work.progress(done / total, f"{done}/{total} messages"),
+            report=lambda done, total: work.progress(done / total, f"{name} {done}/{total} messages".lstrip()),
         )
     used = tokens_used(kept)
     if teacher.usd_per_million_tokens and used.answers < len(answered):
         told = f"the endpoint told the tokens of {used.answers} of {len(answered)} answers"
         work.progress(1.0, f"warning: {told}: its bill is of those alone")
-    for name, count in (("answers", used.answers), ("read_tokens", used.read), ("written_tokens", used.wrote)):
-        work.measure(name, name.rpartition("_")[2], float(count), subject="endpoint")
-    _write(work, [], answered if tokens_are_learned else without_tokens(answered), [])
+    for figure, count in (("answers", used.answers), ("read_tokens", used.read), ("written_tokens", used.wrote)):
+        work.measure(figure, figure.rpartition("_")[2], float(count), subject=f"endpoint {name}".rstrip())
+    return answered
 
 
 def _remote(teacher: TeacherConfig) -> RemoteModel:

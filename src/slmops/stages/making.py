@@ -16,7 +16,7 @@ def making_of(
     """Of all that was made, by stage; `figures` are what evidence measured."""
     bill, answers = _bill(project, made.get("labels"))
     ours, here = (figures.get((name, "cost_per_million_usd", "")) for name in (project.shipped(), "teacher"))
-    teacher = here.value if here else bill / answers * 1e6 if answers else None
+    teacher = here.value if here else bill / answers * 1e6 if answers and not project.local_teacher else None
     seconds = sum(manifest.made_by.seconds for manifest in made.values())
     usd = seconds / 3600 * project.evaluation.cost.usd_per_hour + bill
     saved = (teacher - ours.value) / 1e6 if ours and teacher else 0.0
@@ -30,10 +30,13 @@ def making_of(
 
 
 def _bill(project: Project, labels: Manifest | None) -> tuple[float, float]:
-    """What a teacher behind an endpoint was paid, and for how many answers; nothing where no price is given, or no
-    tokens were told."""
-    price = project.teacher.usd_per_million_tokens if project.teacher else None
-    used = {one.name: one.value.value for one in labels.measurements if one.subject == "endpoint"} if labels else {}
-    if price is None or not used:
-        return 0.0, 0.0
-    return (price.input * used["read_tokens"] + price.output * used["written_tokens"]) / 1e6, used["answers"]
+    """What teachers behind endpoints were paid, and for how many answers; nothing of those that have no price, or told
+    no tokens."""
+    bill = answers = 0.0
+    for name, teacher in project.endpoints.items():
+        price, subject = teacher.usd_per_million_tokens, f"endpoint {name}" if project.hears_several else "endpoint"
+        used = {one.name: one.value.value for one in labels.measurements if one.subject == subject} if labels else {}
+        if price and used:
+            bill += (price.input * used["read_tokens"] + price.output * used["written_tokens"]) / 1e6
+            answers += used["answers"]
+    return bill, answers

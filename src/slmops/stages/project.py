@@ -90,8 +90,9 @@ class Project(Config):
         if self.student.model is None and not self.local_teacher:
             remedy = "give the student a model" if self.teacher else "add teacher: …, or give the student a model"
             yield "student.from", absent, remedy
-        if self.teacher and self.teacher.endpoint and not self.data.unlabelled:
-            yield "teacher.endpoint", "there is nothing for it to answer", "add data.unlabelled"
+        if self.endpoints and not self.data.unlabelled:
+            where = "teacher" if self.local_teacher else "teacher.endpoint"
+            yield where, "there is nothing for an endpoint to answer", "add data.unlabelled"
         for name, teacher in self.teachers.items():
             if teacher.train and teacher.train.quantization_aware:
                 where = "teacher.train.quantization_aware" if name == "teacher" else "teacher"
@@ -117,8 +118,13 @@ class Project(Config):
         yield from self._gate_conflicts(absent)
 
     def _distillation_conflicts(self) -> Iterator[tuple[str, str, str]]:
-        if "teachers" in self.distillation.model_fields_set and len(self.teachers) < 2:
+        if "teachers" in self.distillation.model_fields_set and not self.hears_several:
             yield "distillation.teachers", "there is one teacher, or none", "remove it, or write teacher: [A, B]"
+        votes = self.task.closed and self.matches() != "tokens" and self.distillation.teachers == "average"
+        silent = [name for name, teacher in self.endpoints.items() if not teacher.top_logprobs]
+        if silent and self.hears_several and not votes:
+            remedy = "give it top_logprobs: 20, or average their answers to labels"
+            yield "teacher", f"how sure {silent[0]} is of an answer is not asked, but heard", remedy
         if self.matches() == "labels" and self.distillation.loss.sorted_distance:
             why = "it does not look at which label is likely, and labels need no common tokens"
             yield "distillation.loss.sorted_distance", why, "write another loss, or match: tokens"
@@ -219,7 +225,7 @@ class Project(Config):
             where = f"optimization.{index}.name"
             if name in names[:index]:
                 yield where, f"two optimizations are called {name}", "give one of them another name"
-            elif name in _STAGES + _SUBJECTS or name in self.teachers or _OF_ROUNDS.fullmatch(name):
+            elif name in (*_STAGES, *_SUBJECTS, *self.teachers, *self.endpoints) or _OF_ROUNDS.fullmatch(name):
                 yield where, f"{name} is the name of something else in a run", "choose another name"
         for index, name in enumerate(self.evaluation.compare or ()):
             if name not in self._comparable():
@@ -234,10 +240,22 @@ class Project(Config):
     def teachers(self) -> dict[str, TeacherConfig]:
         """Those that run here, by the stage that makes each; the first is the one that is cut, measured and kept in
         memory."""
-        teacher = self.local_teacher
-        if teacher is None:
+        return {name: teacher for name, teacher in self._all_teachers.items() if not teacher.endpoint}
+
+    @property
+    def endpoints(self) -> dict[str, TeacherConfig]:
+        """Those behind an address, named in the same way: one alone, or beside those that run here."""
+        return {name: teacher for name, teacher in self._all_teachers.items() if teacher.endpoint}
+
+    @property
+    def hears_several(self) -> bool:
+        return len(self._all_teachers) > 1
+
+    @property
+    def _all_teachers(self) -> dict[str, TeacherConfig]:
+        if self.teacher is None:
             return {}
-        return {"teacher": teacher} | {f"teacher_{at}": other for at, other in enumerate(teacher.others, 2)}
+        return {"teacher": self.teacher} | {f"teacher_{at}": other for at, other in enumerate(self.teacher.others, 2)}
 
     @property
     def student_origin(self) -> str:
@@ -258,7 +276,7 @@ class Project(Config):
     @property
     def respells(self) -> bool:
         """Whether the student may have other tokens than a teacher, and learns what it says at each."""
-        ready = self.student.model is not None or len(self.teachers) > 1
+        ready = self.student.model is not None or self.hears_several
         return self.caches_targets and self.matches() == "tokens" and ready
 
     @property

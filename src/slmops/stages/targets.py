@@ -7,6 +7,7 @@ tokens at every answer token (`distillation.match`). Without a closed set of ans
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,14 @@ from slmops.stages.parts import answered_examples, one_of_several, read_answered
 from slmops.stages.project import Project
 from slmops.synthesis.together import BY as ALL
 from slmops.synthesis.told import spell_out
-from slmops.tasks.types import Labels, Record, Task
+from slmops.tasks.types import Labels, Record, Task, TokenLogprobs
 from slmops.training.combined import combine_targets
 from slmops.training.label_targets import teach_labels, write_label_targets
 from slmops.training.losses import Taught
 from slmops.training.opinions import best_weight, mix, surprise
 from slmops.training.respelled import END, Said, respell
 from slmops.training.targets import (
+    Sureness,
     cache_respelled_targets,
     cache_spelled,
     cache_targets,
@@ -76,7 +78,7 @@ def targets_stage(project: Project) -> Stage:
         section |= {"seed": project.seed} if distillation.cache.kind == "sampled" else {}
         inputs |= {name: name for name in project.teachers}
         inputs |= {"pruned": "pruned"} if project.student.vocabulary != "all" or project.respells else {}
-        section |= {"teachers": distillation.teachers} if len(project.teachers) > 1 else {}
+        section |= {"teachers": distillation.teachers} if project.hears_several else {}
         section |= {"too_long": "leave out"} if project.leaves_out_long_rows else {}
         choices = ("number_format", "threads")
         minutes = forward_minutes(project, "targets") * len(project.teachers)
@@ -191,14 +193,17 @@ def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted:
         cache_spelled(_heard(rows, learned, spelling), learned, trusted, work.out, k, 1.0)
         _tell_unlike(work, "teacher", work.out, rows)
         return
-    reading, names = _Reading(task, rows, trusted, own, learned, k), list(project.teachers)
-    folders = {name: work.scratch / name for name in names} if len(names) > 1 else {"teacher": work.out}
+    reading, several = _Reading(task, rows, trusted, own, learned, k), project.hears_several
+    folders = {name: work.scratch / name if several else work.out for name in (*project.teachers, *project.endpoints)}
     for name, folder in folders.items():
         folder.mkdir(exist_ok=True)
+        if name in project.endpoints:
+            _recall(work, name, reading, folder)
+            continue
         if not is_cached(folder):  # of several, those that were read before a kill
             _ask(project, work, name, reading, folder)
         _tell_unlike(work, name, folder, rows)
-    if len(names) > 1:
+    if several:
         combine_targets(list(folders.values()), work.out, k, project.distillation.teachers)
 
 
@@ -249,14 +254,38 @@ def _heard(
         tokens = record.answers[-1].token_logprobs if record.answers else None
         if tokens is None:
             yield record.id, [{token: 1.0} for token in example.answer]
-            continue
-        told = spell_out(tokens, text)
-        if told is None:
-            yield record.id, None
-            continue
-        pieces, could, there = told
-        said = [Said(likeliest, value) for likeliest, value in zip(could, there, strict=True)]
-        yield record.id, respell(example.answer, pieces, [*said, END][: len(pieces) + 1], spelling)
+        else:
+            yield record.id, _respelled(tokens, text, example, spelling)
+
+
+def _recall(work: Work, name: str, reading: _Reading, folder: Path) -> None:
+    """Caches what one of several, behind an address, has told of the answers that are its own, too; of all other rows
+    it is not heard."""
+    sure, spelling = Sureness(), Spelling(reading.own)
+
+    def rows() -> Iterator[tuple[str, list[dict[int, float]] | None]]:
+        for (record, text), example in zip(reading.rows, reading.learned, strict=True):
+            own = next((one for one in record.answers if (one.by, one.text) == (name, text)), None)
+            tokens = (own.token_logprobs if own else None) or ()
+            for token in tokens:
+                sure.note(record.id, math.exp(max((token.logprob, *token.top.values()))))
+            yield record.id, _respelled(tokens, text, example, spelling) if tokens else None
+
+    cache_spelled(rows(), reading.learned, reading.trusted, folder, reading.k, 1.0, sure)
+    _, index = read_cache(folder)
+    work.measure("heard", "rows", float(len(reading.rows) - len(index.unlike)), subject=name, of=len(reading.rows))
+
+
+def _respelled(
+    tokens: Sequence[TokenLogprobs], text: str, example: Example, spelling: Spelling
+) -> list[dict[int, float]] | None:
+    """What was told of an answer's tokens, in the student's; None where they do not spell it."""
+    told = spell_out(tokens, text)
+    if told is None:
+        return None
+    pieces, could, there = told
+    said = [Said(likeliest, value) for likeliest, value in zip(could, there, strict=True)]
+    return respell(example.answer, pieces, [*said, END][: len(pieces) + 1], spelling)
 
 
 def _tell_unlike(work: Work, name: str, folder: Path, rows: Rows) -> None:

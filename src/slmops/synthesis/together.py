@@ -1,6 +1,7 @@
 """Several teachers' answers to one record made into one: their probabilities' mean, or that of whoever is surest.
 
-Where answers are written, whose probability nobody else can tell, the surest one's counts. Knows no model.
+Where answers are written, whose probability nobody else can tell, the surest one's counts. Of labels, who tells an
+answer and no probabilities has one vote for it. Knows no model.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ def hear_together(answered: Sequence[Sequence[Record]], how: Together, accept_co
 
 
 def _one_of(given: Sequence[Answer], how: Together, accept: float) -> Answer:
-    surest = max(given, key=_confidence)
-    if how == "surest" or surest.label_probs is None:
-        return replace(surest, by=BY)
-    said = [one.label_probs for one in given if one.label_probs]  # who could not read a record says nothing of it
-    mean = {label: sum(one[label] for one in said) / len(said) for label in surest.label_probs}
+    surest, labels = max(given, key=_confidence), next((one.label_probs for one in given if one.label_probs), None)
+    if how == "surest" or labels is None:
+        doubtful = None if surest.confidence is None else doubt(surest.confidence, accept)
+        return replace(surest, by=BY, rejected=surest.rejected or doubtful)
+    fit = [one for one in given if one.label_probs or one.rejected is None]  # who could not answer says nothing of it
+    said = [one.label_probs or {one.text: 1.0} for one in fit]
+    mean = {label: sum(one.get(label, 0.0) for one in said) / len(said) for label in labels}
     best = max(mean, key=lambda label: mean[label])
     return Answer(best, BY, doubt(mean[best], accept), mean, mean[best])
 

@@ -278,7 +278,7 @@ class TeacherConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _are_all_here(self) -> TeacherConfig:
+    def _fit_together(self) -> TeacherConfig:
         return _checked_together(self)
 
     @model_validator(mode="after")
@@ -299,11 +299,11 @@ class TeacherConfig(Section):
 def _checked_together(teacher: TeacherConfig) -> TeacherConfig:
     if len(teacher.others) > _MOST_OTHERS:
         raise wrong(f"found {len(teacher.others) + 1} teachers, expected at most {_MOST_OTHERS + 1}", "name fewer")
+    if teacher.others and teacher.endpoint:
+        raise wrong("the first of several teachers is cut and measured, which no endpoint can be", "name it later")
     for other in teacher.others:
         if other.others:
             raise wrong("another teacher has others of its own", "name all of them beside it")
-        if other.endpoint or teacher.endpoint:
-            raise wrong("several teachers are heard together only here, not behind an endpoint", "name one teacher")
     return teacher
 
 

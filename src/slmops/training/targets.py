@@ -143,7 +143,10 @@ class Sureness:
     def hear(self, batch: Batch, logprobs: Tensor) -> None:
         likeliest = logprobs.max(dim=-1).values.exp().tolist()
         for row, value in zip(batch.target_row.tolist(), likeliest, strict=True):
-            self._heard.setdefault(batch.rows[row], []).append(value)
+            self.note(batch.rows[row], value)
+
+    def note(self, row: str, likeliest: float) -> None:
+        self._heard.setdefault(row, []).append(likeliest)
 
     def of_rows(self) -> dict[str, float]:
         return {row: round(sum(values) / len(values), 6) for row, values in sorted(self._heard.items())}
