@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from slmops.evaluation.ledger import show_making, show_slices
+from slmops.core.measurement import Interval
+from slmops.evaluation.ledger import show_ledger, show_making, show_slices
 from slmops.evaluation.slices import slices
 from slmops.evaluation.summary import Making
 from tests.evaluation.example import make_summary
@@ -39,6 +40,21 @@ def test_languages_are_parts_where_there_are_several() -> None:
     assert found[0].name == "in de"
     alone = slices(TEXTS, [], ["en"] * 30, [1.0] * 30, student, seed=1)
     assert {part.kind for part in alone} == {"length"}
+
+
+def test_points_are_lost_in_steps_with_or_without_an_untaught_student() -> None:
+    apart = [("int4", "teacher", -0.03), ("student", "teacher", -0.02), ("int4", "student", -0.01)]
+    told = [{"a": a, "b": b, "metric": "accuracy", "difference": Interval.exact(by)} for a, b, by in apart]
+    summary = make_summary(comparisons=told)
+    shown = str(show_ledger(summary))
+    assert "−2.0\u00a0points" in shown.partition("made smaller, and taught")[2].partition("quantized: int4")[0]
+    assert "−1.0\u00a0points" in shown.partition("quantized: int4")[2].partition("in Foundry Local")[0]
+    assert "−3.0" not in shown and "Before it learned, the student came to 12.1\u00a0%" in shown
+    kept = [one for one in summary.subjects if one.name != "untrained"]
+    without = str(show_ledger(make_summary(comparisons=told, subjects=kept)))
+    assert "made smaller, and taught" in without and "Before it learned" not in without
+    whole = str(show_ledger(make_summary(comparisons=told[:1])))
+    assert "all steps together" in whole and "−3.0" in whole
 
 
 def test_the_report_says_how_often_both_agree_and_what_it_cost() -> None:

@@ -5,17 +5,19 @@ In comes a summary, out go pieces of the page. Knows no store, no model, no file
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from slmops.core.measurement import Interval
 from slmops.core.page import Html, element, join, table
 from slmops.evaluation.figures import MISSING, describe_figure, write, write_difference
 from slmops.evaluation.summary import Comparison, Summary
 
-_STEPS = (("untrained", "cut"), ("student", "taught"))
 _SHOWN = 10
 
 
 def show_ledger(summary: Summary) -> Html:
-    """A row a step on the way: the figure behind it, and by how much it changed on the same messages."""
+    """A row a step on the way: the figure behind it, and by how much it changed on the same messages. Being made
+    smaller and being taught are one: a model that was only cut knows nothing, which says nothing of either."""
     start = summary.figure("teacher", summary.quality)
     steps = _steps(summary)
     if start is None or not steps:
@@ -28,21 +30,32 @@ def show_ledger(summary: Summary) -> Html:
         cell = element("td", change, element("small", between))
         rows.append([what, write(after.value, unit) if after else MISSING, cell])
     rows += _in_its_runtime(summary)
-    caption = "Each step against the one before, on the same messages; before it is taught, a cut model knows nothing"
-    return table(["after which step", label, "change"], rows, caption=caption)
+    caption = "Each step against the one before, on the same messages"
+    return join(table(["after which step", label, "change"], rows, caption=caption), *_apart(summary))
 
 
 def _steps(summary: Summary) -> list[tuple[str, Comparison]]:
     """The steps one after another, where each was compared with the one before; else all of them together."""
-    ends = ["teacher", *(name for name, _ in _STEPS)]
-    told = dict(_STEPS)
-    if summary.shipped not in ends:
-        ends, told = [*ends, summary.shipped], told | {summary.shipped: f"quantized: {summary.shipped}"}
     compared = {(one.a, one.b): one for one in summary.comparisons}
-    if all(pair in compared for pair in zip(ends[1:], ends, strict=False)):
-        return [(told[a], compared[a, b]) for a, b in zip(ends[1:], ends, strict=False)]
+    learned, quantized = compared.get(("student", "teacher")), compared.get((summary.shipped, "student"))
+    if learned and (quantized or summary.shipped == "student"):
+        steps = [("made smaller, and taught", learned)]
+        return [*steps, (f"quantized: {summary.shipped}", quantized)] if quantized else steps
     whole = compared.get((summary.shipped, "teacher"))
     return [("all steps together", whole)] if whole else []
+
+
+def _apart(summary: Summary) -> Iterator[Html]:
+    """What of being made smaller, and taught, was whose: by the verdict's students, which were made small alike."""
+    unit = describe_figure(summary.quality).unit
+    if verdict := summary.verdict:
+        for one in verdict.against:
+            values = verdict.figures[one.arm]
+            mean, (change, between) = write(sum(values) / len(values), unit), write_difference(one.difference, unit)
+            told = f"As small, and taught as long with {one.arm}, a student comes to {mean} over several seeds"
+            yield element("p", f"{told}: being distilled gave {change} ({between}).")
+    if before := summary.figure("untrained", summary.quality):
+        yield element("p", f"Before it learned, the student came to {write(before.value, unit)}.", class_="muted")
 
 
 def _in_its_runtime(summary: Summary) -> list[list[Html | str]]:

@@ -38,7 +38,7 @@ def evidence_stage(project: Project) -> Stage:
         "seed": project.seed,
     }
     minutes = 0.4 + 0.25 * len(subjects)
-    return Stage("evidence", 6, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
+    return Stage("evidence", 7, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
 
 
 def _make(project: Project, work: Work) -> None:
@@ -88,8 +88,8 @@ def _make(project: Project, work: Work) -> None:
             for figure, value in gains(task, by_name[shipped], by_name[against], predicted, gold, seed).items():
                 work.measure(figure, "share", value, subject=shipped, against=against)
     others = [name for name in ("teacher", CLASSICAL, "untrained", "student") if name in predicted and name != shipped]
-    steps = [("untrained", "teacher"), ("student", "untrained")]  # on the way from one to the other
-    pairs = [(shipped, name) for name in others] + [pair for pair in steps if predicted.keys() >= set(pair)]
+    pairs = [(shipped, name) for name in others]
+    pairs += [("student", "teacher")] if {"student", "teacher"} <= predicted.keys() else []  # a step on the way
     for pair in compare_pairs(task, list(dict.fromkeys(pairs)), predicted, gold, seed):
         more = {"against": pair.b, "metric": pair.metric, "p_value": pair.p_value}
         work.measure("difference", "share", pair.difference, subject=pair.a, **more)
