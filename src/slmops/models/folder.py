@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -108,16 +109,20 @@ def read_json(path: Path) -> Any:
         raise ModelError(f"is no JSON: {error}", where=str(path)) from error
 
 
-def text_config(folder: Path) -> dict[str, Any]:
-    """What config.json says of the model; of one that sees images, too, of its text part."""
-    config: dict[str, Any] = read_json(folder / "config.json")
+def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a config.json says of the model; of one that sees images, too, of its text part."""
     return config.get("text_config") or config
 
 
+def positions_of(config: Mapping[str, Any]) -> int:
+    """How many tokens a model of that config.json can read and write together; 0 where it does not say."""
+    text = text_part(config)
+    return int(text.get("max_position_embeddings") or text.get("n_positions") or 0)
+
+
 def context_of(folder: Path) -> int:
-    """How many tokens the model reads and writes together; without end where its config.json does not say."""
-    text = text_config(folder)
-    return int(text.get("max_position_embeddings") or text.get("n_positions") or sys.maxsize)
+    """That of the model in its folder; without end where its config.json does not say."""
+    return positions_of(read_json(folder / "config.json")) or sys.maxsize
 
 
 def _check_genai_config(path: Path) -> None:

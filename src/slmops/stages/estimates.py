@@ -80,7 +80,8 @@ def _learning_shape(project: Project, role: str, number: int) -> Shape:
 def _lessons_of(project: Project, role: str) -> Callable[[TrainConfig], Lessons]:
     """What a teacher, or the student, learns from in one way or another."""
     is_teacher = role in project.teachers
-    found, gold = _extent(project, "train" if is_teacher else "targets"), _extent(project, "train")
+    gold = _extent(project, "train")
+    found = gold if is_teacher else _extent(project, "targets")
     answer = gold.answered / max(1.0, gold.rows) / _BYTES_A_TOKEN + 1
     own = found.asked / max(1.0, found.rows) / _BYTES_A_TOKEN + _FRAME_TOKENS
     own += 0 if project.task.closed else answer

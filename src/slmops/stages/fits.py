@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from math import lcm
 from typing import Any
 
-from slmops.models.folder import read_json
-from slmops.stages.base_models import base_model, folder_of
+from slmops.models.folder import positions_of, read_json, text_part
+from slmops.stages.base_models import folder_of
 from slmops.stages.estimates import cut
 from slmops.stages.project import Project
 from slmops.stages.rounds import STEP
@@ -29,15 +29,14 @@ def check_base_models(project: Project) -> None:
     """
     student, inside = project.student, project.distillation.representation
     beside = inside if project.has_teacher_beside else None
-    if not (student.cuts or beside) or folder_of(project, project.student_origin) is None:
+    own = folder_of(project, project.student_origin)
+    if not (student.cuts or beside) or own is None:
         return
-    own = base_model(project, project.student_origin).folder
     config = read_json(own / "config.json")
     check_cuts(project, config, learned=False)
-    teacher = project.local_teacher
-    if not beside or not teacher or folder_of(project, teacher.model) is None:
+    taught = folder_of(project, project.local_teacher.model) if project.local_teacher else None
+    if not beside or taught is None:
         return
-    taught = base_model(project, teacher.model).folder
     if student.model:
         check_same_tokens(project, own, taught)
     if isinstance(beside.layers, dict):
@@ -65,7 +64,7 @@ def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) ->
     if "heads" in cuts:
         _check_heads(project, cuts["heads"], cuts.get("kv_heads", there["kv_heads"]), there)
     narrowed = [name for name in ("width", "heads", "kv_heads") if name in cuts]
-    if narrowed and (config.get("text_config") or config).get("model_type") in _DIVIDED:
+    if narrowed and text_part(config).get("model_type") in _DIVIDED:
         _check_divided(project, cut(Shape.of(config), project.student), narrowed[0])
 
 
@@ -85,12 +84,6 @@ def _check_divided(project: Project, kept: Shape, name: str) -> None:
         what = f"a width of {kept.width} is no multiple of {kept.heads} heads: transformers would not load it"
         remedy = f"choose a multiple of {lcm(STEP, kept.heads)}" if name == "width" else "choose heads that divide it"
         raise project.error(f"student.{name}", what, remedy)
-
-
-def positions_of(config: Mapping[str, Any]) -> int:
-    """How many tokens a model of that config.json can read and write together; 0 where it does not say."""
-    text = config.get("text_config") or config
-    return int(text.get("max_position_embeddings") or text.get("n_positions") or 0)
 
 
 def _sizes(config: Mapping[str, Any]) -> dict[str, int]:

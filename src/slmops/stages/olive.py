@@ -15,7 +15,7 @@ from slmops.core.begun import begin_or_go_on
 from slmops.core.config import validate
 from slmops.core.errors import ConfigError, need
 from slmops.core.files import full_disk_explained, lock, write_whole
-from slmops.models.folder import context_of, read_json, text_config
+from slmops.models.folder import context_of, read_json, text_part
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.references import Model, resolve
@@ -75,7 +75,7 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
     examples = read_texts(asked.texts, base.folder, context, say)
     validation = read_texts(asked.validation, base.folder, context, say) if asked.validation else []
     validation = [Example(f"eval-{one.row}", one.path, one.learn) for one in validation]
-    config = _config(asked, len(examples), text_config(base.folder)["model_type"])
+    config = _config(asked, len(examples), text_part(read_json(base.folder / "config.json"))["model_type"])
     texts = {one.row: one.path[-1] for one in (*examples, *validation)}
     decides = {"model": base.identity, "train": config.model_dump(mode="json"), "seed": asked.seed}
     decides |= {"texts": hash_json(texts)[:12]}

@@ -45,7 +45,6 @@ from slmops.training.losses import cross_entropy
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_NARROWER = ("units", "kv_heads", "heads", "width", "context")
 _BY_LOSS = {"least-missed": least_missed_layers, "greedy": greedily_kept_layers}
 _CALIBRATION_ROWS, _MAX_TOKENS = 32, 1024
 
@@ -58,7 +57,7 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
     inputs = {"dataset": "dataset"} | ({"teacher": "teacher"} if from_teacher else {})
     section |= {"from": "scratch", "seed": project.seed} if student.from_scratch else {}
     section |= {"rounds": student.rounds} if student.rounds > 1 else {}
-    section |= {name: value for name in _NARROWER if (value := getattr(student, name)) is not None}
+    section |= student.cuts
     if student.vocabulary != "all":
         section["vocabulary"] = student.vocabulary
         inputs |= {"labels": "labels"} if project.teacher else {}  # whose answers are learned, too

@@ -18,7 +18,7 @@ from slmops.core.store import Store
 from slmops.evaluation.figures import FIGURES
 from slmops.optimization.onnx import check_convertible
 from slmops.stages.assemble import assemble
-from slmops.stages.base_models import base_model, fetch_models
+from slmops.stages.base_models import fetch_models, folder_of
 from slmops.stages.context import check_test_fits
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
@@ -138,10 +138,11 @@ def _check_convertible(project: Project, planned: Sequence[Planned]) -> None:
     """
     running = {item.stage.name for item in planned if item.runs}
     wanted = [one for one in project.optimization if one.name in running]
-    if not wanted or "student" not in running:
+    origin = folder_of(project, project.student_origin)
+    if not wanted or "student" not in running or origin is None:
         return
     try:
-        check_convertible(base_model(project, project.student_origin).folder, wanted[0])
+        check_convertible(origin, wanted[0])
     except ModelError as error:
         raise project.error("optimization", error.what, "write optimization: [], or another model") from error
 

@@ -11,14 +11,13 @@ from statistics import mean
 
 from slmops.core.errors import ModelError
 from slmops.models.families import encode_answer, encode_prompt, family_of
-from slmops.models.folder import read_json
+from slmops.models.folder import positions_of, read_json
 from slmops.models.references import find_cached
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.vocabulary import trim_tokenizer
 from slmops.stages.base_models import base_model, fetch_models
 from slmops.stages.estimates import cut
-from slmops.stages.fits import positions_of
 from slmops.stages.parts import read_answered, read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.pruned import encoded

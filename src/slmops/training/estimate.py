@@ -14,6 +14,7 @@ from statistics import mean
 from typing import Any
 
 from slmops.core.errors import ModelError, SlmopsError
+from slmops.models.folder import text_part
 from slmops.models.forward import NumberFormat
 from slmops.models.packing import Example
 from slmops.training.chunked_head import chunk_of
@@ -59,7 +60,7 @@ class Shape:
         Raises:
             ModelError: a size that decides is not in it.
         """
-        text: Mapping[str, Any] = config.get("text_config") or config
+        text = text_part(config)
 
         def size_of(name: str, otherwise: int | None = None) -> int:
             found = text.get(name) or text.get(_OF_GPT2.get(name, "")) or otherwise
