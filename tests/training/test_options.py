@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from slmops.core.errors import ModelError, SlmopsError
 from slmops.models.forward import last_states, load_causal_lm, target_logits
 from slmops.models.packing import pack
-from slmops.training.config import StudentConfig, TrainConfig
+from slmops.training.config import TrainConfig
 from slmops.training.curve import Point
 from slmops.training.frozen import Reader
 from slmops.training.looks import mean_loss
@@ -24,6 +24,7 @@ from slmops.training.losses import cross_entropy, mix
 from slmops.training.methods import merge, prepare
 from slmops.training.own import gold_loss
 from slmops.training.schedule import learning_rate_share, make_optimizer
+from slmops.training.student_config import StudentConfig
 from slmops.training.trainer import train
 from tests.models.architectures import ARCHITECTURES
 from tests.tiny import write_model

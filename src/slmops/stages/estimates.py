@@ -19,9 +19,10 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.stages.base_models import folder_of
 from slmops.stages.project import CHOICES_FILE, Project
 from slmops.stages.rounds import of_round
-from slmops.training.config import StudentConfig, TrainConfig
+from slmops.training.config import TrainConfig
 from slmops.training.duration import training_amount
 from slmops.training.estimate import Lessons, Needs, Shape, training_needs
+from slmops.training.student_config import StudentConfig
 
 _BYTES_A_TOKEN = 4.0
 _INSTRUCTION_TOKENS, _FRAME_TOKENS, _LABEL_TOKENS = 100, 12, 4  # of a row: roles and its label; of a label alone

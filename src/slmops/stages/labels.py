@@ -22,7 +22,7 @@ from slmops.synthesis.label import answer_records
 from slmops.synthesis.remote import answer_remotely, tokens_used
 from slmops.synthesis.together import hear_together
 from slmops.tasks.types import Labels, Record, Task
-from slmops.training.config import TeacherConfig
+from slmops.training.teacher_config import TeacherConfig
 
 _REMOTE_MINUTES = 0.5
 _MANY = 1 / 3  # of the answers: more that are rejected are told

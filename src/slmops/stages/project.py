@@ -23,8 +23,9 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.stages.engine import EngineConfig
 from slmops.synthesis.config import SynthesisConfig
 from slmops.tasks.config import TaskConfig
-from slmops.training.config import StudentConfig, TeacherConfig, Teachers
 from slmops.training.distillation_config import DistillationConfig
+from slmops.training.student_config import StudentConfig
+from slmops.training.teacher_config import TeacherConfig, Teachers
 from slmops.training.tracking_config import TrackingConfig
 
 CHOICES_FILE = "choices.json"  # in the project's state: what was probed from the machine

@@ -37,10 +37,10 @@ from slmops.stages.project import Project
 from slmops.stages.rounds import of_round
 from slmops.stages.saved import save_model
 from slmops.tasks.types import Labels, Record, Task
-from slmops.training.config import StudentConfig
 from slmops.training.estimate import Shape
 from slmops.training.looks import mean_loss
 from slmops.training.losses import cross_entropy
+from slmops.training.student_config import StudentConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

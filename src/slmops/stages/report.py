@@ -38,8 +38,8 @@ from slmops.stages.search import read_found
 from slmops.stages.trials import SEARCH_FILE
 from slmops.stages.verdict import read_verdict
 from slmops.tasks.types import Labels, Record, Source, Task
-from slmops.training.config import StudentConfig
 from slmops.training.curve import read_curve
+from slmops.training.student_config import StudentConfig
 from slmops.training.tracking import say_resources
 
 _GAINS = ("accuracy_kept", "quality_kept", "latency_reduction", "model_bytes_reduction", "memory_reduction")

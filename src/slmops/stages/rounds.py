@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from slmops.training.config import StudentConfig
 from slmops.training.estimate import Shape
+from slmops.training.student_config import StudentConfig
 
 STEP = 32  # what units and width are multiples of
 

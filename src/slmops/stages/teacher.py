@@ -13,7 +13,7 @@ from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.saved import save_model
-from slmops.training.config import TeacherConfig
+from slmops.training.teacher_config import TeacherConfig
 
 
 def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity: str | None) -> Stage:
