@@ -4,16 +4,14 @@ schema of slmops.yaml. What stands above the mark in a page is written by people
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import typer
 from pydantic import BaseModel, BeforeValidator
 
+from slmops import cli
 from slmops.core.mistakes import field_of, section_in
 from slmops.stages.project import Project, json_schema
 
@@ -30,13 +28,17 @@ _BOUNDS = {
 
 def commands() -> str:
     """The help of every command, in the order of `slmops --help`; those of a group behind it."""
-    return "\n".join(f"## {' '.join(name)}\n\n```text\n{_help(*name)}```\n" for name in _below())
+    whole = typer.main.get_command(cli.commands())
+    return "\n".join(_helped(whole, typer.Context(whole, info_name="slmops", terminal_width=78)))
 
 
-def _below(*group: str) -> Iterator[tuple[str, ...]]:
-    for name in re.findall(r"^  (\w+)  ", _help(*group).partition("Commands:")[2], re.MULTILINE):
-        yield (*group, name)
-        yield from _below(*group, name)
+def _helped(group: Any, context: Any) -> Iterator[str]:
+    for name, command in group.commands.items():
+        own = typer.Context(command, parent=context, info_name=name)
+        told = "".join(line.rstrip() + "\n" for line in command.get_help(own).splitlines())
+        yield f"## {own.command_path.partition(' ')[2]}\n\n```text\n{told}```\n"
+        if hasattr(command, "commands"):
+            yield from _helped(command, own)
 
 
 def configuration() -> str:
@@ -61,18 +63,6 @@ PAGES: Mapping[str, Callable[[], str]] = {"commands.md": commands, "configuratio
 def renewed(page: Path) -> str:
     """The page as it should be."""
     return page.read_text().partition(MARK)[0] + MARK + "\n" + PAGES[page.name]()
-
-
-def _help(*command: str) -> str:
-    program = Path(sys.executable).with_name("slmops")
-    told = subprocess.run(
-        [program, *command, "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"},
-    )
-    return "".join(line.rstrip() + "\n" for line in told.stdout.splitlines())
 
 
 def _rows(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -10,7 +13,7 @@ import typer
 from slmops.core.errors import SlmopsError
 
 _INTERRUPTED = 130
-app = typer.Typer(
+_app = typer.Typer(
     name="slmops",
     help="From a task and a big teacher to a tiny, proven language model on your own devices.",
     no_args_is_help=True,
@@ -28,7 +31,7 @@ def _tell_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@_app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which slmops this is.")
@@ -36,17 +39,24 @@ def _options(
 ) -> None: ...
 
 
-def main() -> None:
-    """Runs the command line: exit codes 0, 1 error, 2 usage, 3 a gate fell short, 130 interrupted."""
+@cache
+def commands() -> typer.Typer:
+    """All of them, in the order of `slmops --help`."""
     from slmops.cli import adapters, data, models, olive, project, store, student
 
     for group in (project, data, store, models, student, adapters, olive):
-        group.register(app)
+        group.register(_app)
+    return _app
+
+
+def main() -> None:
+    """Runs the command line: exit codes 0, 1 error, 2 usage, 3 a gate fell short, 130 interrupted."""
+    atexit.register(gc.freeze)  # to look once more through all that was loaded would take seconds
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
     try:
-        app(prog_name="slmops")  # usage errors end with 2, `typer.Exit` with its code
+        commands()(prog_name="slmops")  # usage errors end with 2, `typer.Exit` with its code
     except SlmopsError as error:
         if debug:
             raise

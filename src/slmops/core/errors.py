@@ -17,6 +17,7 @@ Knows nothing of consoles: `cli` prints them, a traceback only with --debug.
 
 from __future__ import annotations
 
+import gc
 import importlib
 from types import ModuleType
 
@@ -87,9 +88,14 @@ def need(module: str, extra: str) -> ModuleType:
     Raises:
         MissingExtraError: the module, or a part of it, is not installed.
     """
+    collects = gc.isenabled()
+    gc.disable()  # what is loaded stays; looking through it again and again would be a tenth of loading it
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
             f"this needs {error.name or module}, which is not installed", remedy=f"pip install 'slmops[{extra}]'"
         ) from error
+    finally:
+        if collects:
+            gc.enable()

@@ -8,6 +8,8 @@ nothing of other models, gold answers or statistics.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import re
@@ -127,6 +129,7 @@ def _record(row: dict[str, Any]) -> Record:
 
 
 def main() -> None:
+    atexit.register(gc.freeze)  # to look once more through all that is loaded would take seconds
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to stderr
     session: Session | None = None
