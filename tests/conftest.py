@@ -44,6 +44,16 @@ def default_model() -> Path:
     return resolve("smollm2-135m-instruct").folder
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A `python` beside a `slmops`, whose processes begin with the libraries loaded."""
+    from tests.warm import Warm
+
+    started = Warm(tmp_path_factory.mktemp("warm"))
+    yield started.folder / "python"
+    started.stop()
+
+
 @pytest.fixture
 def fill_disk() -> Iterator[Callable[[int], None]]:
     """Lets no file grow beyond so many bytes from now on, here and in children: what is written fails as on a full

@@ -19,8 +19,8 @@ from tests.stages.tiny_project import write_project
 SLMOPS = str(Path(sys.executable).with_name("slmops"))
 
 
-def slmops(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SLMOPS, *words], cwd=folder, capture_output=True, text=True, check=False)
+def slmops(*words: str, folder: Path, program: str = SLMOPS) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program, *words], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_help_and_a_plan_import_nothing_heavy(tmp_path: Path) -> None:
@@ -148,16 +148,14 @@ def test_data_check_ends_with_1_where_something_would_spoil_learning(tmp_path: P
     assert "error: train.csv: the same text with different labels (1)" in bad.stdout
 
 
-def test_an_adapter_learns_by_a_loss_of_ones_own(tmp_path: Path) -> None:
+def test_an_adapter_learns_by_a_loss_of_ones_own(tmp_path: Path, warm: Path) -> None:
     write_project(tmp_path)
     assert slmops("new", "loss", "Mine", folder=tmp_path).returncode == 0
-    how = ("--train", "{loss: 'mine:Mine', epochs: 1, rank: 2}")
-    made = slmops(
-        "adapter", "train", "file:model", "--data", "data/labelled.jsonl", "--out", "fitted", *how, folder=tmp_path
-    )
+    learn = ("adapter", "train", "file:model", "--data", "data/labelled.jsonl")
+    learn += ("--train", "{loss: 'mine:Mine', epochs: 1, rank: 2}")
+    program = str(warm.with_name("slmops"))
+    made = slmops(*learn, "--out", "fitted", folder=tmp_path, program=program)
     assert made.returncode == 0, made.stderr
     (tmp_path / "mine.py").unlink()
-    gone = slmops(
-        "adapter", "train", "file:model", "--data", "data/labelled.jsonl", "--out", "other", *how, folder=tmp_path
-    )
+    gone = slmops(*learn, "--out", "other", folder=tmp_path, program=program)
     assert gone.returncode == 1 and "No module named 'mine'" in gone.stderr

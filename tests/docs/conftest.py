@@ -18,9 +18,9 @@ Place = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def environment() -> dict[str, str]:
+def environment(warm: Path) -> dict[str, str]:
     """This interpreter's commands come first, and the network is left alone."""
-    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    search = os.pathsep.join([str(warm.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     wanted = {"PATH": search, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     return {name: value for name, value in os.environ.items() if name != "SLMOPS_STORE"} | wanted
 

@@ -61,8 +61,8 @@ _YAML = [block for block in blocks() if block.language == "yaml"]
 
 
 @pytest.mark.parametrize("block", _RUN, ids=lambda block: block.name)
-def test_an_example_runs(block: Block, place: Place, environment: dict[str, str]) -> None:
-    shell = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}[block.language]
+def test_an_example_runs(block: Block, place: Place, environment: dict[str, str], warm: Path) -> None:
+    shell = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [str(warm), "-c"]}[block.language]
 
     done = subprocess.run(
         [*shell, block.text], cwd=place(str(block.where)), env=environment, capture_output=True, text=True, timeout=600

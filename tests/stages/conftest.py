@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,14 @@ def own_store() -> Iterator[None]:
     """Nobody's shared store is touched."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("SLMOPS_STORE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def started_warm(warm: Path) -> Iterator[None]:
+    """What a run starts beside itself has its libraries loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(warm))
         yield
 
 

@@ -19,7 +19,6 @@ from slmops.training.curve import Point
 from slmops.training.diagnosis import Course, Fault
 from tests.stages.tiny_project import write_project
 
-SLMOPS = str(Path(sys.executable).with_name("slmops"))
 WORDS = ("order", "parcel", "refund", "invoice", "password", "login", "chair", "table", "lamp", "window", "garden")
 
 
@@ -85,7 +84,8 @@ def test_run_and_report_say_it(tmp_path: Path) -> None:
     write_project(tmp_path, student=student, **alone)
 
     def slmops(*words: str) -> str:
-        return subprocess.run([SLMOPS, *words], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        command = [Path(sys.executable).with_name("slmops"), *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     assert "student: learning rate too low: rows that were learned cost" in slmops("run")
     again = json.loads(slmops("run", "--json"))["faults"]["student"]
