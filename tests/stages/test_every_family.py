@@ -111,6 +111,33 @@ def test_more_than_the_teacher_has_cannot_be_kept(tmp_path: Path, cut: str, told
 
 
 @pytest.mark.parametrize(
+    ("name", "cut", "told"),
+    [
+        ("phi-4-mini", "width: 64", r"student.width: .* long rotary embeddings .* — remove it; cut layers or units"),
+        ("phi-4-mini", "kv_heads: 1", r"student.kv_heads: .* long rotary embeddings"),
+        ("gemma-3", "width: 32", r"student.width: the model scales its embeddings by their width — remove it"),
+    ],
+)
+def test_what_an_architecture_cannot_lose_is_told_before_anything_is_made(
+    name: str, cut: str, told: str, tmp_path: Path
+) -> None:
+    path = write_project(tmp_path, student=f"{{from: teacher, {cut}}}")
+    shutil.rmtree(tmp_path / "model")
+    next(architecture for architecture in ARCHITECTURES if architecture.name == name).write(tmp_path / "model")
+    with pytest.raises(ConfigError, match=told):
+        plan(Project.load(path))
+
+
+def test_of_gpt2_only_layers_are_cut(tmp_path: Path) -> None:
+    path = write_project(tmp_path, student="{from: teacher, units: 32}")
+    shutil.rmtree(tmp_path / "model")
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512}
+    write_model(tmp_path / "model", "gpt2", ("<|im_start|>", "<|im_end|>"), **sizes)
+    with pytest.raises(ConfigError, match=r"student.units: of gpt2 only layers can be cut"):
+        plan(Project.load(path))
+
+
+@pytest.mark.parametrize(
     ("shared", "cut", "told"),
     [
         (2, "heads: 5", "5 heads cannot .* evenly, 1 to 3 for each of 2 key-value heads — choose one of 2, 4, 6"),

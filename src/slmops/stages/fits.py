@@ -64,6 +64,7 @@ def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) ->
     if "heads" in cuts:
         _check_heads(project, cuts["heads"], cuts.get("kv_heads", there["kv_heads"]), there)
     narrowed = [name for name in ("width", "heads", "kv_heads") if name in cuts]
+    _check_architecture(project, text_part(config), narrowed)
     if narrowed and text_part(config).get("model_type") in _DIVIDED:
         _check_divided(project, cut(Shape.of(config), project.student), narrowed[0])
 
@@ -77,6 +78,19 @@ def _check_heads(project: Project, heads: int, shared: int, there: Mapping[str, 
         choices = ", ".join(str(shared * own) for own in range(1, most + 1))
         remedy = f"write kv_heads: {heads}" if most == 1 else f"choose one of {choices}"
         raise project.error("student.heads", what, remedy)
+
+
+def _check_architecture(project: Project, config: Mapping[str, Any], narrowed: list[str]) -> None:
+    kind, inside = config.get("model_type"), [*narrowed, *({"units"} & project.student.cuts.keys())]
+    if kind == "gpt2" and inside:
+        raise project.error(f"student.{inside[0]}", "of gpt2 only layers can be cut", "remove it, or choose layers")
+    if kind == "gemma3_text" and "width" in narrowed and not project.student.from_scratch:
+        what = "the model scales its embeddings by their width"
+        raise project.error("student.width", what, "remove it; cut layers, units or heads")
+    rotary = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if narrowed and "short_factor" in rotary:
+        what = "the model's long rotary embeddings are made for its width and heads"
+        raise project.error(f"student.{narrowed[0]}", what, "remove it; cut layers or units")
 
 
 def _check_divided(project: Project, kept: Shape, name: str) -> None:
