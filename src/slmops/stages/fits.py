@@ -5,7 +5,7 @@ In comes a project, and models' configs; out goes nothing, or an error that name
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import lcm
 from typing import Any
 
@@ -80,7 +80,7 @@ def _check_heads(project: Project, heads: int, shared: int, there: Mapping[str, 
         raise project.error("student.heads", what, remedy)
 
 
-def _check_architecture(project: Project, config: Mapping[str, Any], narrowed: list[str]) -> None:
+def _check_architecture(project: Project, config: Mapping[str, Any], narrowed: Sequence[str]) -> None:
     kind, inside = config.get("model_type"), [*narrowed, *({"units"} & project.student.cuts.keys())]
     if kind == "gpt2" and inside:
         raise project.error(f"student.{inside[0]}", "of gpt2 only layers can be cut", "remove it, or choose layers")

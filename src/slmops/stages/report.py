@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def summarize(project: Project) -> Summary:
         ),
         data=_describe_data(planned),
         shipped=shipped,
-        subjects=tuple(_describe_subject(project, name, evidence, store, task, example) for name in compared),
+        subjects=_describe_subjects(project, compared, evidence, store, task, example),
         **_gain(figures, shipped, "teacher", quality.name),
         against_teacher_int4=parts.Gain(**_gain(figures, shipped, "teacher_int4", quality.name))
         if _has(figures, "teacher_int4")
@@ -166,8 +166,25 @@ def _opinions(targets: Manifest | None) -> dict[str, Interval]:
     return {one.subject: one.value for one in measured if one.name == "validation_accuracy"}
 
 
+def _describe_subjects(
+    project: Project, names: Sequence[str], evidence: Manifest, store: Store, task: Task, example: Record
+) -> tuple[parts.Subject, ...]:
+    read: dict[str, Tokenizer] = {}  # one for several models; each takes a while to read
+
+    def tokenizer_of(artifact: str) -> Tokenizer:
+        digest = store.manifest(artifact).files["tokenizer.json"].sha256
+        return read.get(digest) or read.setdefault(digest, Tokenizer(store.open(artifact)))
+
+    return tuple(_describe_subject(project, name, evidence, task, example, tokenizer_of) for name in names)
+
+
 def _describe_subject(
-    project: Project, name: str, evidence: Manifest, store: Store, task: Task, example: Record
+    project: Project,
+    name: str,
+    evidence: Manifest,
+    task: Task,
+    example: Record,
+    tokenizer_of: Callable[[str], Tokenizer],
 ) -> parts.Subject:
     figures = {
         figure: value
@@ -177,10 +194,9 @@ def _describe_subject(
     if name == CLASSICAL:
         return parts.Subject(name=name, what=task.classical, figures=figures)
     artifact = evidence.parents[name]
-    folder = store.open(artifact)
     full = name.startswith("teacher") or project.student.prompt == "full"
     messages = task.messages(example) if full else task.short_messages(example)
-    tokenizer = Tokenizer(folder)
+    tokenizer = tokenizer_of(artifact)
     return parts.Subject(
         name=name,
         what=_what(project, name, tokenizer.vocabulary_size),
