@@ -23,7 +23,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-_SERVED = ("slmops.evaluation.worker",)  # modules; and code after -c
+_SERVED = (  # modules; and code after -c
+    "slmops.evaluation.worker",
+    "tests.training.killed_runs",
+    "tests.training.parallel_runs",
+    "torch.distributed.run",
+)
 _LOADED = (
     "matplotlib.figure",
     "onnx_ir",
@@ -47,8 +52,10 @@ with socket.socket(socket.AF_UNIX) as server:
     said = json.dumps({{"program": {name!r}, "asked": asked, "folder": os.getcwd(), "environment": dict(os.environ)}})
     socket.send_fds(server, [struct.pack("!I", len(said.encode()))], [0, 1, 2])
     server.sendall(said.encode())
-    status = server.recv(4)
-sys.exit(struct.unpack("!i", status)[0] if status else 1)
+    (status,) = struct.unpack("!i", server.recv(4))
+if status < 0:
+    os.kill(os.getpid(), -status)
+sys.exit(status)
 """
 
 
@@ -114,7 +121,7 @@ def _serve(asker: socket.socket, programs: Path) -> None:
     if ended not in select.select([asker, ended], [], [])[0]:
         os.kill(pid, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    asker.sendall(struct.pack("!i", status if status >= 0 else 128 - status))
+    asker.sendall(struct.pack("!i", status))
 
 
 def _become(said: dict[str, Any], programs: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ from tests.training.parallel_runs import STEPS, learn
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tiny_model: Path, warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two workers and, in `alone`, one have left behind."""
     folder = tmp_path_factory.mktemp("runs")
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     command += ["tests.training.parallel_runs", str(tiny_model), str(folder)]
-    subprocess.run([sys.executable, *command], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+    subprocess.run([str(warm), *command], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
     learn(tiny_model, folder / "alone-scratch", folder / "alone")
     return folder
 

@@ -6,7 +6,6 @@ import os
 import random
 import re
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -28,11 +27,11 @@ from tests.training.rows import rows
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tiny_model: Path, warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What runs left behind that were left alone, and that were killed at a random step and started again."""
     folder = tmp_path_factory.mktemp("runs")
     step = random.randrange(2, STEPS - 4)  # the kill may come before the checkpoint of the step that was told
-    command = [sys.executable, "-m", "tests.training.killed_runs", str(tiny_model), str(folder), str(step)]
+    command = [str(warm), "-m", "tests.training.killed_runs", str(tiny_model), str(folder), str(step)]
     subprocess.run(command, check=True, env=dict(os.environ) | {"OMP_NUM_THREADS": "1"})
     return folder
 
