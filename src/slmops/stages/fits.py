@@ -63,9 +63,10 @@ def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) ->
             raise project.error(f"student.{name}", what, f"choose at most {there[name]}")
     if "heads" in cuts:
         _check_heads(project, cuts["heads"], cuts.get("kv_heads", there["kv_heads"]), there)
-    narrowed = [name for name in ("width", "heads", "kv_heads") if name in cuts]
-    _check_architecture(project, text_part(config), narrowed)
-    if narrowed and text_part(config).get("model_type") in _DIVIDED:
+    narrowed = [name for name in project.student.within if name != "units"]
+    text = text_part(config)
+    _check_architecture(project, text, narrowed)
+    if narrowed and text.get("model_type") in _DIVIDED:
         _check_divided(project, cut(Shape.of(config), project.student), narrowed[0])
 
 
@@ -81,7 +82,7 @@ def _check_heads(project: Project, heads: int, shared: int, there: Mapping[str, 
 
 
 def _check_architecture(project: Project, config: Mapping[str, Any], narrowed: Sequence[str]) -> None:
-    kind, inside = config.get("model_type"), [*narrowed, *({"units"} & project.student.cuts.keys())]
+    kind, inside = config.get("model_type"), project.student.within
     if kind == "gpt2" and inside:
         raise project.error(f"student.{inside[0]}", "of gpt2 only layers can be cut", "remove it, or choose layers")
     if kind == "gemma3_text" and "width" in narrowed and not project.student.from_scratch:

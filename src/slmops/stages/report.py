@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ def summarize(project: Project) -> Summary:
     compared = [name for name in project.subjects() if has_answers(answers_folder, name)]
     answers = {name: read_answers(answers_folder, name) for name in compared}
     example = read_part(dataset, "test")[0]
+    tokenizers = _tokenizers(store, [evidence.parents[name] for name in compared if name != CLASSICAL])
     made = {name: item.made for name, item in planned.items() if item.made}
     making, bundle = making_of(project, made, figures), made.get("bundle")
     return Summary(
@@ -95,7 +96,7 @@ def summarize(project: Project) -> Summary:
         ),
         data=_describe_data(planned),
         shipped=shipped,
-        subjects=_describe_subjects(project, compared, evidence, store, task, example),
+        subjects=tuple(_describe_subject(project, name, evidence, task, example, tokenizers) for name in compared),
         **_gain(figures, shipped, "teacher", quality.name),
         against_teacher_int4=parts.Gain(**_gain(figures, shipped, "teacher_int4", quality.name))
         if _has(figures, "teacher_int4")
@@ -166,16 +167,12 @@ def _opinions(targets: Manifest | None) -> dict[str, Interval]:
     return {one.subject: one.value for one in measured if one.name == "validation_accuracy"}
 
 
-def _describe_subjects(
-    project: Project, names: Sequence[str], evidence: Manifest, store: Store, task: Task, example: Record
-) -> tuple[parts.Subject, ...]:
-    read: dict[str, Tokenizer] = {}  # one for several models; each takes a while to read
-
-    def tokenizer_of(artifact: str) -> Tokenizer:
-        digest = store.manifest(artifact).files["tokenizer.json"].sha256
-        return read.get(digest) or read.setdefault(digest, Tokenizer(store.open(artifact)))
-
-    return tuple(_describe_subject(project, name, evidence, task, example, tokenizer_of) for name in names)
+def _tokenizers(store: Store, artifacts: Sequence[ArtifactId]) -> dict[ArtifactId, Tokenizer]:
+    """Those of the models; one that several share is read once, which takes a while."""
+    digests = {artifact: store.manifest(artifact).files["tokenizer.json"].sha256 for artifact in artifacts}
+    one_of_each = {digest: artifact for artifact, digest in digests.items()}
+    read = {digest: Tokenizer(store.open(artifact)) for digest, artifact in one_of_each.items()}
+    return {artifact: read[digest] for artifact, digest in digests.items()}
 
 
 def _describe_subject(
@@ -184,7 +181,7 @@ def _describe_subject(
     evidence: Manifest,
     task: Task,
     example: Record,
-    tokenizer_of: Callable[[str], Tokenizer],
+    tokenizers: Mapping[ArtifactId, Tokenizer],
 ) -> parts.Subject:
     figures = {
         figure: value
@@ -196,7 +193,7 @@ def _describe_subject(
     artifact = evidence.parents[name]
     full = name.startswith("teacher") or project.student.prompt == "full"
     messages = task.messages(example) if full else task.short_messages(example)
-    tokenizer = tokenizer_of(artifact)
+    tokenizer = tokenizers[artifact]
     return parts.Subject(
         name=name,
         what=_what(project, name, tokenizer.vocabulary_size),

@@ -111,6 +111,11 @@ class StudentConfig(Section):
         return {name: kept for name, kept in sizes.items() if kept is not None}
 
     @property
+    def within(self) -> tuple[str, ...]:
+        """The keys that cut something within its layers."""
+        return tuple(name for name in ("width", "heads", "kv_heads", "units") if name in self.cuts)
+
+    @property
     def is_narrower(self) -> bool:
         """Whether something within its layers is cut, too."""
-        return any(name in self.cuts for name in ("units", "kv_heads", "heads", "width"))
+        return bool(self.within)
