@@ -19,12 +19,14 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
 
 _SERVED = (  # modules; and code after -c
     "slmops.evaluation.worker",
+    "tests.stages.told_run",
     "tests.training.killed_runs",
     "tests.training.parallel_runs",
     "torch.distributed.run",
@@ -120,6 +122,7 @@ def _serve(asker: socket.socket, programs: Path) -> None:
     ended = os.pidfd_open(pid)
     if ended not in select.select([asker, ended], [], [])[0]:
         os.kill(pid, signal.SIGKILL)
+        return
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     asker.sendall(struct.pack("!i", status))
 
@@ -129,6 +132,7 @@ def _become(said: dict[str, Any], programs: Path) -> None:
     os.environ.clear()
     os.environ.update(said["environment"])
     os.chdir(said["folder"])
+    tempfile.tempdir = None  # by this environment
     sys.executable = str(programs / "python")
     sys.path[0:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     status = 1

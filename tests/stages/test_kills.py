@@ -31,45 +31,40 @@ Place = tuple[int, float]  # how far a run is: the stage's number, and the share
 
 
 class Runs:
-    """A process that forks one for each run."""
+    """Runs of projects, one after another, each in a process of its own."""
 
     def __init__(self, scratch: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.stages.forked_runs"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-            env=os.environ | {"TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"},
-        )
+        self._environment = os.environ | {"TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
+        self._process: subprocess.Popen[str] | None = None
 
     def start(self, folder: Path, checkpoint_every_s: float) -> int:
         """Begins a run; returns its process's id."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps({"folder": str(folder), "checkpoint_every_s": checkpoint_every_s}) + "\n")
-        self._process.stdin.flush()
-        return int(self._told()["pid"])
+        command = [sys.executable, "-m", "tests.stages.told_run", str(folder), str(checkpoint_every_s)]
+        root = Path(__file__).parents[2]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env=self._environment)
+        return int(next(self._told())["pid"])
 
     def places(self) -> Iterator[Place]:
         """Where the run is, whenever it says so."""
-        while "status" not in (told := self._told()):
+        for told in self._told():
             yield _STAGES.index(told["stage"]), told["share"]
-        self._status = int(told["status"])
 
     def end(self, places: Iterator[Place]) -> int:
         """Waits for the run's end; returns its status."""
         for _ in places:
             pass
-        return self._status
+        assert self._process
+        return self._process.wait()
 
     def stop(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
 
-    def _told(self) -> dict[str, Any]:
-        assert self._process.stdout
-        told: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return told
+    def _told(self) -> Iterator[dict[str, Any]]:
+        assert self._process and self._process.stdout
+        while line := self._process.stdout.readline():
+            yield json.loads(line)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
-"""Runs projects in processes that can be killed, one after another: imports once, then forks for each run.
+"""Runs a project and says where it is, to be killed there: `python -m tests.stages.told_run FOLDER SECONDS`.
 
-Reads a JSON line per run on stdin, {"folder": …, "checkpoint_every_s": …}; writes {"pid": …} when it begins, a line
-{"stage": …, "share": …} at each step, and {"status": …} when the process has ended (minus the signal that killed it).
+Saves a checkpoint every so many seconds. Writes {"pid": …} when it begins, and {"stage": …, "share": …} at each step.
 """
 
 from __future__ import annotations
@@ -13,30 +12,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import peft  # noqa: F401  what a run imports anyway, paid once
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast  # noqa: F401
-
 from slmops.stages.project import Project
 from slmops.stages.run import run
 from slmops.training.trainer import train
 
 
-def main() -> None:
-    for line in sys.stdin:
-        asked = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            _say(pid=os.getpid())
-            defaults = inspect.unwrap(train).__kwdefaults__
-            assert defaults  # tiny models never train so long that they would be saved
-            defaults["checkpoint_every_s"] = asked["checkpoint_every_s"]
-            run(
-                Project.load(Path(asked["folder"]) / "slmops.yaml"),
-                progress=lambda stage, share, note: _say(stage=stage, share=share),
-            )
-            os._exit(0)
-        _, status = os.waitpid(pid, 0)
-        _say(status=os.waitstatus_to_exitcode(status))
+def main(folder: Path, checkpoint_every_s: float) -> None:
+    _say(pid=os.getpid())
+    defaults = inspect.unwrap(train).__kwdefaults__
+    assert defaults  # tiny models never train so long that they would be saved
+    defaults["checkpoint_every_s"] = checkpoint_every_s
+    run(
+        Project.load(folder / "slmops.yaml"),
+        progress=lambda stage, share, note: _say(stage=stage, share=share),
+    )
 
 
 def _say(**told: Any) -> None:
@@ -44,4 +33,4 @@ def _say(**told: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), float(sys.argv[2]))
