@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) 
     folder = tmp_path_factory.mktemp("made")
     compare = "{compare: [teacher, int4], verdict: 2}"
     search = "{num_trials: 2, search_space: {distillation.temperature: {type: float, low: 1, high: 2}}}"
-    student = "{from: teacher, layers: 1, train: {epochs: 8, learning_rate: 0.01}}"  # a verdict trains six
+    student = "{from: teacher, layers: 1, train: {epochs: 4, learning_rate: 0.01}}"  # a verdict trains six
     made = {"evaluation": compare, "deployment": "foundry-local", "search": search, "student": student}
     write_project(folder, name="support-triage", **made)
     subprocess.run(["slmops", "run"], cwd=folder, env=environment, check=True, capture_output=True)

@@ -30,8 +30,8 @@ def started_warm(warm: Path) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+@pytest.fixture(scope="package")
+def finished(started_warm: None, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with everything made: all subjects compared, and a bundle. To be looked at only."""
     folder = tmp_path_factory.mktemp("finished")
     project = Project.load(write_project(folder, evaluation=None, deployment="foundry-local"))

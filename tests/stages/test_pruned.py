@@ -25,7 +25,7 @@ LOSS = "loss: {skewed_forward_kl: 0.9, cross_entropy: 0.1, skew: 0.2}, cache: {m
     ["{match: labels}", f"{{match: tokens, {LOSS}}}", "{match: tokens, cache: {top_k: 16, kind: sampled}}"],
 )
 def test_a_student_of_fewer_tokens_goes_the_whole_way(tmp_path: Path, distillation: str) -> None:
-    student = "{from: teacher, layers: 1, vocabulary: 1, train: {epochs: 30, learning_rate: 0.01}}"
+    student = "{from: teacher, layers: 1, vocabulary: 1, train: {epochs: 12, learning_rate: 0.01}}"
     compare = "{compare: [teacher, student, int4], bench: {messages: 2}}"
     project = Project.load(write_project(tmp_path, student=student, distillation=distillation, evaluation=compare))
     run(project)
