@@ -1,9 +1,10 @@
 """What the parts of distillation give, each measured alone: `make bench-distillation`, goes on row by row.
 
-Ten labels an intent: few_labels.py. Losses where answers are written: written.py. Extraction by a small student:
-buses.py. TRL's DistillationTrainer beside ours: beside_distillation.py. The recipe without each of its parts:
-ablation.py. The vocabulary: the headline's student with all of its teacher's tokens, beside the one that has the
-domain's. The cache: DialogSum's summaries by a tuned teacher, in 64 bytes a token, the likeliest beside drawn ones.
+Ten labels an intent: few_labels.py. All 150 intents: all_intents.py. Losses where answers are written: written.py.
+Extraction by a small student: buses.py. TRL's DistillationTrainer beside ours: beside_distillation.py. The recipe
+without each of its parts: ablation.py. The vocabulary: the headline's student with all of its teacher's tokens, beside
+the one that has the domain's. The cache: DialogSum's summaries by a tuned teacher, in 64 bytes a token, the likeliest
+beside drawn ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, beside_distillation, buses, few_labels, headline, written
+from benchmarks import ablation, all_intents, beside_distillation, buses, few_labels, headline, written
 from benchmarks.projects import artifacts, right_answers, share_right, slmops
 from benchmarks.public import read_public
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, high_end, of_one, parser, run
@@ -70,6 +71,7 @@ def main() -> int:
         Group(CACHE, lambda wanted: measure_cache(place / "dialogsum")),
         Group(few_labels.ROWS, lambda wanted: few_labels.measure(place / "few-labels")),
         Group(buses.ROWS, lambda wanted: buses.measure(place / "buses")),
+        Group(all_intents.ROWS, lambda wanted: all_intents.measure(place / "all-intents")),
         Group(beside_distillation.ROWS, lambda wanted: beside_distillation.measure(place / "beside-trl")),
         Group(written.ROWS, lambda wanted: written.measure(place / "written", wanted)),
         Group(ablation.ROWS, lambda wanted: ablation.measure(place / "ablation", wanted)),

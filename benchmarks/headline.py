@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +160,12 @@ def first_of_each(rows: Sequence[dict[str, Any]], count: int) -> tuple[list[dict
     return first, others
 
 
-def write_rows(place: Path) -> None:
-    """train.jsonl, validation.jsonl and test.jsonl of the 30 intents."""
+def write_rows(place: Path, domains: Collection[str] | None = DOMAINS) -> None:
+    """train.jsonl, validation.jsonl and test.jsonl of the 30 intents; of all 150 without `domains`."""
     place.mkdir(parents=True, exist_ok=True)
     seen: set[str] = set()
     for part in ("test", "validation", "train"):  # a message stands in one of them: never learned if it is judged
-        rows = [row for row in read_public("clinc150", part) if row["domain"] in DOMAINS]
+        rows = [row for row in read_public("clinc150", part) if domains is None or row["domain"] in domains]
         rows = [row for row in rows if normalise(row["text"]) not in seen]
         seen |= {normalise(row["text"]) for row in rows}
         lines = (json.dumps({"text": row["text"], "label": row["label"]}) + "\n" for row in rows)

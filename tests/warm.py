@@ -46,7 +46,7 @@ _LOADED = (
 _PROGRAM = """#!{real} -IS
 import json, os, socket, struct, sys
 
-asked = sys.argv[1:]
+asked = sys.argv[2:] if sys.argv[1:2] == ["-u"] else sys.argv[1:]
 if {plain}:
     os.execv({real!r}, [{real!r}, *asked])
 with socket.socket(socket.AF_UNIX) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ ROWS = [
     Record(str(row), {"text": text}, None, Source("test"))
     for row, text in enumerate(["Where is my order?", "The parcel came damaged", "I want to cancel it", "a refund"])
 ]
+
+
+@pytest.fixture(autouse=True)
+def started_warm(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes have their libraries loaded."""
+    monkeypatch.setattr(sys, "executable", str(warm))
 
 
 def test_an_answer_is_as_probable_asked_alone_as_asked_with_others(tiny_model: Path) -> None:

@@ -61,11 +61,10 @@ def test_an_answer_cut_short_is_told_as_such(open_model: Open) -> None:
 def test_many_at_once_are_written_as_one_by_one(folders: dict[str, Path], constrained: bool) -> None:
     model = LocalModel(folders["torch"])
     constraint = model.constraint(JsonSchema(SCHEMA)) if constrained else None
-    asked = [*ASKED, [Message("user", "x")], [Message("user", "please " * 60)]] * 8
-    alone = [
-        model.ask(one, grammar=JsonSchema(SCHEMA) if constrained else None, sampling=Sampling(40)) for one in asked
-    ]
-    together = model.ask_all(asked, Sampling(40), constraint)
+    asked = [*ASKED, [Message("user", "x")], [Message("user", "please " * 60)]]
+    grammar = JsonSchema(SCHEMA) if constrained else None
+    alone = [model.ask(one, grammar=grammar, sampling=Sampling(40)) for one in asked] * 8
+    together = model.ask_all(asked * 8, Sampling(40), constraint)
     assert [reply.text for reply in together] == [reply.text for reply in alone]
     assert [reply.logprob for reply in together] == pytest.approx([reply.logprob for reply in alone], abs=1e-3)
     assert [reply.finish for reply in together] == [reply.finish for reply in alone]

@@ -14,7 +14,7 @@ from slmops.stages.run import open_store, plan, run
 from slmops.stages.sizes import sizes
 from slmops.stages.verbs import ask
 from tests.models.architectures import ARCHITECTURES, Architecture
-from tests.stages.tiny_project import LABELS, write_project
+from tests.stages.tiny_project import LABELS, write_config, write_project
 from tests.tiny import write_model
 
 TRAIN = "train: {epochs: 2, learning_rate: 0.01}"
@@ -66,11 +66,10 @@ def test_a_student_of_gpt2_has_fewer_layers_and_is_no_onnx_model(tmp_path: Path,
 
 def test_a_shorter_context_takes_fewer_bytes(tmp_path: Path) -> None:
     sizes = {}
+    write_project(tmp_path)
     for context in (512, 128):
-        folder = tmp_path / str(context)
-        folder.mkdir()
         student = f"{{from: teacher, layers: 1, context: {context}, {TRAIN}}}"
-        project = Project.load(write_project(folder, student=student))
+        project = Project.load(write_config(tmp_path, teacher=TEACHER, student=student))
         run(project, until="int4")
         store = open_store(project)
         sizes[context] = sum(path.stat().st_size for path in store.open("tiny/int4@latest").glob("*.onnx*"))

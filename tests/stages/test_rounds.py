@@ -19,7 +19,7 @@ from slmops.training.estimate import Shape
 from tests.stages.tiny_project import write_config, write_project
 from tests.tiny import write_model
 
-TRAIN = "train: {epochs: 6, learning_rate: 0.01}"
+TRAIN = "train: {epochs: 3, learning_rate: 0.01}"
 TEACHER = "{model: 'file:model', train: {epochs: 2, learning_rate: 0.01}}"
 
 

@@ -19,7 +19,7 @@ from slmops.stages.run import open_store, run
 from slmops.stages.verdict import ALONE, ANSWERS, DISTILLED, judge, read_verdict
 from tests.stages.tiny_project import write_project
 
-TRAIN = "train: {epochs: 6, learning_rate: 0.01}"
+TRAIN = "train: {epochs: 3, learning_rate: 0.01}"
 CHANGES = {
     "student": f"{{from: teacher, layers: 1, {TRAIN}}}",
     "evaluation": "{compare: [teacher, untrained, student, int4], bench: {messages: 2}, verdict: 2}",

@@ -18,7 +18,7 @@ CONFIG = {
     "name": "tiny",
     "task": "classification",
     "data": "{train: data/labelled.jsonl, unlabelled: data/unlabelled.jsonl, test: data/test.jsonl}",
-    "teacher": "{model: 'file:model', train: {method: full, epochs: 15, learning_rate: 0.01, noise: 0}}",
+    "teacher": "{model: 'file:model', train: {method: full, epochs: 10, learning_rate: 0.01, noise: 0}}",
     "synthesis": "{accept: {confidence: 0.8}, augment: 2}",
     "student": "{from: teacher, layers: 1, train: {epochs: 12, learning_rate: 0.01}}",
     "optimization": "int4",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slmops.training.losses import (
@@ -87,6 +87,7 @@ def test_it_grows_with_what_is_kept_and_never_exceeds_the_dense_divergence(
 
 
 @every_divergence
+@settings(max_examples=25)
 @given(seed=seeds, temperature=temperatures, top_k=st.integers(1, 11))
 def test_its_gradient_is_that_of_its_value(divergence: TokenLoss, seed: int, temperature: float, top_k: int) -> None:
     teacher = taught(logits(seed + 1), temperature, top_k)

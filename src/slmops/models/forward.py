@@ -69,6 +69,7 @@ def run_layers(model: nn.Module, batch: Batch, below: Tensor, layers: slice = sl
         if chosen[-1] is not whole.layers[-1]:
             decoder.norm = need("torch", "train").nn.Identity()
     named = {"inputs_embeds" if below.is_floating_point() else "input_ids": below}
+    named["attention_mask"] = batch.ids.new_ones(1, 1, 1, 1)  # nobody reads it, but else one of time · time is made
     states: Tensor = decoder(
         **named, position_ids=batch.positions, use_cache=False, layout=lay_out(batch)
     ).last_hidden_state

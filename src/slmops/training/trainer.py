@@ -203,7 +203,8 @@ def _step(
     mean, and every row's own."""
     torch = need("torch", "train")
     own = seed if workers.first else (*seed, workers.rank)
-    torch.manual_seed(int(np.random.SeedSequence(own).generate_state(1)[0]))  # what is dropped, and noise
+    drawn_from = torch if torch.accelerator.is_available() else torch.default_generator  # torch's own walks the stack
+    drawn_from.manual_seed(int(np.random.SeedSequence(own).generate_state(1)[0]))  # what is dropped, and noise
     targets = sum(sum(example.learn) for example in examples)
     model, loss, total = computing.model, teaching.loss, 0.0
     by_row: dict[str, float] = {}
