@@ -64,6 +64,25 @@ def test_the_answer_read_from_the_distribution_is_the_one_that_is_written(answer
     assert trie.follow(trie.answer_logprobs(at_branches)) == written_by(trie, seed, Sampling())[0]
 
 
+@given(answers=answers, seed=st.integers(0, 2**32))
+def test_branches_that_matter_little_need_not_be_asked(answers: list[Ids], seed: int) -> None:
+    trie, at_branches = TokenTrie(answers, END), dict[Ids, NDArray[np.float32]]()
+    every = {branch: random_logits(seed, (1, 2, 3, *branch)) for branch in trie.branches()}
+    for branch, logits in every.items():
+        if trie.matters(branch, at_branches):
+            at_branches[branch] = logits
+    some, exact = (np.exp(trie.answer_logprobs(asked)) for asked in (at_branches, every))
+    assert some == pytest.approx(exact, abs=1e-5) and some.sum() == pytest.approx(1)
+    assert trie.follow(np.log(some)) == written_by(trie, seed, Sampling())[0]
+
+
+def test_beyond_an_unlikely_token_nothing_is_asked() -> None:
+    trie = TokenTrie([(1, 2), (1, 3), (4, 5), (4, 6)], END)
+    sure = np.full(VOCABULARY, -20, dtype=np.float32)
+    sure[4] = 0
+    assert [branch for branch in trie.branches() if trie.matters(branch, {(): sure})] == [(), (4,)]
+
+
 @given(answers=answers)
 def test_every_answer_can_be_reached_and_is_complete_there(answers: list[Ids]) -> None:
     trie = TokenTrie(answers, END)

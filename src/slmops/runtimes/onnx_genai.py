@@ -79,10 +79,11 @@ class OnnxRuntime:
         logprobs = np.zeros((len(prompts), len(trie.answers)))
         for row, prompt in enumerate(prompts):
             check_fits(len(prompt) + trie.longest, self.limits)
-            at_branches = {}
+            at_branches: dict[Ids, NDArray[np.float32]] = {}
             for branch in trie.branches():
-                path = prompt + branch
-                at_branches[branch] = self._step(path[self._prepare(path, 1) :])
+                if trie.matters(branch, at_branches):
+                    path = prompt + branch
+                    at_branches[branch] = self._step(path[self._prepare(path, 1) :])
             logprobs[row] = trie.answer_logprobs(at_branches)
         return logprobs
 

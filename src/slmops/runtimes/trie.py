@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = tuple[int, ...]
+_NEGLIGIBLE = 1e-5  # what is told of a label's probability has five digits
 
 
 class TokenTrie:
@@ -42,6 +44,19 @@ class TokenTrie:
         """What may have been written where more than one token can follow, shortest first."""
         return sorted((written for written, tokens in self._children.items() if len(tokens) > 1), key=len)
 
+    def matters(self, branch: Ids, branch_logits: Mapping[Ids, NDArray[np.float32]]) -> bool:
+        """Whether likely tokens, or the likeliest ones, lead to `branch`, by the (vocab,) logits at shorter ones."""
+        reached, likeliest = 0.0, True
+        for length, token in enumerate(branch):
+            children = self._children[branch[:length]]
+            if len(children) > 1:
+                if branch[:length] not in branch_logits:
+                    return False
+                logprobs = log_softmax(branch_logits[branch[:length]], children)
+                reached += logprobs[token]
+                likeliest = likeliest and logprobs[token] == max(logprobs.values())
+        return likeliest or reached > math.log(_NEGLIGIBLE)
+
     def follow(self, answer_logprobs: NDArray[np.float64]) -> Ids:
         """The answer that always taking the likeliest token leads to, from the (answer,) log-probabilities of all."""
         possible = list(range(len(self.answers)))
@@ -59,9 +74,16 @@ class TokenTrie:
         answer = self.answers[row]
         return answer[length] if length < len(answer) else self.end
 
-    def answer_logprobs(self, branch_logits: dict[Ids, NDArray[np.float32]]) -> NDArray[np.float64]:
-        """(answer,) log-probabilities from the (vocab,) logits at every branch; they sum to one over the set."""
-        logprobs = {written: log_softmax(logits, self._children[written]) for written, logits in branch_logits.items()}
+    def answer_logprobs(self, branch_logits: Mapping[Ids, NDArray[np.float32]]) -> NDArray[np.float64]:
+        """(answer,) log-probabilities from the (vocab,) logits at every branch that matters: beyond another, all tokens
+        are alike. They sum to one over the set."""
+        logprobs = {
+            written: log_softmax(branch_logits[written], children)
+            if written in branch_logits
+            else dict.fromkeys(children, -math.log(len(children)))
+            for written, children in self._children.items()
+            if len(children) > 1
+        }
         totals = np.zeros(len(self.answers))
         for row, answer in enumerate(self.answers):
             path = (*answer, self.end)
