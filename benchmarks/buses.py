@@ -1,7 +1,10 @@
 """Extraction by a student of two fifths of its teacher's parameters: DSTC8's buses, entity F1.
 
 The teacher is the default model, fine-tuned on half of the training rows; the student is cut from it, learns its tokens
-on those rows and on its answers to the others, and ships as int4. All test rows are judged; none is learned.
+on those rows and on its answers to the others, and ships as int4. All test rows are judged; none is learned. It keeps
+all layers and a quarter of the neurons in each: in one epoch its loss on validation rows came to 0.16, that of thirteen
+spread layers to 0.49, that of the thirteen lower ones in four epochs to 0.24. A slot's value is copied, which layers do
+together.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ CONFIG: dict[str, Any] = {
     "task": {"type": "extraction", "schema": "from-data", "max_tokens": 96},
     "data": {"train": "labelled.jsonl", "unlabelled": "unlabelled.jsonl", "test": "test.jsonl"},
     "teacher": {"model": "smollm2-135m-instruct", "train": {"epochs": 2, "batch_size": 16, "learning_rate": 1.5e-3}},
-    "student": {"from": "teacher", "layers": 13, "vocabulary": 8192, "train": {"epochs": 4}},
+    "student": {"from": "teacher", "units": 384, "vocabulary": 8192, "train": {"epochs": 6}},
     "distillation": {"match": "tokens"},
     "optimization": "int4",
     "evaluation": {"compare": ["teacher", "student", "int4"], "bench": {"messages": 20}},

@@ -61,6 +61,9 @@ def test_a_job_whose_models_are_here_runs_and_is_judged_by_bleu_too(tmp_path: Pa
     project, left = _init(tmp_path, hyperparameters=hyper, task_type="Generation", **models, **metrics)
     assert left[-1].startswith("temperature is left out: it softens probabilities, and of written answers")
     assert project.data.unlabelled is None
+    brief = "task: {type: generation, max_tokens: 16}"
+    project.path.write_text(project.path.read_text().replace("task: generation", brief))
+    project = Project.load(project.path)
     run(project, until="evidence")
     figures = figures_of(open_store(project).manifest(f"{project.name}/evidence@latest"))
     for figure in ("bleu", "latency_ms"):
