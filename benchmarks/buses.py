@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
     "task": {"type": "extraction", "schema": "from-data", "max_tokens": 96},
     "data": {"train": "labelled.jsonl", "unlabelled": "unlabelled.jsonl", "test": "test.jsonl"},
     "teacher": {"model": "smollm2-135m-instruct", "train": {"epochs": 2, "batch_size": 16, "learning_rate": 1.5e-3}},
-    "student": {"from": "teacher", "units": 384, "vocabulary": 8192, "train": {"epochs": 6}},
+    "student": {"from": "teacher", "units": 384, "vocabulary": 8192, "train": {"epochs": 4, "upper_layers": 1}},
     "distillation": {"match": "tokens"},
     "optimization": "int4",
     "evaluation": {"compare": ["teacher", "student", "int4"], "bench": {"messages": 20}},
