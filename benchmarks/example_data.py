@@ -1,4 +1,4 @@
-"""Prints the figures of the support-triage example's data card: `python benchmarks/example_data.py`, 15 seconds.
+"""Prints the figures of the support-triage example's data card: `python benchmarks/example_data.py`, 10 seconds.
 
 Reads the three data files as the pipeline would; prints Markdown. The classical baseline learns from the labelled
 messages and answers the test once: nothing about it was chosen by that answer.
