@@ -92,7 +92,8 @@ def _on_the_student(project: Project) -> list[Advice]:
         return []
     quarter = 32 * max(1, student_shape(project).inner // 128)
     why = "layers copy words into an answer together; cut to 13 of 30, entity F1 fell to a half in our example"
-    return [Advice("keep all layers, and fewer units in each", why, f"student: {{layers: null, units: {quarter}}}")]
+    line = f"student: {{layers: null, units: {quarter}, train: {{upper_layers: 1}}}}"
+    return [Advice("keep all layers, and fewer units in each", why, line)]
 
 
 def _on_the_method(project: Project) -> Iterator[Advice]:
