@@ -48,7 +48,7 @@ import json, os, socket, struct, sys
 
 asked = sys.argv[2:] if sys.argv[1:2] == ["-u"] else sys.argv[1:]
 if {plain}:
-    os.execv({real!r}, [{real!r}, *asked])
+    os.execv({real!r}, [{real!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     said = json.dumps({{"program": {name!r}, "asked": asked, "folder": os.getcwd(), "environment": dict(os.environ)}})
