@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import headline
-from benchmarks.projects import artifacts, right_answers, share_right, slmops, value_of
+from benchmarks.projects import artifacts, read_jsonl, right_answers, share_right, slmops, value_of, write_jsonl
 from benchmarks.results import Asked, Measured
 from slmops.core.machine import default_threads
 from slmops.core.measurement import Interval
@@ -65,27 +65,19 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
     ms = _within(store.open(made["int4"]), store.open(made["dataset"]))
     less = paired_latency_reduction(ms[_FEW], ms[_SIZES[-1]], seed=0)
     note = ", ".join(f"{size}: {np.median(times):.1f} ms" for size, times in ms.items())
-    medians = (float(np.median(ms[size])) for size in (_SIZES[-1], _FEW))
-    yield "all-intents-trie", Measured(next(medians), less.remaining(), next(medians), note=note)
+    all_ms, few_ms = (float(np.median(ms[size])) for size in (_SIZES[-1], _FEW))
+    yield "all-intents-trie", Measured(all_ms, less.remaining(), few_ms, note=note)
 
 
 def write_project(place: Path) -> None:
     """The set's own parts and order, without those messages of one that stand in a later one."""
     headline.write_rows(place, domains=None)
-    rows, validation = (
-        [json.loads(line) for line in (place / f"{part}.jsonl").read_text().splitlines()]
-        for part in ("train", "validation")
-    )
-    labelled, others = headline.first_of_each(rows, _LABELLED)
+    labelled, others = headline.first_of_each(read_jsonl(place / "train.jsonl"), _LABELLED)
     unlabelled, _ = headline.first_of_each(others, _UNLABELLED)
-    validated, _ = headline.first_of_each(validation, _VALIDATED)
-    parts = {
-        "labelled": labelled,
-        "unlabelled": [{"text": row["text"]} for row in unlabelled],
-        "validation": validated,
-    }
-    for name, kept in parts.items():
-        (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    validated, _ = headline.first_of_each(read_jsonl(place / "validation.jsonl"), _VALIDATED)
+    write_jsonl(place / "labelled.jsonl", labelled)
+    write_jsonl(place / "unlabelled.jsonl", ({"text": row["text"]} for row in unlabelled))
+    write_jsonl(place / "validation.jsonl", validated)
     (place / "slmops.yaml").write_text(json.dumps(CONFIG))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks import headline
 from benchmarks.beside_trl import number_format
 from benchmarks.peer_distil import Job, run_trl
-from benchmarks.projects import artifacts, share_right, slmops
+from benchmarks.projects import artifacts, read_jsonl, share_right, slmops, write_jsonl
 from benchmarks.results import Asked, Measured, Target, of_one
 from slmops.core.machine import default_threads
 from slmops.core.statistics import paired_difference
@@ -72,9 +72,8 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
 def write_project(place: Path) -> None:
     """The headline's rows; of the training rows the first of each intent."""
     headline.write_rows(place)
-    rows = [json.loads(line) for line in (place / "train.jsonl").read_text().splitlines()]
-    few, _ = headline.first_of_each(rows, _EACH)
-    (place / "few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in few))
+    few, _ = headline.first_of_each(read_jsonl(place / "train.jsonl"), _EACH)
+    write_jsonl(place / "few.jsonl", few)
     (place / "slmops.yaml").write_text(json.dumps(CONFIG))
 
 

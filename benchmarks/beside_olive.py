@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.beside_trl import number_format
 from benchmarks.learn import MODEL
+from benchmarks.projects import write_jsonl
 from benchmarks.public import read_public
 from benchmarks.results import SLMOPS, Asked, Group, Measured
 from slmops.core.measurement import Interval
@@ -44,7 +45,7 @@ def _measure() -> Iterator[tuple[str, Measured]]:
     losses: list[list[float]] = []
     for _ in range(_ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:_LEARNED]))
+            write_jsonl(Path(folder, "rows.jsonl"), rows[:_LEARNED])
             taken.append([_run(side, Path(folder)) for side in _COMMANDS])
             losses.append([_loss(Path(folder, side, "adapter"), held_out) for side in _COMMANDS])
     ratio = bootstrap(np.array(taken), lambda sums: sums[..., 0] / sums[..., 1], seed=0)

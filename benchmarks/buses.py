@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from benchmarks.projects import artifacts, slmops, value_of
+from benchmarks.projects import artifacts, slmops, value_of, write_jsonl
 from benchmarks.public import read_public
 from benchmarks.results import Asked, Measured, Target, of_one
 from slmops.core.measurement import Interval
@@ -71,7 +71,7 @@ def write_project(place: Path) -> None:
     train = [train[at] for at in np.random.default_rng(0).permutation(len(train))]
     others = [{"text": row["text"]} for row in train[_LABELLED:]]
     for name, rows in (("labelled", train[:_LABELLED]), ("unlabelled", others), ("test", test)):
-        (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(place / f"{name}.jsonl", rows)
     (place / "slmops.yaml").write_text(json.dumps(CONFIG))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ablation, all_intents, beside_distillation, buses, few_labels, headline, written
-from benchmarks.projects import artifacts, right_answers, share_right, slmops
+from benchmarks.projects import artifacts, right_answers, share_right, slmops, write_jsonl
 from benchmarks.public import read_public
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, high_end, of_one, parser, run
 from slmops.core.measurement import Interval
@@ -103,8 +103,7 @@ def measure_cache(place: Path) -> Iterator[tuple[str, Measured]]:
     """Up to the cached targets; what they are worth, they say themselves."""
     place.mkdir(parents=True, exist_ok=True)
     for part, count in (("train", _ROWS), ("test", _TEST)):
-        rows = read_public("dialogsum", part)[:count]
-        (place / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(place / f"{part}.jsonl", read_public("dialogsum", part)[:count])
     (place / "slmops.yaml").write_text(json.dumps(DIALOGSUM))
     run_project(Project.load(place / "slmops.yaml"), until="certificate")
     store, made = artifacts(place)

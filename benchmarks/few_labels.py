@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import headline
-from benchmarks.projects import artifacts, right_answers, share_right, slmops
+from benchmarks.projects import artifacts, read_jsonl, right_answers, share_right, slmops, write_jsonl
 from benchmarks.results import Asked, Measured, Target, low_end
 from slmops.core.statistics import bootstrap, paired_difference
 
@@ -57,8 +57,7 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
 def write_project(place: Path, more: dict[str, Any]) -> None:
     """The headline's rows; of the training rows the first ten of each intent with their label."""
     headline.write_rows(place)
-    rows = [json.loads(line) for line in (place / "train.jsonl").read_text().splitlines()]
-    labelled, others = headline.first_of_each(rows, _LABELS)
-    for name, kept in (("labelled", labelled), ("unlabelled", [{"text": row["text"]} for row in others])):
-        (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    labelled, others = headline.first_of_each(read_jsonl(place / "train.jsonl"), _LABELS)
+    write_jsonl(place / "labelled.jsonl", labelled)
+    write_jsonl(place / "unlabelled.jsonl", ({"text": row["text"]} for row in others))
     (place / "slmops.yaml").write_text(json.dumps(CONFIG | more))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.projects import artifacts, slmops, value_of
+from benchmarks.projects import artifacts, slmops, value_of, write_jsonl
 from benchmarks.public import read_public
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, low_end, of_one, parser, run
 from benchmarks.without_reuse import Job, time_without_reuse
@@ -168,8 +168,7 @@ def write_rows(place: Path, domains: Collection[str] | None = DOMAINS) -> None:
         rows = [row for row in read_public("clinc150", part) if domains is None or row["domain"] in domains]
         rows = [row for row in rows if normalise(row["text"]) not in seen]
         seen |= {normalise(row["text"]) for row in rows}
-        lines = (json.dumps({"text": row["text"], "label": row["label"]}) + "\n" for row in rows)
-        (place / f"{part}.jsonl").write_text("".join(lines))
+        write_jsonl(place / f"{part}.jsonl", ({"text": row["text"], "label": row["label"]} for row in rows))
 
 
 if __name__ == "__main__":

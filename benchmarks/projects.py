@@ -1,14 +1,14 @@
 """A project as its user runs it, by the command, and what it says of itself, for benchmarks of whole projects.
 
 In come a project's folder and words of the command line; out come what it printed, its artifacts, and figures as the
-report's JSON has them. Knows no data and no row.
+report's JSON has them. Rows are written and read as they are.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,14 @@ from slmops.stages.evidence import read_answers
 def slmops(*arguments: str, cwd: Path) -> str:
     """What the command prints; it must end well."""
     return subprocess.run([SLMOPS, *arguments], cwd=cwd, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def artifacts(place: Path, *variant: str) -> tuple[Store, Mapping[str, str]]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.projects import artifacts, slmops
+from benchmarks.projects import artifacts, slmops, write_jsonl
 from benchmarks.public import read_intents, read_public
 from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.measurement import Interval
@@ -134,7 +134,7 @@ def _write_project(root: Path, one: PublicSet) -> None:
     asked = {_asked_text(row) for row in test}  # sets of conversations say "yes, please" on both sides
     train = _drawn([row for row in _rows(one.name, "train") if _asked_text(row) not in asked], one.train)
     for part, rows in (("train", train), ("test", test)):
-        (root / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(root / f"{part}.jsonl", rows)
     config: dict[str, Any] = {
         "name": one.name.replace("_", "-"),
         "task": one.task,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.projects import write_jsonl
 from benchmarks.public import read_public
 from benchmarks.results import Asked, Measured
 from slmops.core.errors import need
@@ -94,7 +95,7 @@ def write_rows(place: Path) -> None:
         "judged": rows[_LABELLED + _UNLABELLED :],
     }
     for name, kept in parts.items():
-        (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+        write_jsonl(place / f"{name}.jsonl", kept)
 
 
 def _make(project: Project, until: str, store: Store, seed: int) -> str:
