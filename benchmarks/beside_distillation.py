@@ -1,9 +1,10 @@
 """Distillation beside TRL's DistillationTrainer: the same teacher, student and 600 messages of 30 intents, two epochs.
 
-The teacher is the default model, fine-tuned on those messages; the student six of its layers. Ours learns the teacher's
-probabilities of the labels, behind a short prompt; TRL's learns, as that trainer does, what the teacher says of what
-the student writes, behind the prompt that both read. Both are asked within the labels, all test messages. TRL's own
-rate of 10⁻⁶ would leave the student as it was, so it learns at `_RATE`, and may write no more than the longest label.
+The teacher is the default model, fine-tuned on those messages; the student six of its layers. Ours learns behind a
+short prompt, and there are no messages but those 600, of which it learns the gold labels; TRL's learns, as that trainer
+does, what the teacher says of what the student writes, behind the prompt that both read. Both are asked within the
+labels, all test messages. TRL's own rate of 10⁻⁶ would leave the student as it was, so it learns at `_RATE`, and may
+write no more than the longest label.
 """
 
 from __future__ import annotations

@@ -90,9 +90,9 @@ def _on_the_teacher(project: Project, train: _Rows, unlabelled: int) -> list[Adv
 def _on_the_student(project: Project) -> list[Advice]:
     if project.task.closed or project.student.layers is None:
         return []
-    quarter = 32 * max(1, student_shape(project).inner // 128)
+    units = project.student.units or 32 * max(1, student_shape(project).inner // 128)
     why = "layers copy words into an answer together; cut to 13 of 30, entity F1 fell to a half in our example"
-    line = f"student: {{layers: null, units: {quarter}, train: {{upper_layers: 1}}}}"
+    line = f"student: {{layers: null, units: {units}, train: {{upper_layers: 1}}}}"
     return [Advice("keep all layers, and fewer units in each", why, line)]
 
 
