@@ -124,7 +124,13 @@ def test_weights_that_are_cut_short_are_refused(folder: Path) -> None:
     refused(folder, "cannot be loaded")
 
 
-def test_code_in_the_folder_is_not_run(folder: Path, tmp_path: Path) -> None:
+def test_an_adapter_beside_the_weights_is_refused(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    refused(folder, "an adapter lies in a model's folder")
+
+
+def test_code_in_the_folder_is_not_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda *asked: "y")  # whoever sits there agrees
     witness = tmp_path / "run"
     (folder / "evil.py").write_text(f"open({str(witness)!r}, 'w')\n")
     config = json.loads((folder / "config.json").read_text())

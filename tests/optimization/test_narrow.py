@@ -157,3 +157,13 @@ def test_layers_that_are_not_alike_are_not_cut(model_type: str, sizes: dict[str,
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, vocab_size=200, **sizes))
     with pytest.raises(ModelError, match="its layers cannot be cut"):
         keep_layers(model, [0])
+
+
+def test_what_counts_its_heads_itself_is_refused(tmp_path: Path) -> None:
+    write_model(tmp_path, "stablelm", ("<|im_start|>", "<|im_end|>"))
+    model = load_causal_lm(tmp_path)
+    for narrow, parts in ((keep_groups, torch.tensor([0])), (keep_heads, torch.tensor([[0]]))):
+        with pytest.raises(ModelError, match="count their heads"):
+            narrow(model, [parts] * 2)
+    with pytest.raises(ModelError, match="norms have a shape"):
+        keep_channels(model, torch.arange(16))

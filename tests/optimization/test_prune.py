@@ -22,6 +22,7 @@ from slmops.optimization.prune import (
     spread_layers,
     with_layers,
 )
+from tests.tiny import write_model
 from tests.training.rows import rows
 
 
@@ -86,3 +87,15 @@ def test_layers_are_left_out_for_a_while_only(tiny_model: Path) -> None:
         assert not torch.allclose(without, before)
         assert torch.equal(last_states(model, batch), before)
         assert torch.equal(last_states(keep_layers(model, [1]), batch), without)
+
+
+def test_what_a_config_says_of_each_layer_goes_with_it(tmp_path: Path) -> None:
+    sizes = {"num_hidden_layers": 8, "no_rope_layers": [1, 1, 1, 0, 1, 1, 1, 0], "initializer_range": 0.3}
+    write_model(tmp_path / "whole", "smollm3", ("<|im_start|>", "<|im_end|>"), **sizes)
+    model, batch = load_causal_lm(tmp_path / "whole"), next(pack(rows(3), 1024))
+    with torch.inference_mode():
+        with with_layers(model, [0, 3]):
+            assert model.config.no_rope_layers == [1, 0]
+        before = last_states(keep_layers(model, [0, 2, 3, 7]), batch)
+        model.save_pretrained(tmp_path / "cut")  # type: ignore[operator]
+        torch.testing.assert_close(last_states(load_causal_lm(tmp_path / "cut"), batch), before)

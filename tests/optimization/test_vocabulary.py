@@ -15,7 +15,7 @@ from slmops.core.errors import ModelError
 from slmops.models.forward import load_causal_lm, target_logits
 from slmops.models.packing import Example, pack
 from slmops.models.tokenizer import Tokenizer
-from slmops.optimization.vocabulary import Vocabulary, trim_model, trim_tokenizer, write_tokenizer
+from slmops.optimization.vocabulary import Vocabulary, heard_tokens, trim_model, trim_tokenizer, write_tokenizer
 from tests.models.architectures import ARCHITECTURES, Architecture
 from tests.tiny import TEXTS, write_sentencepiece
 
@@ -150,3 +150,13 @@ def test_a_tokenizer_that_cannot_spell_everything_is_refused(source: Tokenizer) 
         trim_tokenizer(no_bytes, [], 0)
     with pytest.raises(ModelError, match=r"no byte-pair encoding"):
         trim_tokenizer(source.description() | {"model": {"type": "Unigram", "vocab": []}}, [], 0)
+
+
+def test_a_teacher_with_more_rows_than_tokens_is_heard_in_those_of_the_student(tmp_path: Path) -> None:
+    for name, rows in (("small", 100), ("large", 120)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"vocab_size": rows}))
+    small, large = tmp_path / "small", tmp_path / "large"
+    assert heard_tokens(small, small) is None
+    assert heard_tokens(small, large) == list(range(100))
+    assert heard_tokens(large, small) == [*range(100), *[None] * 20]

@@ -132,6 +132,14 @@ def test_without_a_teacher_nothing_of_the_teachers_is_compared(tmp_path: Path) -
             "distillation: {loss: {forward_kl: 0}}",
             "5 · distillation.loss: all weights are 0 — give one a weight above 0, as forward_kl: 1",
         ),
+        (
+            "optimization: {precision: fp32, block_size: 16}",
+            "5 · optimization: block_size is for int8 and int4: fp32 rounds nothing — remove block_size",
+        ),
+        (
+            "distillation: {on_policy: 1, representation: {values: 1}}",
+            "5 · distillation: representation is learned on rows that keep their answers, and with on_policy: 1 none",
+        ),
         ("optimization: in4", "5 · optimization: found 'in4', expected fp32, int8, int4 — did you mean int4?"),
         (
             "optimization:\n- int4\n- {precision: int8, name: int4}",

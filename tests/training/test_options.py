@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from slmops.core.errors import ModelError, SlmopsError
-from slmops.models.forward import last_states, load_causal_lm, target_logits
+from slmops.models.forward import decoder_layers, last_states, load_causal_lm, target_logits
 from slmops.models.packing import pack
+from slmops.training.checkpoint import Checkpoint, State
 from slmops.training.config import TrainConfig
 from slmops.training.curve import Point
 from slmops.training.frozen import Reader
@@ -202,6 +203,30 @@ def test_noise_on_embeddings_is_there_only_while_it_learns_and_within_its_bound(
         if segment >= 0:
             bound = 5.0 / (ends[segment] * embedded[0].shape[-1]) ** 0.5
             assert 0.5 * bound < float(off[token]) <= bound
+
+
+def test_noise_reaches_layers_without_adapters(tiny_model: Path, tmp_path: Path) -> None:
+    last = f"layers.{len(decoder_layers(load_causal_lm(tiny_model))) - 1}.self_attn.q_proj"
+    plain, _ = trained(tiny_model, tmp_path / "plain", config(epochs=1, upper_layers=1, targets=[last]))
+    noisy, _ = trained(
+        tiny_model, tmp_path / "noisy", config(epochs=1, upper_layers=1, targets=[last], neftune_alpha=5.0)
+    )
+    assert not torch.equal(weights(plain), weights(noisy))
+
+
+def test_beneath_layers_that_stay_nothing_learns(tmp_path: Path) -> None:
+    write_model(tmp_path, "gpt2", ("<|im_start|>", "<|im_end|>"))
+    for upper, learns in ((0.5, False), (1, True)):
+        model = prepare(load_causal_lm(tmp_path), config(method="full", upper_layers=upper), 1)
+        assert model.transformer.wpe.weight.requires_grad == learns  # type: ignore[union-attr]
+
+
+def test_what_no_loss_has_reached_yet_goes_on_after_a_kill(tiny_model: Path, tmp_path: Path) -> None:
+    model = load_causal_lm(tiny_model)
+    model.add_module("apart", torch.nn.Linear(2, 2))
+    optimizer = torch.optim.AdamW(model.parameters())
+    Checkpoint(tmp_path, model, optimizer).save(State(step=3))
+    assert Checkpoint(tmp_path, model, optimizer).load().step == 3
 
 
 def test_activations_computed_twice_teach_the_same(tiny_model: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import torch
 from slmops.models.attention import Level
 from slmops.models.forward import last_states, load_causal_lm
 from slmops.training.config import TrainConfig
+from slmops.training.frozen import frozen_layers
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import prepare
 from slmops.training.self_check import why_not_packed
+from slmops.training.targets import teacher_logprobs
 from slmops.training.trainer import train
 from tests.models.architectures import ARCHITECTURES
 from tests.tiny import write_model
@@ -26,6 +29,23 @@ CONFIG = TrainConfig(method="full", upper_layers=1, epochs=1, learning_rate=0.01
 def test_no_family_has_a_reason_not_to_be_packed(architecture, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     model = load_causal_lm(architecture.write(tmp_path))
     assert why_not_packed(model, rows(8), partial(last_states, model), "float32") == ""
+
+
+def test_where_layers_join_neighbours_otherwise_rows_are_read_alone(tmp_path: Path) -> None:
+    kinds = {"layer_types": ["conv", "full_attention"], "initializer_range": 0.5}
+    write_model(tmp_path, "lfm2", ("<|im_start|>", "<|im_end|>"), **kinds)
+    model = load_causal_lm(tmp_path)
+    assert "join neighbours" in why_not_packed(model, rows(8), partial(last_states, model), "bfloat16")
+    assert frozen_layers(model.requires_grad_(False)) == 0
+    alone = {row: said for row, said in said_by(model, max_tokens=1)}
+    for row, said in said_by(model, max_tokens=1024):
+        torch.testing.assert_close(said, alone[row])
+
+
+def said_by(model: torch.nn.Module, max_tokens: int) -> Iterator[tuple[str, torch.Tensor]]:
+    for batch, logprobs in teacher_logprobs(model, rows(8), 1.0, max_tokens):
+        for row, name in enumerate(batch.rows):
+            yield name, logprobs[batch.target_row == row]
 
 
 def learned(folder: Path, scratch: Path, config: TrainConfig = CONFIG) -> tuple[torch.Tensor, list[str]]:

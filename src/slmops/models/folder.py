@@ -59,6 +59,9 @@ def check_model_folder(folder: Path) -> None:
         raise ModelError("there is no config.json", where=str(folder), remedy="give a Hugging Face model folder")
     if not isinstance(read_json(config), dict):
         raise ModelError("is no JSON object", where=str(config))
+    if (adapter := folder / "adapter_config.json").is_file():
+        what = "an adapter lies in a model's folder, and would be put into it unasked"
+        raise ModelError(what, where=str(adapter), remedy="move the adapter's files elsewhere, or merge it")
     weights = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():

@@ -6,13 +6,14 @@ Works on a transformers model (with or without LoRA layers inside) and a Batch. 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from slmops.core.errors import ModelError, need
 from slmops.models.attention import lay_out, register
 from slmops.models.folder import check_model_folder
-from slmops.models.packing import Batch
+from slmops.models.packing import Batch, Example, pack
 from slmops.models.tokenizer import Ids
 
 if TYPE_CHECKING:
@@ -36,13 +37,29 @@ def load_causal_lm(folder: Path, number_format: NumberFormat = "float32") -> nn.
             dtype=getattr(torch, number_format),
             local_files_only=True,
             use_safetensors=True,
+            trust_remote_code=False,  # None would ask whoever sits there
             attn_implementation=register(),
         )
     except Exception as error:  # a damaged folder makes its readers raise whatever they raise
         raise ModelError(
             f"cannot be loaded as a causal language model: {error}", where=str(folder), remedy="check config.json"
         ) from error
+    if not hasattr(getattr(model, model.base_model_prefix), _name_of_layers(model)):
+        what = f"{type(model).__name__} keeps its layers where we do not look: it may see images, too"
+        raise ModelError(what, where=str(folder), remedy="choose one that reads text only")
     return model.eval()
+
+
+def pack_for(model: nn.Module, examples: Sequence[Example], max_tokens: int) -> Iterator[Batch]:
+    """Batches as `pack` makes them; of a model whose rows would not stay apart in them, one example each."""
+    return pack(examples, max_tokens if keeps_apart(model) else 1)
+
+
+def keeps_apart(model: nn.Module) -> bool:
+    """Whether tokens of one packed row know nothing of another's: not where layers join neighbours by more than
+    attention, as by the convolutions of LFM 2, of Mamba, and of the linear attention of Qwen 3.5."""
+    convolution = need("torch", "train").nn.Conv1d
+    return not any(isinstance(part, convolution) for part in decoder_layers(model).modules())
 
 
 def target_logits(model: nn.Module, batch: Batch) -> Tensor:

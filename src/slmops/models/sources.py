@@ -67,7 +67,9 @@ def dequantize_gguf(gguf: Path, folder: Path) -> None:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, trust_remote_code=False
+        )
         model.hf_quantizer = None  # the weights are plain by now; what is left would forbid saving
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config

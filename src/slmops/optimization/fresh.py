@@ -24,7 +24,9 @@ def fresh_model(source: Path, sizes: Mapping[str, int], seed: int) -> nn.Module:
         ModelError: the architecture has none of what is to be smaller, or its rotary embeddings are told by it.
     """
     torch, transformers = need("torch", "train"), need("transformers", "train")
-    config = transformers.AutoConfig.from_pretrained(source, local_files_only=True).get_text_config()
+    config = transformers.AutoConfig.from_pretrained(
+        source, local_files_only=True, trust_remote_code=False
+    ).get_text_config()
     asked = [name for name in _WITHIN if name in sizes]
     if asked and config.model_type == "gpt2":
         remedy = f"remove {', '.join(f'student.{name}' for name in asked)}"
@@ -45,6 +47,6 @@ def fresh_model(source: Path, sizes: Mapping[str, int], seed: int) -> nn.Module:
         config.hidden_size = sizes.get("width", config.hidden_size)
     torch.manual_seed(seed)
     model: nn.Module = transformers.AutoModelForCausalLM.from_config(
-        config, dtype=torch.float32, attn_implementation=register()
+        config, dtype=torch.float32, attn_implementation=register(), trust_remote_code=False
     )
     return model.eval()

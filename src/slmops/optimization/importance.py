@@ -52,7 +52,8 @@ def measure(model: nn.Module, batches: Iterable[Batch]) -> Importance:
     import torch
 
     layers: list[Any] = list(decoder_layers(model))
-    if not all(hasattr(getattr(layer, "mlp", None), "down_proj") for layer in layers):
+    inside = {"mlp": "down_proj", "self_attn": "o_proj"}
+    if not all(hasattr(getattr(layer, part, None), last) for layer in layers for part, last in inside.items()):
         raise ModelError(
             "its layers have other parts than can be cut", remedy="cut layers (keep: lower, or greedy) or tokens only"
         )

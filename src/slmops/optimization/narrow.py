@@ -43,6 +43,7 @@ def keep_groups(model: nn.Module, kept: Sequence[Tensor]) -> None:
 
     config: Any = model.config
     check_rotary(config, "kv_heads")
+    _check_counted(model, "kv_heads")
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     width = head_width(model)
     for layer, at in zip(decoder_layers(model), kept, strict=True):
@@ -72,6 +73,7 @@ def keep_heads(model: nn.Module, kept: Sequence[Tensor]) -> None:
 
     config: Any = model.config
     check_rotary(config, "heads")
+    _check_counted(model, "heads")
     heads, groups, width = config.num_attention_heads, config.num_key_value_heads, head_width(model)
     first = torch.arange(groups)[:, None] * (heads // groups)
     for layer, at in zip(decoder_layers(model), kept, strict=True):
@@ -99,6 +101,9 @@ def keep_channels(model: nn.Module, at: Tensor) -> None:
     if hasattr(embeddings, "embed_scale"):
         raise ModelError("it scales its embeddings by their width", remedy="remove student.width")
     check_rotary(model.config, "width")
+    decoder: Any = getattr(model, model.base_model_prefix)
+    if isinstance(decoder.norm, torch.nn.LayerNorm):
+        raise ModelError("its norms have a shape of their own", remedy="remove student.width; cut layers or units")
     tied, width = head.weight is embeddings.weight, head_width(model)
     embeddings.weight = torch.nn.Parameter(embeddings.weight.detach()[:, at])
     embeddings.embedding_dim = len(at)
@@ -106,7 +111,6 @@ def keep_channels(model: nn.Module, at: Tensor) -> None:
         head.weight, head.in_features = embeddings.weight, len(at)
     else:
         _keep_columns(head, at)
-    decoder: Any = getattr(model, model.base_model_prefix)
     _keep_weight(decoder.norm, at)
     for layer in decoder_layers(model):
         for name, module in layer.named_modules():
@@ -132,6 +136,14 @@ def check_rotary(config: Any, name: str) -> None:
     if "short_factor" in (getattr(config, "rope_parameters", None) or {}):
         raise ModelError(
             "its long rotary embeddings are made for its width and heads", remedy=f"remove student.{name}; cut units"
+        )
+
+
+def _check_counted(model: nn.Module, name: str) -> None:
+    """Raises ModelError where a layer counts its heads itself (StableLM), and would not know that some are gone."""
+    if any(hasattr(layer.self_attn, "num_heads") for layer in decoder_layers(model)):
+        raise ModelError(
+            "its layers count their heads themselves", remedy=f"remove student.{name}; cut layers or units"
         )
 
 

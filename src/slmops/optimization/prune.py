@@ -12,6 +12,8 @@ from slmops.models.forward import can_begin_between_layers, decoder_layers, put_
 if TYPE_CHECKING:
     from torch import nn
 
+_OF_LAYERS = ("layer_types", "no_rope_layers")  # what a config says of each layer; the latter SmolLM3's
+
 
 def spread_layers(count: int, keep: int) -> list[int]:
     """`keep` of `count` layers, the first and the last among them, evenly spread (docs/decisions/0003).
@@ -88,14 +90,15 @@ def keep_layers(model: nn.Module, layers: Sequence[int]) -> nn.Module:
 @contextmanager
 def with_layers(model: nn.Module, layers: Sequence[int]) -> Iterator[nn.Module]:
     """The model with only `layers`, for a while."""
-    whole, types = decoder_layers(model), getattr(model.config, "layer_types", None)
+    whole = decoder_layers(model)
+    told = {name: getattr(model.config, name) for name in _OF_LAYERS if getattr(model.config, name, None)}
     _take_layers(model, layers)
     try:
         yield model
     finally:
         put_layers(model, whole)
-        if types:
-            model.config.layer_types = types
+        for name, of_layers in told.items():
+            setattr(model.config, name, of_layers)
 
 
 def _take_layers(model: nn.Module, layers: Sequence[int]) -> None:
@@ -104,8 +107,9 @@ def _take_layers(model: nn.Module, layers: Sequence[int]) -> None:
     if by_number or not (can_begin_between_layers(model) or config.model_type == "gpt2"):
         raise ModelError("its layers cannot be cut", remedy="remove student.layers; cut its vocabulary only")
     put_layers(model, torch.nn.ModuleList(decoder_layers(model)[index] for index in layers))
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[index] for index in layers]
+    for name in _OF_LAYERS:
+        if of_layers := getattr(config, name, None):
+            setattr(config, name, [of_layers[index] for index in layers])
 
 
 def _check(count: int, keep: int) -> None:

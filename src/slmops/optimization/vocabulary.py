@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmops.core.errors import ModelError, need
 from slmops.core.files import write_whole
-from slmops.models.folder import read_json
+from slmops.models.folder import read_json, text_part
 from slmops.models.spelling import byte_of, parts_of
 
 if TYPE_CHECKING:
@@ -99,6 +99,16 @@ def read_kept(folder: Path) -> list[int | None] | None:
     """`Vocabulary.kept` of the student in `folder`; None where it has all tokens of its source."""
     path = folder / _KEPT
     return read_json(path) if path.is_file() else None
+
+
+def heard_tokens(student: Path, teacher: Path) -> list[int | None] | None:
+    """Which of the teacher's tokens each of the student's stands for, None where there is none; None in all where they
+    are the same, to the last. Models of one tokenizer may have more rows than it has tokens, and not equally many."""
+    own, there = (int(text_part(read_json(folder / "config.json"))["vocab_size"]) for folder in (student, teacher))
+    kept = read_kept(student)
+    if kept is None and own != there:
+        return [id if id < there else None for id in range(own)]
+    return kept
 
 
 def trim_model(model: nn.Module, vocabulary: Vocabulary) -> nn.Module:

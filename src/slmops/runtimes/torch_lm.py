@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from slmops.core.errors import need
 from slmops.models.adapters import check_base, read_adapter
-from slmops.models.forward import NumberFormat, load_causal_lm, target_logits
+from slmops.models.forward import NumberFormat, load_causal_lm, pack_for, target_logits
 from slmops.models.lora import attach, use
-from slmops.models.packing import Example, by_length, pack, shared_prefix
+from slmops.models.packing import Example, by_length, shared_prefix
 from slmops.runtimes.decoding import check_fits, common_length, decode, room_for_answer
 from slmops.runtimes.together import write_together
 from slmops.runtimes.trie import TokenTrie
@@ -146,7 +146,7 @@ def score(model: nn.Module, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
 def _logits(model: nn.Module, examples: list[Example]) -> Iterator[tuple[list[str], list[int], NDArray[np.float32]]]:
     """(rows, target ids, (target, vocab) logits), batch by batch."""
     torch = need("torch", "train")
-    for batch in pack(by_length(examples), _PACKED_TOKENS):
+    for batch in pack_for(model, by_length(examples), _PACKED_TOKENS):
         with torch.inference_mode():
             logits = target_logits(model, batch).numpy()
         yield [batch.rows[row] for row in batch.target_row.tolist()], batch.target_ids.tolist(), logits

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from slmops.core.errors import need
 from slmops.core.files import write_whole
 from slmops.core.pipeline import Estimate, Stage, Work
-from slmops.models.forward import load_causal_lm, target_logits
-from slmops.models.packing import Batch, by_length, pack
+from slmops.models.forward import load_causal_lm, pack_for, target_logits
+from slmops.models.packing import Batch, by_length
 from slmops.models.tokenizer import Tokenizer
-from slmops.optimization.vocabulary import read_kept
+from slmops.optimization.vocabulary import heard_tokens
 from slmops.stages.parts import answered_examples, read_answered, read_task, readable
 from slmops.stages.project import Project
 from slmops.training.certificate import Certificate, certify
@@ -94,10 +94,11 @@ def _certify(project: Project, work: Work, ways: list[tuple[Kind, int]]) -> list
     order = {example.row: place for place, example in enumerate(own)}
     asked = answered_examples(Tokenizer(work.inputs["teacher"]), task, held_out, "full")
     asked.sort(key=lambda example: order[example.row])
+    heard = heard_tokens(pruned, work.inputs["teacher"])
     model, student = load_causal_lm(work.inputs["teacher"], work.choices["number_format"]), load_causal_lm(pruned)
-    said = teacher_logprobs(model, asked, distillation.temperature, _MAX_TOKENS, read_kept(pruned))
+    said = teacher_logprobs(model, asked, distillation.temperature, _MAX_TOKENS, heard)
     teachers = _first(logprobs for _, logprobs in said).float()
-    batches = list(pack(own, _MAX_TOKENS))
+    batches = list(pack_for(student, own, _MAX_TOKENS))
     students = _first(_logits(student, batches))
     ids = torch.cat([batch.target_ids for batch in batches])[: len(students)]
     loss, temperature = mix_of(distillation.loss), distillation.temperature

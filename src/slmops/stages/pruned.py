@@ -13,8 +13,8 @@ from slmops.core.pipeline import Stage, Work
 from slmops.data.records import read_records
 from slmops.models.families import encode_lesson, family_of
 from slmops.models.folder import read_json
-from slmops.models.forward import last_states, load_causal_lm
-from slmops.models.packing import Example, by_length, pack
+from slmops.models.forward import last_states, load_causal_lm, pack_for
+from slmops.models.packing import Example, by_length
 from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.optimization.fresh import fresh_model
 from slmops.optimization.importance import Importance, measure
@@ -153,7 +153,7 @@ def _calibration(source: Path, prompt: Prompt, work: Work) -> list[Example]:
 
 def _measured(model: nn.Module, examples: Sequence[Example], work: Work) -> Importance:
     work.progress(0.1, f"looking at what each part does with {len(examples)} rows")
-    return measure(model, pack(by_length(examples), _MAX_TOKENS))
+    return measure(model, pack_for(model, by_length(examples), _MAX_TOKENS))
 
 
 def _choose_layers(

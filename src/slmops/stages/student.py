@@ -10,7 +10,7 @@ from slmops.core.errors import need
 from slmops.core.pipeline import Stage, Work
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.int4 import round_to_int4
-from slmops.optimization.vocabulary import read_kept
+from slmops.optimization.vocabulary import heard_tokens, read_kept
 from slmops.stages.estimates import training_estimate
 from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
 from slmops.stages.parts import read_answered, read_task
@@ -107,8 +107,7 @@ def _make(project: Project, work: Work, before: int) -> None:
 
 def _teacher_beside(project: Project, work: Work) -> TeacherBeside:
     distillation, teacher, pruned = project.distillation, work.inputs["teacher"], work.inputs["pruned"]
-    kept = read_kept(pruned)
-    if kept is None:
+    if read_kept(pruned) is None:
         check_same_tokens(project, pruned, teacher)
     k = kept_tokens(work.inputs["targets"]) if distillation.on_policy else 0
-    return TeacherBeside(teacher, distillation, k, kept)
+    return TeacherBeside(teacher, distillation, k, heard_tokens(pruned, teacher))

@@ -25,7 +25,7 @@ from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Batch, Example
 from slmops.models.spelling import Spelling
 from slmops.models.tokenizer import Tokenizer
-from slmops.optimization.vocabulary import read_kept
+from slmops.optimization.vocabulary import heard_tokens
 from slmops.stages.estimates import forward_minutes
 from slmops.stages.parts import answered_examples, one_of_several, read_answered, read_task, readable, warn_of_long
 from slmops.stages.project import Project
@@ -226,7 +226,7 @@ def _ask(project: Project, work: Work, name: str, reading: _Reading, folder: Pat
             temperature=temperature,
             max_tokens=_MAX_TOKENS,
             kind=project.distillation.cache.kind,
-            vocabulary=read_kept(pruned) if is_trimmed and pruned else None,
+            vocabulary=heard_tokens(pruned, work.inputs[name]) if pruned else None,
             seed=work.seed,
             report=report,
         )

@@ -41,9 +41,10 @@ class Checkpoint:
 
         tensors: dict[str, Any] = {}
         for name, parameter in self.learning.items():
-            kept = self._optimizer.state[parameter]
-            tensors |= {f"weight/{name}": parameter.detach(), f"first/{name}": kept["exp_avg"]}
-            tensors |= {f"second/{name}": kept["exp_avg_sq"], f"step/{name}": torch.as_tensor(kept["step"])}
+            tensors[f"weight/{name}"] = parameter.detach()
+            if kept := self._optimizer.state.get(parameter):  # else no loss has reached it yet
+                tensors |= {f"first/{name}": kept["exp_avg"], f"second/{name}": kept["exp_avg_sq"]}
+                tensors[f"step/{name}"] = torch.as_tensor(kept["step"])
         file = f"step-{state.step}.safetensors"
         self._write(file, tensors)
         write_whole(self._folder / "state.json", json.dumps({"file": file, **asdict(state)}))
@@ -63,11 +64,12 @@ class Checkpoint:
         self._give(tensors, "weight/")
         with torch.no_grad():
             for name, parameter in self.learning.items():
-                self._optimizer.state[parameter] = {
-                    "step": tensors[f"step/{name}"],
-                    "exp_avg": tensors[f"first/{name}"],
-                    "exp_avg_sq": tensors[f"second/{name}"],
-                }
+                if f"step/{name}" in tensors:
+                    self._optimizer.state[parameter] = {
+                        "step": tensors[f"step/{name}"],
+                        "exp_avg": tensors[f"first/{name}"],
+                        "exp_avg_sq": tensors[f"second/{name}"],
+                    }
         curve = [to_point(point) for point in told.pop("curve")]
         return State(**told | {"usual": Usual(**told["usual"]), "curve": curve})
 

@@ -173,3 +173,10 @@ class DistillationConfig(Section):
             why = "cache.kind: sampled is unbiased with forward_kl alone, beside cross_entropy"
             raise wrong(why, "write kind: top, or loss: {forward_kl: 1}")
         return self
+
+    @model_validator(mode="after")
+    def _has_rows_for_representation(self) -> DistillationConfig:
+        if self.representation and self.on_policy and self.on_policy.ratio == 1:
+            why = "representation is learned on rows that keep their answers, and with on_policy: 1 none does"
+            raise wrong(why, "lower on_policy, or remove representation")
+        return self

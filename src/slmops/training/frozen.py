@@ -16,7 +16,7 @@ import psutil
 
 from slmops.core.errors import need
 from slmops.core.files import reserve
-from slmops.models.forward import can_begin_between_layers, decoder_layers, last_states, run_layers
+from slmops.models.forward import can_begin_between_layers, decoder_layers, keeps_apart, last_states, run_layers
 from slmops.models.packing import Batch, Example, by_length, pack
 from slmops.models.packing import Path as Segments
 
@@ -28,8 +28,8 @@ _TOKENS = 2048  # of a packed sequence: nothing is kept for a backward pass, so 
 
 def frozen_layers(model: nn.Module) -> int:
     """How many of the lowest layers there are in and below which nothing learns, and above which the model can be
-    begun. The last one is never counted."""
-    return lowest_learning(model) if can_begin_between_layers(model) else 0
+    begun, where packed rows stay apart. The last one is never counted."""
+    return lowest_learning(model) if can_begin_between_layers(model) and keeps_apart(model) else 0
 
 
 def lowest_learning(model: nn.Module) -> int:
@@ -55,7 +55,8 @@ class Reader:
         report: Callable[[float], None],
         neftune_alpha: float = 0.0,
     ) -> None:
-        self._model, self._frozen, self._neftune_alpha = model, frozen_layers(model), neftune_alpha
+        self._model, self._neftune_alpha = model, neftune_alpha
+        self._frozen = 0 if neftune_alpha else frozen_layers(model)  # noise changes what all layers read
         self._starts: dict[Segments, int] = {}
         if self._frozen:
             self._states = self._read(examples, folder, report)

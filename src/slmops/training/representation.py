@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from slmops.core.errors import ModelError, need
 from slmops.models.attention import Heads
-from slmops.models.forward import can_begin_between_layers, run_layers
+from slmops.models.forward import can_begin_between_layers, pack_for, run_layers
 from slmops.models.inside import Inside, watched
-from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.models.packing import Batch, Example, by_length
 from slmops.training.distillation_config import RepresentationConfig
 from slmops.training.inner_losses import cosine_distance, map_divergence, relation_divergence
 
@@ -61,7 +61,7 @@ class Representation:
         known = [self.examples[row] for row in batch.rows if row in self.examples]
         top = max(self.follows.values()) + 1 if can_begin_between_layers(self.teacher) else None
         terms = {name: torch.zeros(()) for name, weight in self.config.weights.items() if weight}
-        for read in pack(by_length(known), self.max_tokens):
+        for read in pack_for(self.teacher, by_length(known), self.max_tokens):
             with watched(self.teacher) as teacher, torch.no_grad():
                 run_layers(self.teacher, read, read.ids, slice(top))
             common = in_common(batch, read, self.new_id)
@@ -148,9 +148,9 @@ def states_of(
     """The (token, width) states of all layers of student and teacher for the tokens that they have in common."""
     torch = need("torch", "train")
     found: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
-    for batch in pack(by_length(examples), representation.max_tokens):
+    for batch in pack_for(model, by_length(examples), representation.max_tokens):
         known = [representation.examples[row] for row in batch.rows]
-        for read in pack(by_length(known), representation.max_tokens):
+        for read in pack_for(representation.teacher, by_length(known), representation.max_tokens):
             with torch.no_grad(), watched(model) as own:
                 run_layers(model, batch, batch.ids)
             with torch.no_grad(), watched(representation.teacher) as other:

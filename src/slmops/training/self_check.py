@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import ModelError
-from slmops.models.forward import NumberFormat, head_logits
+from slmops.models.forward import NumberFormat, head_logits, keeps_apart
 from slmops.models.packing import Batch, Example, pack
 from slmops.training.blame import row_losses
 from slmops.training.losses import cross_entropy
@@ -37,6 +37,8 @@ def why_not_packed(
     model: nn.Module, examples: Sequence[Example], read: Callable[[Batch], Tensor], number_format: NumberFormat
 ) -> str:
     """Why packed sequences cannot be trusted with this model; nothing where they compute what it does."""
+    if not keeps_apart(model):
+        return "rows in packed sequences would not stay apart: this model's layers join neighbours by convolutions"
     some = sorted(examples, key=lambda example: len(example.path[-1]))[:_CHECKED]
     plain: dict[str, float] = {}
     for example in some:

@@ -17,8 +17,8 @@ import numpy as np
 from slmops.core.errors import DataError, need
 from slmops.core.files import write_whole
 from slmops.core.machine import keep_freed_memory
-from slmops.models.forward import target_logits
-from slmops.models.packing import Batch, Example, by_length, pack
+from slmops.models.forward import pack_for, target_logits
+from slmops.models.packing import Batch, Example, by_length
 from slmops.models.spelling import Spelling
 from slmops.models.tokenizer import Ids
 from slmops.training.losses import Taught
@@ -210,7 +210,7 @@ def teacher_logprobs(
     torch = need("torch", "train")
     known = torch.tensor([0 if id is None else id for id in vocabulary or ()])
     unknown = [new for new, id in enumerate(vocabulary or ()) if id is None]
-    for batch in pack(examples, max_tokens):
+    for batch in pack_for(teacher, examples, max_tokens):
         with torch.inference_mode():
             logprobs = torch.log_softmax(target_logits(teacher, batch) / temperature, dim=-1)
             if vocabulary is not None:
