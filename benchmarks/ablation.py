@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.projects import artifacts, right_answers, share_right, slmops
+from benchmarks.projects import artifacts, in_points, right_answers, share_right, slmops
 from benchmarks.results import ROOT, Asked, Measured
 from slmops.core.document import load_yaml
 from slmops.core.statistics import paired_difference
@@ -42,5 +42,5 @@ def measure(place: Path, wanted: frozenset[str]) -> Iterator[tuple[str, Measured
         if f"ablation-{name}" in wanted:
             without = right("--variant", name)
             apart = paired_difference(without, whole, share_right, seed=0)
-            note = f"{100 * apart.value:+.1f} points ({100 * apart.low:+.1f} … {100 * apart.high:+.1f})"
-            yield f"ablation-{name}", Measured(float(without[:, 0].mean()), apart, float(whole[:, 0].mean()), note)
+            accuracy, peer = (float(rows[:, 0].mean()) for rows in (without, whole))
+            yield f"ablation-{name}", Measured(accuracy, apart, peer, in_points(apart))

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks import headline
-from benchmarks.projects import artifacts, read_jsonl, right_answers, share_right, slmops, value_of, write_jsonl
+from benchmarks.projects import (
+    artifacts,
+    figures_of,
+    read_jsonl,
+    read_report,
+    right_answers,
+    share_right,
+    slmops,
+    write_jsonl,
+)
 from benchmarks.results import Asked, Measured
 from slmops.core.machine import default_threads
 from slmops.core.measurement import Interval
@@ -50,18 +59,18 @@ ROWS = (
 def measure(place: Path) -> Iterator[tuple[str, Measured]]:
     write_project(place)
     slmops("run", cwd=place)
-    told = json.loads(slmops("report", "--json", cwd=place))
-    figures = {subject["name"]: subject["figures"] for subject in told["subjects"]}
+    told = read_report(place)
+    figures = figures_of(told)
     student, teacher = figures["int4"], figures["teacher"]
     kept = Interval.from_json(told["accuracy_kept"])
-    yield "all-intents-kept", Measured(value_of(student["accuracy"]), kept, value_of(teacher["accuracy"]))
+    yield "all-intents-kept", Measured(student["accuracy"].value, kept, teacher["accuracy"].value)
     store, made = artifacts(place)
     right = {name: right_answers(store, made, name) for name in ("int4", "classical")}
-    note = f"{value_of(student['accuracy']):.3f} against {value_of(figures['classical']['accuracy']):.3f}"
+    note = f"{student['accuracy'].value:.3f} against {figures['classical']['accuracy'].value:.3f}"
     apart = paired_difference(right["int4"], right["classical"], share_right, seed=0)
     yield "all-intents-classical", Measured(apart.value, apart, note=note)
     remaining = Interval.from_json(told["latency_reduction"]).remaining()
-    yield "all-intents-latency", Measured(value_of(student["latency_ms"]), remaining, value_of(teacher["latency_ms"]))
+    yield "all-intents-latency", Measured(student["latency_ms"].value, remaining, teacher["latency_ms"].value)
     ms = _within(store.open(made["int4"]), store.open(made["dataset"]))
     less = paired_latency_reduction(ms[_FEW], ms[_SIZES[-1]], seed=0)
     note = ", ".join(f"{size}: {np.median(times):.1f} ms" for size, times in ms.items())

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import headline
 from benchmarks.beside_trl import number_format
 from benchmarks.peer_distil import Job, run_trl
-from benchmarks.projects import artifacts, read_jsonl, share_right, slmops, write_jsonl
+from benchmarks.projects import artifacts, in_points, read_jsonl, share_right, slmops, write_jsonl
 from benchmarks.results import Asked, Measured, Target, of_one
 from slmops.core.machine import default_threads
 from slmops.core.statistics import paired_difference
@@ -65,8 +65,7 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
     right = {"ours": _right(student, "short", dataset), "trl": _right(theirs, "full", dataset)}
     apart = paired_difference(right["ours"], right["trl"], share_right, seed=0)
     accuracy = {name: float(rows[:, 0].mean()) for name, rows in right.items()}
-    note = f"difference {apart.value:+.3f} ({apart.low:+.3f} … {apart.high:+.3f})"
-    yield "trl-distil-accuracy", Measured(accuracy["ours"], apart, accuracy["trl"], note=note)
+    yield "trl-distil-accuracy", Measured(accuracy["ours"], apart, accuracy["trl"], in_points(apart))
     yield "trl-distil-time", of_one(ours, seconds, note=number_format())
 
 

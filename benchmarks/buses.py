@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from benchmarks.projects import artifacts, slmops, value_of, write_jsonl
+from benchmarks.projects import artifacts, figures_of, read_report, slmops, write_jsonl
 from benchmarks.public import read_public
 from benchmarks.results import Asked, Measured, Target, of_one
 from slmops.core.measurement import Interval
@@ -54,10 +54,10 @@ ROWS = (
 def measure(place: Path) -> Iterator[tuple[str, Measured]]:
     write_project(place)
     slmops("run", cwd=place)
-    told = json.loads(slmops("report", "--json", cwd=place))
-    figures = {subject["name"]: subject["figures"] for subject in told["subjects"]}
-    student, teacher = (value_of(figures[name]["entity_f1"]) for name in ("int4", "teacher"))
-    note = f"before int4 {value_of(figures['student']['entity_f1']):.3f}"
+    told = read_report(place)
+    figures = figures_of(told)
+    student, teacher = (figures[name]["entity_f1"].value for name in ("int4", "teacher"))
+    note = f"before int4 {figures['student']['entity_f1'].value:.3f}"
     yield "buses-kept", Measured(student, Interval.from_json(told["quality_kept"]), teacher, note=note)
     store, made = artifacts(place)
     yield "buses-parameters", of_one(*(float(_parameters(store.open(made[name]))) for name in ("student", "teacher")))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ablation, all_intents, beside_distillation, buses, few_labels, headline, written
-from benchmarks.projects import artifacts, right_answers, share_right, slmops, write_jsonl
+from benchmarks.projects import artifacts, in_points, right_answers, share_right, slmops, write_jsonl
 from benchmarks.public import read_public
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, high_end, of_one, parser, run
 from slmops.core.measurement import Interval
@@ -95,8 +95,7 @@ def measure_vocabulary(place: Path) -> Iterator[tuple[str, Measured]]:
     rows = {name: right_answers(*of, "int4") for name, of in (("few", few), ("many", many))}
     apart = paired_difference(rows["few"], rows["many"], share_right, seed=0)
     accuracy = {name: float(right[:, 0].mean()) for name, right in rows.items()}
-    note = f"difference {apart.value:+.4f} ({apart.low:+.4f} … {apart.high:+.4f})"
-    yield "vocabulary-accuracy", Measured(accuracy["few"], high_end(apart), accuracy["many"], note=note)
+    yield "vocabulary-accuracy", Measured(accuracy["few"], high_end(apart), accuracy["many"], in_points(apart))
 
 
 def measure_cache(place: Path) -> Iterator[tuple[str, Measured]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.projects import artifacts, slmops, value_of, write_jsonl
+from benchmarks.projects import artifacts, figures_of, read_report, slmops, write_jsonl
 from benchmarks.public import read_public
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, low_end, of_one, parser, run
 from benchmarks.without_reuse import Job, time_without_reuse
@@ -103,13 +103,13 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
     write_project(place)
     slmops("run", cwd=place)
     begun = time.perf_counter()
-    told = json.loads(slmops("report", "--json", cwd=place))
+    told = read_report(place)
     minutes = (told["making"]["seconds"] + time.perf_counter() - begun) / 60  # of all stages, whenever they ran
-    figures = {subject["name"]: subject["figures"] for subject in told["subjects"]}
+    figures = figures_of(told)
     student, teacher = figures["int4"], figures["teacher"]
-    yield "teacher", Measured(value_of(teacher["accuracy"]), Interval.from_json(teacher["accuracy"]))
+    yield "teacher", Measured(teacher["accuracy"].value, teacher["accuracy"])
     kept = Interval.from_json(told["accuracy_kept"])
-    yield "kept", Measured(value_of(student["accuracy"]), kept, value_of(teacher["accuracy"]))
+    yield "kept", Measured(student["accuracy"].value, kept, teacher["accuracy"].value)
     yield "kept-low", of_one(kept.low)
     for id, gain, figure, against in (
         ("latency", told["latency_reduction"], "latency_ms", "teacher"),
@@ -117,16 +117,16 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
         ("bytes", told["model_bytes_reduction"], "model_bytes", "teacher"),
         ("peak", told["memory_reduction"], "peak_memory_mb", "teacher"),
     ):
-        remaining, peer = Interval.from_json(gain).remaining(), value_of(figures[against][figure])
-        yield id, Measured(value_of(student[figure]), remaining, peer)
+        remaining, peer = Interval.from_json(gain).remaining(), figures[against][figure].value
+        yield id, Measured(student[figure].value, remaining, peer)
     for id, figure in (("loaded", "load_memory_mb"), ("cost", "cost_per_million_usd")):
-        yield id, of_one(value_of(student[figure]), value_of(teacher[figure]))
-    yield "users", of_one(value_of(teacher["latency_p95_ms"]) / value_of(student["latency_p95_ms"]))
+        yield id, of_one(student[figure].value, teacher[figure].value)
+    yield "users", of_one(teacher["latency_p95_ms"].value / student["latency_p95_ms"].value)
     above = [pair for pair in told["comparisons"] if (pair["b"], pair["metric"]) == ("classical", "accuracy")]
     margin = Interval.from_json(above[0]["difference"])
     decides = low_end(margin)
-    note = f"classical {value_of(figures['classical']['accuracy']):.3f}, difference {margin.value:.3f}"
-    yield "above-classical", Measured(value_of(student["accuracy"]), decides, note=note)
+    note = f"classical {figures['classical']['accuracy'].value:.3f}, difference {margin.value:.3f}"
+    yield "above-classical", Measured(student["accuracy"].value, decides, note=note)
     yield "minutes", of_one(minutes)
 
 

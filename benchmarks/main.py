@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks import packing
 from benchmarks.clone import Clone, Done, clone_into, find_clone, latest_artifacts
 from benchmarks.kills import Runner, copy_project, kill_and_compare, write_tiny_project
-from benchmarks.projects import value_of
+from benchmarks.projects import figures_of
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
 from slmops.core.artifact import Manifest
 from slmops.core.measurement import Interval
@@ -131,27 +131,28 @@ def measure_demo(demo: Clone, wanted: frozenset[str]) -> Iterator[tuple[str, Mea
 
 def read_evidence(report: Mapping[str, Any]) -> Iterator[tuple[str, Measured]]:
     """The rows that the demo's own report answers."""
-    figures = {subject["name"]: subject["figures"] for subject in report["subjects"]}
+    figures = figures_of(report)
     shipped, teacher = figures[report["shipped"]], figures["teacher"]
     kept = Interval.from_json(report["accuracy_kept"])
-    yield "accuracy_kept", Measured(value_of(shipped["accuracy"]), kept, value_of(teacher["accuracy"]))
-    margin = next(c["difference"] for c in report["comparisons"] if c["b"] == "classical" and c["metric"] == "accuracy")
-    classical = f"{value_of(shipped['accuracy']):.3f} against {value_of(figures['classical']['accuracy']):.3f}"
-    yield "accuracy_margin", Measured(value_of(margin), Interval.from_json(margin), note=classical)
+    yield "accuracy_kept", Measured(shipped["accuracy"].value, kept, teacher["accuracy"].value)
+    above = next(c["difference"] for c in report["comparisons"] if c["b"] == "classical" and c["metric"] == "accuracy")
+    margin = Interval.from_json(above)
+    classical = f"{shipped['accuracy'].value:.3f} against {figures['classical']['accuracy'].value:.3f}"
+    yield "accuracy_margin", Measured(margin.value, margin, note=classical)
     for against, gain, suffix in (
         ("teacher", report, ""),
         ("teacher_int4", report["against_teacher_int4"], "_int4"),
     ):
         for name, figure in (("latency", "latency_ms"), ("model_bytes", "model_bytes"), ("memory", "peak_memory_mb")):
             remaining = Interval.from_json(gain[f"{name}_reduction"]).remaining()
-            peer = value_of(figures[against][figure])
-            yield f"{name}{suffix}", Measured(value_of(shipped[figure]), remaining, peer)
+            peer = figures[against][figure].value
+            yield f"{name}{suffix}", Measured(shipped[figure].value, remaining, peer)
     foundry = report["foundry_local"]
     for name, figure, answered in (
         ("foundry_accuracy", "accuracy", "quality"),
         ("foundry_valid", "valid_answers", "valid_answers"),
     ):
-        own = value_of(shipped[figure])
+        own = shipped[figure].value
         found = Interval.from_json(foundry[answered])
         yield name, Measured(found.value, found.scaled(1 / own), own)
     same = Interval.from_json(foundry["same_as_artifact"])

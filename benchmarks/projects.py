@@ -51,6 +51,21 @@ def share_right(sums: np.ndarray) -> np.ndarray:
     return share
 
 
-def value_of(figure: Mapping[str, Any]) -> float:
-    """A figure of the report, without its interval."""
-    return Interval.from_json(figure).value
+def in_points(difference: Interval) -> str:
+    """A difference of shares as +1.0 points (-0.3 … 2.4)."""
+    value, low, high = (100 * end for end in (difference.value, difference.low, difference.high))
+    return f"{value:+.1f} points ({low:+.1f} … {high:+.1f})"
+
+
+def read_report(place: Path) -> dict[str, Any]:
+    """What the project's report says."""
+    told: dict[str, Any] = json.loads(slmops("report", "--json", cwd=place))
+    return told
+
+
+def figures_of(report: Mapping[str, Any]) -> dict[str, dict[str, Interval]]:
+    """The figures of each subject of a report, by their names."""
+    return {
+        subject["name"]: {name: Interval.from_json(figure) for name, figure in subject["figures"].items()}
+        for subject in report["subjects"]
+    }

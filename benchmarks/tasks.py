@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.projects import artifacts, slmops, write_jsonl
+from benchmarks.projects import artifacts, read_report, slmops, write_jsonl
 from benchmarks.public import read_intents, read_public
 from benchmarks.results import Asked, Group, Measured, Target, of_one, parser, run
 from slmops.core.measurement import Interval
@@ -92,7 +92,7 @@ def _measure(one: PublicSet) -> Iterator[tuple[str, Measured]]:
         begun = time.perf_counter()
         slmops("run", cwd=root)
         yield f"{one.name}-minutes", of_one((time.perf_counter() - begun) / 60)
-        told = json.loads(slmops("report", "--json", cwd=root))
+        told = read_report(root)
         summary = Summary.from_json({name: value for name, value in told.items() if name != "page"})
         if one.by_loss:
             yield f"{one.name}-tuned", _losses(root)
