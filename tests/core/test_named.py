@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from slmops.core.named import allow, code_of
+from slmops.core.errors import ConfigError
+from slmops.core.named import allow, code_of, load_named
 
 _FILES = {
     "own_losses/__init__.py": "",
@@ -52,3 +53,18 @@ def test_code_is_its_file_and_those_beside_it_that_it_imports(place: Path, name:
 def test_code_that_is_installed_is_its_own_file(place: Path) -> None:
     allow("statistics:mean")
     assert len(code_of("statistics:mean", "evaluation.metrics")) == 64
+
+
+@pytest.mark.parametrize("code", ["def f(x: torch.Tensor): ...", "raise ValueError(1)", "import sys; sys.exit(3)"])
+def test_code_that_ends_while_it_is_imported_is_named(place: Path, code: str) -> None:
+    (place / "own_broken.py").write_text(code + "\n")
+    allow("own_broken:f", place)
+    with pytest.raises(ConfigError, match="own_broken:f ended while it was imported") as caught:
+        load_named("own_broken:f", "train.loss")
+    assert caught.value.where == "train.loss" and "mend own_broken.py" in caught.value.remedy
+
+
+def test_a_file_that_is_called_like_a_library_stands_for_none(place: Path) -> None:
+    (place / "colorsys.py").write_text("raise ValueError\n")
+    allow("colorsys:rgb_to_hsv", place)
+    assert load_named("colorsys:rgb_to_hsv", "train.loss")(0, 0, 0) == (0.0, 0.0, 0)

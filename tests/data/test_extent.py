@@ -39,3 +39,8 @@ def test_few_rows_and_slices_are_counted(tmp_path: Path) -> None:
     assert extent_of(Path(f"{path}#[:1000]"), {}, 10_000).rows == 1000
     path.write_text('{"body": "where?", "kind": "track"}\nnot a row\n{"body": "no kind"}\n')
     assert extent_of(path, {"text": "body", "label": "kind"}, 10_000) == Extent(2, 13, 5)
+
+
+def test_half_a_character_is_left_to_who_reads_for_good(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "where \\ud83d?", "label": "track"}\n')
+    assert extent_of(tmp_path / "rows.jsonl", {}, 10_000).rows == 1

@@ -92,6 +92,12 @@ def test_what_is_no_reference_is_refused_with_the_forms_there_are(reference: str
     assert not empty_cache.exists()
 
 
+def test_a_name_that_is_nearly_one_of_ours_is_offered() -> None:
+    with pytest.raises(ModelError) as caught:
+        resolve("smollm2-135m-instrct")
+    assert caught.value.remedy == "did you mean smollm2-135m-instruct?"
+
+
 def test_a_file_reference_is_relative_to_where_the_project_is(tiny_model: Path) -> None:
     model = resolve(f"file:{tiny_model.name}", base=tiny_model.parent)
     assert model.folder == tiny_model.resolve()

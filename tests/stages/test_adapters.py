@@ -205,6 +205,9 @@ def test_merges_that_cannot_be_are_refused(home: Path, tmp_path: Path) -> None:
         (("all", "all"), "ties", None, None, "ties keeps a share of each"),
         (("all", "all"), "linear", None, 0.5, "linear keeps all"),
         (("all", "all"), "linear", [1.0], None, "found 2 adapters and 1 weights"),
+        (("all", "all"), "ties", None, 0.0, "ties keeps a share of each"),
+        (("all", "all"), "linear", [float("nan"), 1.0], None, "found .nan, 1.0."),
+        (("all", "all"), "linear", [0.0, 0.0], None, "found .0.0, 0.0."),
         (("dora", "dora"), "cat", None, None, "DoRA"),
     ]:
         with pytest.raises(SlmopsError, match=told):

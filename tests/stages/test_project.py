@@ -122,6 +122,17 @@ def test_without_a_teacher_nothing_of_the_teachers_is_compared(tmp_path: Path) -
             "task: {labels: [a, ' b']}",
             "5 · task.labels: the label ' b' is blank or has spaces around it — remove the spaces",
         ),
+        ("task: {labels: ['', a, b]}", "5 · task.labels: the label '' is blank"),
+        (
+            "task: {template: 'Ticket: {{text}}'}",
+            "5 · task: template 'Ticket: {{text}}' names no column, so that all rows ask the same — write {text} in it",
+        ),
+        ("task: {template: 'Ticket {text'}", "5 · task: 'Ticket {text' is no template"),
+        ("task: {template: '{text:>10000000000}'}", "5 · task: template '{text:>10000000000}' formats"),
+        (
+            "task: {template: '{text} Kind: {label}'}",
+            "5 · task: template asks with {label}, which is the answer — remove {label}",
+        ),
         ("engine: azure", "5 · engine: found 'azure', expected local, ray, azureml — did you mean azureml?"),
         ("engine: ray", "5 · engine: one worker needs no Ray — write engine: {type: ray, workers: 2}"),
         ("engine: {address: auto}", "5 · engine: address is that of a Ray cluster, but the type is local"),
@@ -196,6 +207,13 @@ def test_a_mistake_is_told_with_line_field_and_remedy(tmp_path: Path, text: str,
     found = problems(tmp_path, BASE + text)
     assert any(line.startswith(problem) for line in found), found
     assert len(found) == 1 or "at_most" in text
+
+
+def test_a_key_that_was_pasted_is_not_told(tmp_path: Path) -> None:
+    remote = "teacher: {model: t, endpoint: api.x.com/v1, api_key_env: sk-123}"
+    address, key = problems(tmp_path, BASE.replace("teacher: t", remote))
+    assert address.startswith("3 · teacher.endpoint: found 'api.x.com/v1', which is not of the form that is asked")
+    assert key.startswith("3 · teacher.api_key_env: is the name of no variable — ") and "sk-123" not in key
 
 
 @pytest.mark.parametrize("student, found", [("{layers: 3}", "neither"), ("{from: teacher, model: x}", "both")])

@@ -54,7 +54,13 @@ def test_a_task_begins_from_a_file_that_works(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("9lives", "no name in Python"), ("class", "no name in Python"), ("there", "is there already")]
+    ("name", "told"),
+    [
+        ("9lives", "no name in Python"),
+        ("class", "no name in Python"),
+        ("there", "is there already"),
+        ("torch", "a library is called torch"),
+    ],
 )
 def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str, told: str) -> None:
     (tmp_path / "there.py").write_text("mine")

@@ -39,7 +39,7 @@ def allow(name: str, beside: Path | None = None) -> None:
     if beside:
         _folders.add(beside)
         if str(beside) not in sys.path:
-            sys.path.insert(0, str(beside))
+            sys.path.append(str(beside))  # not before libraries, which a file of the project may be called like
     _allowed.add(name)
 
 
@@ -57,6 +57,11 @@ def load_named(name: str, where: str) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, SyntaxError) as error:
         raise ConfigError(f"{name}: {error}", where=where, remedy="name module:name, beside slmops.yaml") from error
+    except (Exception, SystemExit) as error:  # it may do anything while it is imported
+        what = f"{name} ended while it was imported: {type(error).__name__}: {error}"
+        raise ConfigError(
+            what, where=where, remedy=f"mend {module.replace('.', '/')}.py; --debug shows where"
+        ) from error
 
 
 def code_of(name: str, where: str) -> str:

@@ -51,7 +51,7 @@ def extent_of(path: Path, fields: Mapping[str, str], max_row_bytes: int) -> Exte
     where, first = rows[0]
     layout = recognise(first, where, {part: column for part, column in fields.items() if column in first})
     texts = [_texts_of(layout, row, where) for where, row in rows]
-    asked, answered = (float(sum(len(text.encode()) for text in some)) for some in zip(*texts, strict=True))
+    asked, answered = (float(sum(len(_bytes(text)) for text in some)) for some in zip(*texts, strict=True))
     read = Extent(len(rows), asked, answered)
     if len(found) < _READ:
         return read
@@ -74,5 +74,10 @@ def _texts_of(layout: Recognised, row: Row, where: str) -> tuple[str, str]:
 
 def _written_bytes(row: Row, with_names: bool) -> int:
     if with_names:
-        return len(json.dumps(row, ensure_ascii=False, default=str).encode()) + 1
-    return sum(len(str(value).encode()) + 1 for value in row.values())
+        return len(_bytes(json.dumps(row, ensure_ascii=False, default=str))) + 1
+    return sum(len(_bytes(str(value))) + 1 for value in row.values())
+
+
+def _bytes(text: str) -> bytes:
+    """In UTF-8, half a character, too: whoever reads the file for good refuses it."""
+    return text.encode("utf-8", "surrogatepass")

@@ -114,7 +114,7 @@ def _run(spec: dict[str, Any], timeout_s: float) -> dict[str, Any]:
     """What the worker replied to `spec`."""
     # With CI set, Foundry Local and ONNX Runtime send no telemetry and keep no device id; no other setting stops all of
     # it. It also saves about two seconds without a network.
-    environment = os.environ | {"CI": "1"}
+    environment = os.environ | {"CI": "1", "PYTHONSAFEPATH": "1"}  # no file of the folder it is run in is imported
     try:
         worker = subprocess.run(
             [sys.executable, "-m", "slmops.deployment.foundry_worker"],

@@ -126,6 +126,7 @@ class _Worker:
             "OMP_WAIT_POLICY": "PASSIVE",  # a waiting process must not burn the cores of the one whose turn it is
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
+            "PYTHONSAFEPATH": "1",  # no file of the folder it is run in stands for a library
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # where a task of the user's own may be
         }
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  lives as long as the process

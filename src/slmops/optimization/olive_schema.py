@@ -92,9 +92,11 @@ class LoadDataset(Section):
 
 def _template(text: str) -> str:
     try:
-        named_in(text, "")
+        names = named_in(text, "")
     except ConfigError as error:
         raise wrong(error.what, error.remedy) from error
+    if not names:
+        raise wrong(f"{text!r} names no column, so that all rows are the same", "write {column} in it")
     return text
 
 

@@ -47,7 +47,7 @@ class RemoteModel:
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         httpx = need("httpx", "remote")
-        self._key = _read_key(api_key_env) if api_key_env else ""
+        self._key = read_key(api_key_env)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._endpoint, self._model, self._at_once, self._wait = endpoint.rstrip("/"), model, at_once, wait
         self._top = top_logprobs
@@ -165,7 +165,14 @@ def _logprob(token: Any) -> float:
     return max(-100.0, min(0.0, value))
 
 
-def _read_key(name: str) -> str:
+def read_key(name: str | None) -> str:
+    """The key that the environment variable holds; none where none is named.
+
+    Raises:
+        ModelError: it holds none.
+    """
+    if not name:
+        return ""
     key = os.environ.get(name, "").strip()
     if not key or not (key.isascii() and key.isprintable()):
         told = f"${name} holds no key: it has characters that none has" if key else f"${name} is not set"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -170,7 +171,9 @@ def merge_adapters(
     if len(adapters) < 2 or len(weights) != len(adapters):
         found = f"found {len(adapters)} adapters and {len(weights)} weights"
         raise SlmopsError(found, remedy="give two adapters or more, and a weight for each")
-    if (density is None) == (method in _THINNED) or not 0 < (density or 1) <= 1:
+    if not all(map(isfinite, weights)) or not any(weights):
+        raise SlmopsError(f"found {list(weights)}", where="--weights", remedy="give finite numbers, not all of them 0")
+    if (density is None) == (method in _THINNED) or not 0 < (1 if density is None else density) <= 1:
         what = f"{method} keeps a share of each" if method in _THINNED else f"{method} keeps all"
         raise SlmopsError(
             what, where="--density", remedy="give one above 0, to 1" if method in _THINNED else "remove it"

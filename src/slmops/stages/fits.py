@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from math import lcm
 from typing import Any
 
+from slmops.core.errors import ModelError
 from slmops.models.folder import positions_of, read_json, text_part
-from slmops.stages.base_models import folder_of
+from slmops.models.references import check_reference
+from slmops.stages.base_models import folder_of, references_of
 from slmops.stages.estimates import cut
 from slmops.stages.project import Project
 from slmops.stages.rounds import STEP
@@ -27,6 +29,11 @@ def check_base_models(project: Project) -> None:
     Raises:
         SlmopsError: they have not; names the key.
     """
+    for field, reference in references_of(project):
+        try:
+            check_reference(reference, base=project.root)
+        except ModelError as error:
+            raise project.error(field, error.what, error.remedy) from error
     student, inside = project.student, project.distillation.representation
     beside = inside if project.has_teacher_beside else None
     own = folder_of(project, project.student_origin)

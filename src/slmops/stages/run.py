@@ -17,6 +17,7 @@ from slmops.core.pipeline import Made, Planned
 from slmops.core.store import Store
 from slmops.evaluation.figures import FIGURES
 from slmops.optimization.onnx import check_convertible
+from slmops.runtimes.remote import read_key
 from slmops.stages.assemble import assemble
 from slmops.stages.base_models import fetch_models, folder_of
 from slmops.stages.context import check_test_fits
@@ -99,6 +100,12 @@ def run(
     if runs and project.caches_targets and not project.distillation.loss.follows_teacher:
         told = "no loss follows the probabilities of the teacher; add forward_kl: …, or write match: answers"
         progress("targets", 0.0, f"warning: distillation.loss: {told}")
+    for name in ("distillation", "synthesis"):
+        if runs and project.teacher is None and name in project.model_fields_set:
+            progress("student", 0.0, f"warning: {name} does nothing: there is no teacher")
+    if any(item.stage.name == "labels" and item.runs for item in planned):
+        for teacher in project.endpoints.values():
+            read_key(teacher.api_key_env)
     tests = any(item.stage.name == "evidence" and item.runs for item in planned)
     made: list[Made] = []
     verdicts: list[gates.Verdict] = []

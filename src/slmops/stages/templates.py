@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -81,6 +82,8 @@ def new_file(kind: Kind, name: str, folder: Path) -> tuple[Path, str]:
     path = folder / f"{name.lower()}.py"
     if path.exists():
         raise SlmopsError("is there already", where=str(path), remedy="choose another name")
+    if find_spec(path.stem):
+        raise SlmopsError(f"a library is called {path.stem}", remedy="choose another name")
     text, line = (part.format(module=path.stem, name=name) for part in _TEMPLATES[kind])
     write_whole(path, text)
     return path, line

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slmops.core.errors import ModelError, SlmopsError
+from slmops.core.errors import DataError, ModelError, SlmopsError
 from slmops.core.files import folder_written_whole
 from slmops.core.machine import default_threads
 from slmops.core.measurement import Interval
@@ -72,7 +72,12 @@ def ask(
     if card is None or card.task is None:
         return model.ask([Message("user", prompt)], sampling=Sampling(max_tokens), adapter=adapter)
     task = load_task(card.task["name"], **card.task["options"])
-    record = Record("", read_row(task, _parts(prompt))[0], None, Source("prompt"))
+    try:
+        record = Record("", read_row(task, _parts(prompt))[0], None, Source("prompt"))
+    except KeyError as error:
+        example = json.dumps(dict.fromkeys(("text", error.args[0]), "…"), ensure_ascii=False)
+        what = f"this model is asked with {error.args[0]!r}, too"
+        raise DataError(what, where="prompt", remedy=f"write a row of all that it asks with: '{example}'") from error
     messages = task.short_messages(record) if card.prompt == "short" else task.messages(record)
     return model.ask(messages, grammar=task.grammar, sampling=Sampling(max_tokens), adapter=adapter)
 

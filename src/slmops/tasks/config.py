@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from slmops.core.config import ConfigPath, Section, nearest, word_or_list, wrong
 from slmops.core.errors import ConfigError
+from slmops.core.mistakes import short
 from slmops.core.named import is_named
 from slmops.tasks import TASKS
+from slmops.tasks.base import named_in
 
 FROM_DATA = "from-data"
 _MAX_SCHEMA_BYTES = 1_000_000
@@ -22,6 +25,12 @@ _TAKES = {
     "success": ("conversation",),
     "template": tuple(name for name in TASKS if name != "conversation"),
 }  # fields that only some tasks have
+_ANSWERS = {
+    "classification": ("label",),
+    "inference": ("label",),
+    "extraction": ("entities",),
+    "code": ("code", "tests"),
+}  # parts of a row that answer, beside `answer`
 
 
 def _known(name: str) -> str:
@@ -39,9 +48,23 @@ def _from_data_or_what(value: object) -> str:
 def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(labels)) < len(labels) or len(labels) < 2:
         raise wrong(f"found {len(set(labels))} different labels among {len(labels)}", "name two or more, each once")
-    if unclean := next((label for label in labels if not label or label != label.strip()), None):
+    for unclean in (label for label in labels if not label or label != label.strip()):
         raise wrong(f"the label {unclean!r} is blank or has spaces around it", "remove the spaces")
     return labels
+
+
+def _check_template(template: str, type: str) -> None:
+    """Every row must ask something of its own, and not its answer."""
+    try:
+        names = named_in(template, "")
+    except ConfigError as error:
+        raise wrong(error.what, error.remedy) from error
+    if not names:
+        raise wrong(f"template {short(template)} names no column, so that all rows ask the same", "write {text} in it")
+    if any(form or conversion for _, _, form, conversion in Formatter().parse(template)):
+        raise wrong(f"template {short(template)} formats what it names", "write {text}, without : and !")
+    if told := next((name for name in names if name in ("answer", *_ANSWERS.get(type, ()))), None):
+        raise wrong(f"template asks with {{{told}}}, which is the answer", f"remove {{{told}}}")
 
 
 def _is_from_data(word: str) -> str:
@@ -108,6 +131,8 @@ class TaskConfig(Section):
                 raise wrong(f"{self.type} has no {name}", f"it is for {' and '.join(takers)}")
         if self.options and self.type in TASKS:
             raise wrong(f"{self.type} has no options", "options are for a task of your own")
+        if self.template is not None:
+            _check_template(self.template, self.type)
         return self
 
     @property
