@@ -125,7 +125,7 @@ def test_without_a_teacher_nothing_of_the_teachers_is_compared(tmp_path: Path) -
         ("task: {labels: ['', a, b]}", "5 · task.labels: the label '' is blank"),
         (
             "task: {template: 'Ticket: {{text}}'}",
-            "5 · task: template 'Ticket: {{text}}' names no column, so that all rows ask the same — write {text} in it",
+            "5 · task: template 'Ticket: {{text}}' names no column, so that all rows are the same — write columns in",
         ),
         ("task: {template: 'Ticket {text'}", "5 · task: 'Ticket {text' is no template"),
         ("task: {template: '{text:>10000000000}'}", "5 · task: template '{text:>10000000000}' formats"),

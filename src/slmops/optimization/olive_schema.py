@@ -13,10 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from slmops.core.config import Section, one_or_many, wrong
-from slmops.core.errors import ConfigError
 from slmops.optimization.olive_keys import LOADED, MACHINE, NUMBERS, PADDED, idle, lower, only, refused
 from slmops.optimization.olive_training import TrainingArgs
-from slmops.tasks.base import named_in
+from slmops.tasks.config import columns_of
 
 _BUILDERS = ("json", "csv", "parquet", "arrow")  # names of `datasets` for files given by themselves
 _SPLIT = re.compile(r"[\w.-]+(\[-?\d*%?:-?\d*%?\])?")
@@ -91,12 +90,7 @@ class LoadDataset(Section):
 
 
 def _template(text: str) -> str:
-    try:
-        names = named_in(text, "")
-    except ConfigError as error:
-        raise wrong(error.what, error.remedy) from error
-    if not names:
-        raise wrong(f"{text!r} names no column, so that all rows are the same", "write {column} in it")
+    columns_of(text)
     return text
 
 

@@ -53,14 +53,21 @@ def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     return labels
 
 
-def _check_template(template: str, type: str) -> None:
-    """Every row must ask something of its own, and not its answer."""
+def columns_of(template: str) -> tuple[str, ...]:
+    """The columns that the template of a section names, one at least, or an error of validation."""
     try:
         names = named_in(template, "")
     except ConfigError as error:
         raise wrong(error.what, error.remedy) from error
     if not names:
-        raise wrong(f"template {short(template)} names no column, so that all rows ask the same", "write {text} in it")
+        what = f"template {short(template)} names no column, so that all rows are the same"
+        raise wrong(what, "write columns in braces, as {text}")
+    return names
+
+
+def _check_template(template: str, type: str) -> None:
+    """Every row must ask something of its own, and not its answer."""
+    names = columns_of(template)
     if any(form or conversion for _, _, form, conversion in Formatter().parse(template)):
         raise wrong(f"template {short(template)} formats what it names", "write {text}, without : and !")
     if told := next((name for name in names if name in ("answer", *_ANSWERS.get(type, ()))), None):
