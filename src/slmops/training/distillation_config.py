@@ -17,7 +17,10 @@ class LossWeights(Section):
     reverse_kl: float = Field(default=0.0, ge=0, le=1000, description="nothing that it finds unlikely is said")
     jensen_shannon: float = Field(default=0.0, ge=0, le=1000, description="between the two, see beta")
     skewed_forward_kl: float = Field(
-        default=0.0, ge=0, le=1000, description="forward_kl against a mix of both, see skew: steadier where they differ"
+        default=0.0,
+        ge=0,
+        le=1000,
+        description="forward_kl against a mix of both, see skew: for a student near its teacher",
     )
     skewed_reverse_kl: float = Field(default=0.0, ge=0, le=1000, description="reverse_kl against a mix of both")
     total_variation: float = Field(default=0.0, ge=0, le=1000, description="the share on which they differ")
