@@ -92,6 +92,12 @@ def test_what_is_no_reference_is_refused_with_the_forms_there_are(reference: str
     assert not empty_cache.exists()
 
 
+def test_a_folder_may_be_called_like_a_scheme(tiny_model: Path, tmp_path: Path) -> None:
+    for name in ("store", "hf", "file"):
+        shutil.copytree(tiny_model, tmp_path / name)
+        assert resolve(name, base=tmp_path).folder == tmp_path / name
+
+
 def test_a_name_that_is_nearly_one_of_ours_is_offered() -> None:
     with pytest.raises(ModelError) as caught:
         resolve("smollm2-135m-instrct")

