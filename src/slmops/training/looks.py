@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from slmops.core.errors import need
-from slmops.models.forward import head_logits
+from slmops.models.forward import head_logits, pack_for
 from slmops.models.packing import Example, by_length, pack
 from slmops.training.chunked_head import CHUNK, chunk_of
 from slmops.training.config import TrainConfig
@@ -106,7 +106,7 @@ def mean_loss(
     torch = need("torch", "train")
     total, count = 0.0, 0
     with torch.inference_mode():
-        for batch in pack(by_length(examples), max_tokens):
+        for batch in pack_for(model, by_length(examples), max_tokens):
             states = read(batch)[batch.target_at]
             for some, ids in zip(states.split(chunk), batch.target_ids.split(chunk), strict=True):
                 total += float(loss(head_logits(model, some), ids, None).sum())
