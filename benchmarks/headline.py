@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.projects import artifacts, figures_of, read_report, slmops, write_jsonl
+from benchmarks.projects import above_classical, artifacts, figures_of, read_report, slmops, write_jsonl
 from benchmarks.public import read_public
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, low_end, of_one, parser, run
 from benchmarks.without_reuse import Job, time_without_reuse
@@ -122,8 +122,7 @@ def measure(place: Path) -> Iterator[tuple[str, Measured]]:
     for id, figure in (("loaded", "load_memory_mb"), ("cost", "cost_per_million_usd")):
         yield id, of_one(student[figure].value, teacher[figure].value)
     yield "users", of_one(teacher["latency_p95_ms"].value / student["latency_p95_ms"].value)
-    above = [pair for pair in told["comparisons"] if (pair["b"], pair["metric"]) == ("classical", "accuracy")]
-    margin = Interval.from_json(above[0]["difference"])
+    margin = above_classical(told)
     decides = low_end(margin)
     note = f"classical {figures['classical']['accuracy'].value:.3f}, difference {margin.value:.3f}"
     yield "above-classical", Measured(student["accuracy"].value, decides, note=note)

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks import packing
 from benchmarks.clone import Clone, Done, clone_into, find_clone, latest_artifacts
 from benchmarks.kills import Runner, copy_project, kill_and_compare, write_tiny_project
-from benchmarks.projects import figures_of
+from benchmarks.projects import above_classical, figures_of
 from benchmarks.results import ROOT, Asked, Group, Measured, Target, describe_commit, of_one, parser, run
 from slmops.core.artifact import Manifest
 from slmops.core.measurement import Interval
@@ -135,8 +135,7 @@ def read_evidence(report: Mapping[str, Any]) -> Iterator[tuple[str, Measured]]:
     shipped, teacher = figures[report["shipped"]], figures["teacher"]
     kept = Interval.from_json(report["accuracy_kept"])
     yield "accuracy_kept", Measured(shipped["accuracy"].value, kept, teacher["accuracy"].value)
-    above = next(c["difference"] for c in report["comparisons"] if c["b"] == "classical" and c["metric"] == "accuracy")
-    margin = Interval.from_json(above)
+    margin = above_classical(report)
     classical = f"{shipped['accuracy'].value:.3f} against {figures['classical']['accuracy'].value:.3f}"
     yield "accuracy_margin", Measured(margin.value, margin, note=classical)
     for against, gain, suffix in (

@@ -63,6 +63,12 @@ def read_report(place: Path) -> dict[str, Any]:
     return told
 
 
+def above_classical(report: Mapping[str, Any]) -> Interval:
+    """The paired difference of accuracy of what ships and the classical baseline."""
+    pairs = (pair for pair in report["comparisons"] if (pair["b"], pair["metric"]) == ("classical", "accuracy"))
+    return Interval.from_json(next(pairs)["difference"])
+
+
 def figures_of(report: Mapping[str, Any]) -> dict[str, dict[str, Interval]]:
     """The figures of each subject of a report, by their names."""
     return {

@@ -145,8 +145,6 @@ def _describe(details: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
             return f"found {context['actual_length']} items, expected {word} {limit}", described
         case "string_too_short":
             return "is empty", described
-        case "string_pattern_mismatch" if details["loc"][-1] == "api_key_env":  # it may be the key, so it is not told
-            return "is the name of no variable", "write the name of the environment variable that holds the key"
         case "string_pattern_mismatch":
             return f"found {short(value)}, which is not of the form that is asked", described
         case "multiple_of":

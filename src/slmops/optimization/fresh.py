@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from slmops.core.errors import ModelError, need
 from slmops.models.attention import register
 from slmops.optimization.narrow import check_rotary
+from slmops.optimization.prune import tell_of_layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,8 +36,7 @@ def fresh_model(source: Path, sizes: Mapping[str, int], seed: int) -> nn.Module:
         if name != "units":
             check_rotary(config, name)
     layers, heads = sizes.get("layers", config.num_hidden_layers), config.num_attention_heads
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
+    tell_of_layers(config, range(min(layers, config.num_hidden_layers)))
     config.num_hidden_layers = layers
     if asked:
         groups = config.num_key_value_heads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmops.core.errors import ModelError, need
 from slmops.models.forward import can_begin_between_layers, decoder_layers, put_layers
@@ -107,9 +107,14 @@ def _take_layers(model: nn.Module, layers: Sequence[int]) -> None:
     if by_number or not (can_begin_between_layers(model) or config.model_type == "gpt2"):
         raise ModelError("its layers cannot be cut", remedy="remove student.layers; cut its vocabulary only")
     put_layers(model, torch.nn.ModuleList(decoder_layers(model)[index] for index in layers))
+    tell_of_layers(config, layers)
+
+
+def tell_of_layers(config: Any, layers: Sequence[int]) -> None:
+    """Makes a config say of each layer what it said of that of `layers`."""
     for name in _OF_LAYERS:
-        if of_layers := getattr(config, name, None):
-            setattr(config, name, [of_layers[index] for index in layers])
+        if told := getattr(config, name, None):
+            setattr(config, name, [told[index] for index in layers])
 
 
 def _check(count: int, keep: int) -> None:

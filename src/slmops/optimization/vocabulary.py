@@ -104,11 +104,10 @@ def read_kept(folder: Path) -> list[int | None] | None:
 def heard_tokens(student: Path, teacher: Path) -> list[int | None] | None:
     """Which of the teacher's tokens each of the student's stands for, None where there is none; None in all where they
     are the same, to the last. Models of one tokenizer may have more rows than it has tokens, and not equally many."""
+    if kept := read_kept(student):
+        return kept
     own, there = (int(text_part(read_json(folder / "config.json"))["vocab_size"]) for folder in (student, teacher))
-    kept = read_kept(student)
-    if kept is None and own != there:
-        return [id if id < there else None for id in range(own)]
-    return kept
+    return None if own == there else [id if id < there else None for id in range(own)]
 
 
 def trim_model(model: nn.Module, vocabulary: Vocabulary) -> nn.Module:

@@ -23,8 +23,8 @@ _DIVIDED = ("llama", "gemma3_text")  # whose width is a multiple of their heads
 
 
 def check_base_models(project: Project) -> None:
-    """That they have what the student is to keep of them, and layers and tokens that one can follow the other by; as
-    far as they are here.
+    """That they are named as models are; and, as far as they are here, that they have what the student is to keep of
+    them, and layers and tokens that one can follow the other by.
 
     Raises:
         SlmopsError: they have not; names the key.

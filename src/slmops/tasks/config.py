@@ -48,8 +48,9 @@ def _from_data_or_what(value: object) -> str:
 def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(labels)) < len(labels) or len(labels) < 2:
         raise wrong(f"found {len(set(labels))} different labels among {len(labels)}", "name two or more, each once")
-    for unclean in (label for label in labels if not label or label != label.strip()):
-        raise wrong(f"the label {unclean!r} is blank or has spaces around it", "remove the spaces")
+    for label in labels:
+        if not label or label != label.strip():
+            raise wrong(f"the label {label!r} is blank or has spaces around it", "remove the spaces")
     return labels
 
 

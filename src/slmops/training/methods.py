@@ -63,8 +63,8 @@ def prepare(model: nn.Module, config: TrainConfig, seed: int, virtual: Ids = ())
         return _with_adapters(model, layers[lower:], config)
     model.requires_grad_(True)
     layers[:lower].requires_grad_(False)
-    for part in model.modules():
-        if lower and isinstance(part, torch.nn.Embedding):
+    for part in model.modules() if lower else ():
+        if isinstance(part, torch.nn.Embedding):
             part.requires_grad_(False)  # beneath layers that stay nothing learns, GPT-2's positions neither
     for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
         # else they stay: few rows tell little about 49,000 tokens, and they are half of the weights

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema, model_validator
 
 from slmops.core.config import LISTED, Section, wrong
 from slmops.runtimes.remote import LOOPBACK
 from slmops.training.config import TrainConfig
 
 _MOST_OTHERS = 8
+_VARIABLE = r"\w+"
 
 
 def _false_is_none(value: Any) -> Any:
     return None if value is False else value
+
+
+def _is_variable(name: str) -> str:
+    if not re.fullmatch(_VARIABLE, name):  # it may be the key itself, so it is not told
+        raise wrong("is the name of no variable", "write the name of the environment variable that holds the key")
+    return name
+
+
+_Variable = Annotated[
+    str, AfterValidator(_is_variable), WithJsonSchema({"type": "string", "pattern": f"^{_VARIABLE}$"})
+]
 
 
 class TokenPrice(Section):
@@ -41,8 +54,8 @@ class TeacherConfig(Section):
         description="the address of a server that speaks OpenAI's chat completions (https://host/v1); it answers the "
         "unlabelled rows, and the student learns them as it does gold",
     )
-    api_key_env: str | None = Field(
-        default=None, pattern=r"^\w+$", description="the environment variable that holds the endpoint's key"
+    api_key_env: _Variable | None = Field(
+        default=None, description="the environment variable that holds the endpoint's key"
     )
     top_logprobs: int = Field(
         default=0,
