@@ -146,6 +146,8 @@ def test_training_arguments_follow_the_options_of_finetune() -> None:
     assert (asked.train["learning_rate"], asked.train["batch_size"], asked.train["rank"]) == (1e-4, 4, 4)
     assert asked.texts.template == "é{a}\n" and asked.texts.sources == ("a.jsonl", "b.jsonl")
     assert asked.validation == asked.texts and not asked.texts.marked
+    with pytest.raises(ConfigError, match="found the split validation of data_files, all of whose rows"):
+        read_options(options | {"eval_split": "validation"}, [])
     assert len(asked.notes) == 1 and "bf16" in asked.notes[0]
     with pytest.raises(ConfigError, match=r"^--lerning_rate: there is no such option — did you mean --learning_rate\?"):
         read_options(options, ["--lerning_rate", "1e-4"])

@@ -235,6 +235,8 @@ def test_texts_are_learned_whole_alone_or_joined_into_blocks() -> None:
     assert [len(ids) for ids in read(rows, context=3)] == [3, 3]
     with pytest.raises(SlmopsError, match=r"rows\.jsonl:1: there is no column 'txt' — did you mean text\?"):
         read(rows, columns=("txt",))
+    with pytest.raises(SlmopsError, match=r"rows\.jsonl:1 · text: found half a character"):
+        read([{"text": "\ud83d"}])
     with pytest.raises(SlmopsError, match="there is nothing to learn: all texts are blank"):
         read([{"text": ""}])
 

@@ -18,7 +18,7 @@ from slmops.optimization.olive_training import TrainingArgs
 from slmops.tasks.config import columns_of
 
 _BUILDERS = ("json", "csv", "parquet", "arrow")  # names of `datasets` for files given by themselves
-_SPLIT = re.compile(r"[\w.-]+(\[-?\d*%?:-?\d*%?\])?")
+_SPLIT = re.compile(r"([\w.-]+)(\[-?\d*%?:-?\d*%?\])?")
 _PASSES = ("lora", "qlora", "dora")
 _FILES = "models and results stand where slmops keeps them"
 _EVALUATED = "no metric of Olive's is computed; slmops eval measures"
@@ -84,7 +84,12 @@ class LoadDataset(Section):
             raise wrong(f"found {found}", "name files, or a data set")
         if not (part := _SPLIT.fullmatch(self.split)):
             raise wrong(f"{self.split!r} is no split", "write a split, or one slice of it: train[:4096], train[10%:]")
-        if part[1] and len(self.data_files) > 1:
+        if self.data_files and "split" in self.model_fields_set and part[1] != "train":
+            raise wrong(
+                f"found the split {part[1]} of data_files, all of whose rows are the split train",
+                "write train, or a slice: train[:90%] to learn from, train[90%:] to judge by",
+            )
+        if part[2] and len(self.data_files) > 1:
             raise wrong("found a slice of several files", "name one file, or no slice")
         return self
 

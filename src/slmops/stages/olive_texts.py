@@ -13,6 +13,7 @@ from typing import Any
 from slmops.core.errors import DataError
 from slmops.core.mistakes import nearest
 from slmops.data.sources import rows_of
+from slmops.data.values import checked
 from slmops.models.families import encode_lesson, family_of
 from slmops.models.folder import read_json
 from slmops.models.packing import Example
@@ -113,7 +114,7 @@ def _conversation(tokenizer: Tokenizer, turns: Any, where: str) -> Ids:
 def _part(row: Mapping[str, Any], name: str, where: str) -> Any:
     if name not in row:
         raise DataError(f"there is no column {name!r}", where=where, remedy=nearest(name, row))
-    return row[name]
+    return checked(row[name], f"{where} · {name}")
 
 
 def _ends(model: Path) -> tuple[str, str]:
