@@ -120,8 +120,18 @@ def test_a_link_within_the_folder_is_fine(folder: Path) -> None:
 
 def test_weights_that_are_cut_short_are_refused(folder: Path) -> None:
     weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    refused(folder, "cannot be loaded")
+    whole = weights.read_bytes()
+    for damaged in (whole[:-100], b"", b"version https://git-lfs.github.com/spec/v1\nsize 269060552\n"):
+        weights.write_bytes(damaged)
+        refused(folder, r"model\.safetensors: is no whole file of weights: .* — fetch it again \(in a clone: git lfs")
+
+
+def test_weights_that_lack_what_config_promises_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": config["num_hidden_layers"] + 1}))
+    refused(
+        folder, r"its weights lack model\.layers\.2\.\S+ and 8 more — fetch the whole model, or correct config\.json"
+    )
 
 
 def test_an_adapter_beside_the_weights_is_refused(folder: Path) -> None:

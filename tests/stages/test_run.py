@@ -235,12 +235,38 @@ def test_more_layers_than_the_teacher_has_names_the_line(tmp_path: Path) -> None
     assert list(open_store(project).entries()) == []
 
 
+@pytest.mark.parametrize(
+    ("train", "told"),
+    [
+        ("targets: [q_prj]", r"no linear layer is called 'q_prj' — did you mean q_proj\?"),
+        ("rank: 512", r"rank 512 is larger than model\.layers\.0\.self_attn\.q_proj, whose rank is at most 32"),
+    ],
+)
+def test_adapters_that_the_student_cannot_have_are_told_before_the_teacher_learns(
+    tmp_path: Path, train: str, told: str
+) -> None:
+    student = f"{{from: teacher, train: {{method: lora, {train}}}}}"
+    project = Project.load(write_project(tmp_path, student=student))
+    with pytest.raises(ConfigError, match=rf"slmops\.yaml:6 · student\.train: .*{told}"):
+        run(project)
+    assert list(open_store(project).entries()) == []
+
+
 def _no_weights(folder: Path) -> None:
     (folder / "model" / "model.safetensors").unlink()
 
 
 def _pickled_weights(folder: Path) -> None:
     (folder / "model" / "model.safetensors").rename(folder / "model" / "pytorch_model.bin")
+
+
+def _cut_off_weights(folder: Path) -> None:
+    weights = folder / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def _no_tokenizer(folder: Path) -> None:
+    (folder / "model" / "tokenizer.json").unlink()
 
 
 def _link_out(folder: Path) -> None:
@@ -276,6 +302,8 @@ def _shared_unlabelled_message(folder: Path) -> None:
     [
         (_no_weights, ModelError, r"model: there are no weights"),
         (_pickled_weights, ModelError, r"pytorch_model\.bin: weights are pickled"),
+        (_cut_off_weights, ModelError, r"model\.safetensors: is no whole file of weights"),
+        (_no_tokenizer, ModelError, r"there is no tokenizer\.json"),
         (_link_out, ModelError, r"more\.json: this link leaves the model's folder"),
         (_empty, DataError, r"labelled\.jsonl: the file has no rows"),
         (_lacking, DataError, r"test\.jsonl: there is no such file"),

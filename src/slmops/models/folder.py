@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from slmops.core.errors import ModelError
+from slmops.core.errors import ModelError, need
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MAX_CONFIG_BYTES = 10_000_000
@@ -78,6 +78,17 @@ def check_model_folder(folder: Path) -> None:
         return
     check_not_pickled(folder)
     raise ModelError("there are no weights (*.safetensors)", where=str(folder), remedy="fetch the whole model")
+
+
+def check_weights(folder: Path) -> None:
+    """Raises ModelError where a file of safetensors is cut off, or none. Reads their headers only."""
+    safetensors = need("safetensors", "train")
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            safetensors.safe_open(path, "np")
+        except safetensors.SafetensorError as error:
+            remedy = "fetch it again (in a clone: git lfs pull)"
+            raise ModelError(f"is no whole file of weights: {error}", where=str(path), remedy=remedy) from error
 
 
 def check_links(folder: Path) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from slmops.core.errors import ModelError, need
 from slmops.models.attention import lay_out, register
-from slmops.models.folder import check_model_folder
+from slmops.models.folder import check_model_folder, check_weights
 from slmops.models.packing import Batch, Example, pack
 from slmops.models.tokenizer import Ids
 
@@ -26,28 +27,59 @@ def load_causal_lm(folder: Path, number_format: NumberFormat = "float32") -> nn.
     """The model of a checked folder, its weights in `number_format`, without any code from the folder.
 
     Raises:
-        ModelError: the folder is not safe to load or is no causal language model.
+        ModelError: the folder is not safe to load, is no causal language model, or lacks some of its weights.
     """
     torch, transformers = need("torch", "train"), need("transformers", "train")
     check_model_folder(folder)
+    check_weights(folder)
     transformers.logging.disable_progress_bar()
-    try:
-        model: nn.Module = transformers.AutoModelForCausalLM.from_pretrained(
+    with _damage_told(folder):
+        model, loaded = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, number_format),
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,  # None would ask whoever sits there
             attn_implementation=register(),
+            output_loading_info=True,
         )
-    except Exception as error:  # a damaged folder makes its readers raise whatever they raise
+    if lacking := sorted(loaded["missing_keys"]):  # transformers would draw them at random
+        what = f"its weights lack {lacking[0]}" + f" and {len(lacking) - 1} more" * (len(lacking) > 1)
+        raise ModelError(what, where=str(folder), remedy="fetch the whole model, or correct config.json")
+    _check_layers(model, folder)
+    whole: nn.Module = model.eval()
+    return whole
+
+
+def load_skeleton(folder: Path) -> nn.Module:
+    """The model of a checked folder without its weights: what its parts are called, and their sizes.
+
+    Raises:
+        ModelError: the folder is no causal language model.
+    """
+    torch, transformers = need("torch", "train"), need("transformers", "train")
+    with _damage_told(folder), torch.device("meta"):
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model: nn.Module = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    _check_layers(model, folder)
+    return model
+
+
+@contextmanager
+def _damage_told(folder: Path) -> Iterator[None]:
+    """Raises ModelError for whatever its readers raise: a damaged folder makes them raise anything."""
+    try:
+        yield
+    except Exception as error:
         raise ModelError(
             f"cannot be loaded as a causal language model: {error}", where=str(folder), remedy="check config.json"
         ) from error
+
+
+def _check_layers(model: nn.Module, folder: Path) -> None:
     if not hasattr(getattr(model, model.base_model_prefix), _name_of_layers(model)):
         what = f"{type(model).__name__} keeps its layers where we do not look: it may see images, too"
         raise ModelError(what, where=str(folder), remedy="choose one that reads text only")
-    return model.eval()
 
 
 def pack_for(model: nn.Module, examples: Sequence[Example], max_tokens: int) -> Iterator[Batch]:

@@ -62,7 +62,7 @@ class AdapterConfig(Section):
 
     @model_validator(mode="after")
     def _makes_an_adapter(self) -> AdapterConfig:
-        if self.train.method not in ("lora", "dora", "qlora"):
+        if not self.train.makes_adapter:
             raise wrong(f"train.method: {self.train.method} makes no adapter", "choose lora, dora or qlora")
         if self.train.modules_to_save:
             raise wrong("train.modules_to_save: a part that learned whole is no adapter", "remove it")

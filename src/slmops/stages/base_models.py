@@ -12,8 +12,9 @@ from pathlib import Path
 
 from slmops.core.files import write_whole
 from slmops.core.store import Store
-from slmops.models.folder import read_json
+from slmops.models.folder import check_weights, read_json
 from slmops.models.references import Model, find_cached, resolve
+from slmops.models.tokenizer import Tokenizer
 from slmops.stages.project import MODELS_FILE, Project
 
 _HERE = ("file:", "store:")
@@ -68,13 +69,16 @@ def fetch_models(project: Project, progress: Callable[[str, float, str], None]) 
     """Fetches what is not here; whether any model is another than was known.
 
     Raises:
-        ModelError: one cannot be fetched, or is not safe to load.
+        ModelError: one cannot be fetched, is not safe to load, or is not whole.
     """
 
     def say(text: str) -> None:
         progress("models", 0.0, text)
 
     models = {one: base_model(project, one, say) for _, one in references_of(project)}
+    for model in models.values():
+        Tokenizer(model.folder)
+        check_weights(model.folder)
     from_elsewhere = {one: model.identity for one, model in models.items() if not model.origin.startswith(_HERE)}
     return remember_models(project, from_elsewhere)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from slmops.core.errors import ModelError
 from slmops.models.folder import positions_of, read_json, text_part
+from slmops.models.forward import decoder_layers, load_skeleton
 from slmops.models.references import check_reference
 from slmops.stages.base_models import folder_of, references_of
 from slmops.stages.estimates import cut
@@ -18,6 +19,7 @@ from slmops.stages.project import Project
 from slmops.stages.rounds import STEP
 from slmops.stages.teacher_beside import check_follows, check_same_tokens
 from slmops.training.estimate import Shape
+from slmops.training.methods import named_parts
 
 _DIVIDED = ("llama", "gemma3_text")  # whose width is a multiple of their heads
 
@@ -49,6 +51,22 @@ def check_base_models(project: Project) -> None:
     if isinstance(beside.layers, dict):
         layers = Shape.of(read_json(taught / "config.json")).layers
         check_follows(beside.follows(), student.layers or Shape.of(config).layers, layers)
+
+
+def check_adapted(project: Project) -> None:
+    """That the model which the student is made of has the parts that are to get adapters, of so high a rank.
+
+    Raises:
+        SlmopsError: it has not; names the key.
+    """
+    origin, train = folder_of(project, project.student_origin), project.student.train
+    if not train.makes_adapter or origin is None:
+        return
+    model = load_skeleton(origin)
+    try:
+        named_parts(model, decoder_layers(model), train)
+    except ModelError as error:
+        raise project.error("student.train", error.what, error.remedy) from error
 
 
 def check_cuts(project: Project, config: Mapping[str, Any], *, learned: bool) -> None:

@@ -24,7 +24,7 @@ from slmops.stages.context import check_test_fits
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
-from slmops.stages.fits import check_base_models
+from slmops.stages.fits import check_adapted, check_base_models
 from slmops.stages.parts import read_task
 from slmops.stages.project import CHOICES_FILE, Project
 from slmops.tasks import metrics_of
@@ -95,6 +95,8 @@ def run(
     if runs and fetch_models(project, progress):
         planned = plan(project, first=first, only=only, until=until)
     _check_convertible(project, planned)
+    if any(item.stage.name == "student" and item.runs for item in planned):
+        check_adapted(project)
     if runs and project.matches() == "labels" and "cache" in project.distillation.model_fields_set:
         progress("targets", 0.0, "warning: distillation.cache does nothing: probabilities of labels are kept whole")
     if runs and project.caches_targets and not project.distillation.loss.follows_teacher:

@@ -201,6 +201,10 @@ class TrainConfig(Section):
         return -(-self.rank // _BLOCK) * _BLOCK
 
     @property
+    def makes_adapter(self) -> bool:
+        return self.method in ("lora", "dora", "qlora")
+
+    @property
     def keeps_best(self) -> bool:
         return self.keep == "best" or self.patience is not None
 

@@ -76,8 +76,34 @@ def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig)
     """The layers' linear parts wrapped in place: LoRA (Hu et al. 2021, arXiv 2106.09685), scaled by alpha/√rank if
     rank-stabilized (Kalajdzievski 2023, arXiv 2312.03732); DoRA (Liu et al. 2024, arXiv 2402.09353); QLoRA (Dettmers
     et al. 2023, arXiv 2305.14314)."""
-    torch, peft = need("torch", "train"), need("peft", "train")
+    peft = need("peft", "train")
+    learning, whole = named_parts(model, layers, config)
     transposed = need("transformers.pytorch_utils", "train").Conv1D  # GPT-2's linear layers
+    adapter = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        use_rslora=config.rank_stabilized,
+        use_dora=config.method == "dora",
+        target_modules=learning,
+        lora_dropout=config.dropout,
+        fan_in_fan_out=any(isinstance(model.get_submodule(name), transposed) for name in learning),
+        modules_to_save=whole or None,
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():  # peft 0.21 asks transformers 5 by a name that is going away
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")  # `merge` sees to it
+        wrapped: nn.Module = peft.get_peft_model(model, adapter, ADAPTER)
+    return wrapped.get_base_model()
+
+
+def named_parts(model: nn.Module, layers: nn.ModuleList, config: TrainConfig) -> tuple[list[str], list[str]]:
+    """The linear parts of `layers` that get adapters, and the parts of the model that learn whole, as `config` says.
+
+    Raises:
+        ModelError: a name is that of no part, or the rank is larger than that of one.
+    """
+    torch, transposed = need("torch", "train"), need("transformers.pytorch_utils", "train").Conv1D
     names = {module: name for name, module in model.named_modules()}
     linear = {names[part]: part for part in layers.modules() if isinstance(part, (torch.nn.Linear, transposed))}
     learning = list(linear)
@@ -90,23 +116,7 @@ def _with_adapters(model: nn.Module, layers: nn.ModuleList, config: TrainConfig)
             raise ModelError(
                 f"rank {config.rank} is larger than {name}, whose rank is at most {widest}", remedy="lower train.rank"
             )
-    whole = _named(names.values(), config.modules_to_save, "train.modules_to_save: no part of the model")
-    adapter = peft.LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        use_rslora=config.rank_stabilized,
-        use_dora=config.method == "dora",
-        target_modules=learning,
-        lora_dropout=config.dropout,
-        fan_in_fan_out=any(isinstance(linear[name], transposed) for name in learning),
-        modules_to_save=whole or None,
-        task_type="CAUSAL_LM",
-    )
-    with warnings.catch_warnings():  # peft 0.21 asks transformers 5 by a name that is going away
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")  # `merge` sees to it
-        wrapped: nn.Module = peft.get_peft_model(model, adapter, ADAPTER)
-    return wrapped.get_base_model()
+    return learning, _named(names.values(), config.modules_to_save, "train.modules_to_save: no part of the model")
 
 
 def _named(known: Collection[str], asked: Sequence[str], lacking: str) -> list[str]:
