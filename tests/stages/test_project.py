@@ -209,6 +209,21 @@ def test_a_mistake_is_told_with_line_field_and_remedy(tmp_path: Path, text: str,
     assert len(found) == 1 or "at_most" in text
 
 
+@pytest.mark.parametrize(
+    ("space", "told"),
+    [
+        ("{low: 1, high: 2}", "its type is missing"),
+        ("{type: real, low: 1, high: 2}", "found the type 'real'"),
+        ("[1, 2]", "found a list, expected keys"),
+    ],
+)
+def test_what_a_search_space_is_made_of_is_told(tmp_path: Path, space: str, told: str) -> None:
+    search = f"{{num_trials: 2, search_space: {{epochs: {space}}}}}"
+    (problem,) = problems(tmp_path, BASE.replace("from: teacher", f"from: teacher, train: {{search: {search}}}"))
+    field = "4 · student.train.search.search_space.epochs"
+    assert problem == f"{field}: {told} — it is key → {{type: float|int|choice, …}}"
+
+
 def test_a_key_that_was_pasted_is_not_told(tmp_path: Path) -> None:
     remote = "teacher: {model: t, endpoint: api.x.com/v1, api_key_env: sk-123}"
     address, key = problems(tmp_path, BASE.replace("teacher: t", remote))

@@ -21,7 +21,7 @@ from slmops.core.errors import ConfigError
 
 _MOST = 50  # problems told at once
 _KINDS = {"int": "a whole number", "float": "a number", "finite": "a finite number", "string": "text"}
-_KINDS |= {"bool": "true or false", "tuple": "a list", "dict": "keys"}
+_KINDS |= {"bool": "true or false", "tuple": "a list", "dict": "keys", "model": "keys"}
 _BOUNDS = {"gt": "more than {}", "ge": "{} or more", "lt": "less than {}", "le": "at most {}"}
 
 
@@ -139,6 +139,10 @@ def _describe(details: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
             what = f"found {short(value)}, expected {', '.join(map(str, choices))}"
             near = difflib.get_close_matches(str(value)[:60], [str(choice) for choice in choices], n=1)
             return what, f"did you mean {near[0]}?" if near else described
+        case "union_tag_not_found":
+            return f"its {context['discriminator'].strip(chr(39))} is missing", described
+        case "union_tag_invalid":
+            return f"found the {context['discriminator'].strip(chr(39))} {short(context['tag'])}", described
         case "too_short" | "too_long":
             few = kind == "too_short"
             word, limit = ("at least", context["min_length"]) if few else ("at most", context["max_length"])
