@@ -15,6 +15,7 @@ from slmops.core.statistics import (
     paired_latency_reduction,
     paired_ratio,
     percentile_interval,
+    swap_test,
 )
 
 
@@ -59,6 +60,32 @@ def test_the_interval_holds_its_value(flags: list[bool], seed: int) -> None:
     found = bootstrap(counted(np.array(flags)), share, seed=seed, samples=200)
     assert 0 <= found.low <= found.high <= 1 and found.n == len(flags)
     assert found.low - 1e-9 <= found.value <= found.high + 1e-9
+
+
+def test_what_none_of_the_examples_was_may_yet_be() -> None:
+    """Clopper and Pearson's interval of 20 in 20 begins at 0.832."""
+    right, wrong = counted(np.ones(20, bool)), counted(np.zeros(20, bool))
+    perfect = bootstrap(right, share, seed=0, bounds=(0, 1))
+    assert (perfect.value, perfect.low, perfect.high) == pytest.approx((1, 0.8316, 1), abs=1e-4)
+    nothing = bootstrap(wrong, share, seed=0, bounds=(0, 1))
+    assert (nothing.low, nothing.high) == pytest.approx((0, 0.1684), abs=1e-4)
+    alike = counted(np.arange(20) < 15)
+    apart = paired_difference(alike, alike, share, seed=0)
+    assert (apart.low, apart.value, apart.high) == pytest.approx((-0.1684, 0, 0.1684), abs=1e-4)
+    kept = paired_ratio(alike, alike, share, seed=0)
+    assert (kept.low, kept.high) == pytest.approx((1 - 0.1684 / 0.75, 1 + 0.1684 / 0.75), abs=1e-4)
+
+
+def test_which_of_two_graded_answers_is_whose_is_chance_as_often_as_the_test_says() -> None:
+    chance, found = np.random.default_rng(2), []
+    for seed in range(200):
+        ours, theirs = (np.stack([chance.random(40), np.ones(40)], axis=1) for _ in "ab")
+        found.append(swap_test(ours, theirs, share, seed=seed, samples=200))
+    assert 0.02 < np.mean(np.array(found) < 0.1) < 0.2
+    better = np.stack([0.9 * theirs[:, 0] + 0.1, np.ones(40)], axis=1)
+    assert swap_test(better, theirs, share, seed=0) < 0.001
+    assert swap_test(theirs, theirs, share, seed=0) == 1
+    assert math.isnan(swap_test(0 * theirs, theirs, share, seed=0))
 
 
 def test_an_undefined_figure_is_not_a_number() -> None:

@@ -179,6 +179,7 @@ def make_summary(**overrides: Any) -> Summary:
                 "text": text,
                 "gold": LABELS[gold],
                 "answers": {"teacher": LABELS[(gold, wrong)[index % 3 == 1]], "int4": LABELS[wrong]},
+                "right": ["teacher"] if index % 3 != 1 else [],
             }
             for index, (text, gold, wrong) in enumerate(_MESSAGES * 6)
         ],

@@ -33,8 +33,11 @@ def test_an_answer_is_as_probable_asked_alone_as_asked_with_others(tiny_model: P
     subject = Subject("model", tiny_model, "short")
     (alone,) = benchmark([subject], ROWS, ROWS, task=TASK, threads=1)
     (together,) = benchmark([subject], ROWS, ROWS, task=TASK, threads=1, timed=0)
-    assert alone.texts == together.texts
+    (partly,) = benchmark([subject], ROWS, ROWS, task=TASK, threads=1, timed=2)  # the first one and one from the middle
+    assert len(partly.timed) == 2 and partly.timed[1].text == alone.texts[len(ROWS) // 2]
+    assert alone.texts == together.texts == partly.texts
     assert alone.logprobs == pytest.approx(together.logprobs, abs=1e-3)
+    assert alone.logprobs == pytest.approx(partly.logprobs, abs=1e-3)
 
 
 def test_time_a_token_is_measured_of_a_model_that_soon_ends(tmp_path: Path) -> None:

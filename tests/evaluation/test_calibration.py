@@ -27,6 +27,15 @@ def test_who_is_as_right_as_sure_errs_little_and_the_overconfident_by_their_exce
     assert found.low < 0.2 < found.high
 
 
+def test_its_interval_holds_it_and_mostly_begins_at_0_where_it_is_chance_alone() -> None:
+    chance, found = np.random.default_rng(4), []
+    for _ in range(20):
+        sure = chance.uniform(0.5, 1, 100)
+        found.append(calibration_error(sure.tolist(), (chance.random(100) < sure).astype(float).tolist(), seed=0))
+    assert all(one.low <= one.value <= one.high for one in found)
+    assert sum(one.low == 0 for one in found) > 10
+
+
 def test_its_plot_says_which_way_it_errs() -> None:
     told = plot_certainty("int4", bins([0.9, 0.9, 0.4], [1.0, 0.0, 0.0]), "int4")
     assert told.title == "int4 is 40.0 points surer than it is right"

@@ -206,6 +206,14 @@ def test_only_the_first_25_mistakes_are_open(markup: str) -> None:
     assert "<summary>5 more</summary>" in after and 'start="26"' in after
 
 
+def test_an_answer_is_right_where_the_figure_that_decides_counts_it_so() -> None:
+    """Not where it is written as gold is."""
+    answers = {"teacher": "so it is 12.", "int4": "so it is 13."}
+    mistake = {"text": "six and six", "gold": "it is\n12", "answers": answers, "right": ["teacher"]}
+    markup = render(make_summary(mistakes=[mistake]))
+    assert "✓ so it is 12." in markup and "✗ so it is 13." in markup
+
+
 def test_thousands_of_mistakes_do_not_swell_the_page() -> None:
     mistake = {"text": "x" * 10_000, "gold": "membership", "answers": {"int4": None}}
     markup = render(make_summary(mistakes=[mistake] * 3000))

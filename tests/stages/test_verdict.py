@@ -100,6 +100,7 @@ def test_without_a_teacher_there_is_nothing_to_judge(tmp_path: Path) -> None:
         ((0.031, 0.022, 0.040), "helped by 3.1 ± 0.9 points over no teacher"),
         ((-0.031, -0.040, -0.022), "hurt by 3.1 ± 0.9 points over no teacher"),
         ((0.004, -0.005, 0.013), "no gain (+0.4 ± 0.9 points) over no teacher"),
+        ((0.024, -0.026, 0.074), "undecided (+2.4 ± 5.0 points) over no teacher"),
     ],
 )
 def test_it_is_said_in_words(difference: tuple[float, float, float], said: str) -> None:

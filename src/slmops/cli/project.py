@@ -119,8 +119,11 @@ def verdict(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = 
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
-    rows = [(arm, *(f"{value:.1%}" for value in values)) for arm, values in found.figures.items()]
-    seeds = len(rows[0]) - 1
+    seeds = max(map(len, found.figures.values()))
+    rows = [
+        (arm, *(f"{value:.1%}" for value in values), *[""] * (seeds - len(values)))
+        for arm, values in found.figures.items()
+    ]
     print_table((f"{found.metric}, {found.steps:,} steps each", *(f"seed {n}" for n in range(1, seeds + 1))), rows)
     for one in found.against:
         console.print(str(one), markup=False, soft_wrap=True)

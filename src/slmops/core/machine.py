@@ -121,11 +121,11 @@ def peak_memory_mb() -> float:
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count what a forking parent had
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+        return int(line.split()[1]) * 1024 / 1e6
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def _best_seconds(work: Any) -> float:

@@ -78,7 +78,7 @@ def benchmark(
     timed: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Benchmarked]:
-    """Lets all subjects answer all rows: the first `timed` ones (all, if None) alone and in turns of ten.
+    """Lets all subjects answer all rows: `timed` ones (all, if None), evenly spread, alone and in turns of ten.
 
     Raises:
         ModelError: a subject's process ended; what it wrote last is told.
@@ -89,8 +89,10 @@ def benchmark(
             workers.append(_Worker(subject, task, threads))
         for worker in workers:  # one after another: loading times are not of two at once
             worker.load([_to_json(row) for row in warmup[:_WARMUP]])
-        alone = rows[:timed]
-        together = rows[len(alone) :]
+        count = len(rows) if timed is None else min(timed, len(rows))
+        spread = [len(rows) * place // count for place in range(count)]
+        order = [*spread, *sorted({*range(len(rows))}.difference(spread))]
+        alone, together = [rows[at] for at in order[:count]], [rows[at] for at in order[count:]]
         for start in range(0, len(alone), _BLOCK):
             block = [_to_json(row) for row in alone[start : start + _BLOCK]]
             for worker in workers:
@@ -104,7 +106,7 @@ def benchmark(
             for worker in workers:
                 worker.ask_together(many)
             report(len(alone) + min(start + _MANY, len(together)), len(rows))
-        return [worker.finish() for worker in workers]
+        return [worker.finish(order) for worker in workers]
     finally:
         for worker in workers:
             worker.stop()
@@ -164,13 +166,17 @@ class _Worker:
         self._texts += reply["texts"]
         self._logprobs += reply["logprobs"]
 
-    def finish(self) -> Benchmarked:
+    def finish(self, order: Sequence[int]) -> Benchmarked:
+        """What it did; `order` are the rows in the order in which they were asked."""
         self.call({"end": True})
         folder = self._subject.folder
+        texts = [*(answer.text for answer in self._timed), *self._texts]
+        logprobs = [*(answer.logprob for answer in self._timed), *self._logprobs]
+        asked_at = sorted(range(len(order)), key=order.__getitem__)
         return Benchmarked(
             self._subject.name,
-            (*(answer.text for answer in self._timed), *self._texts),
-            (*(answer.logprob for answer in self._timed), *self._logprobs),
+            tuple(texts[at] for at in asked_at),
+            tuple(logprobs[at] for at in asked_at),
             tuple(self._timed),
             tuple(self._token_ms),
             self._loaded["load_s"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,13 @@ def confidences(logprobs: Sequence[float | None]) -> list[float]:
 
 def calibration_error(confidences: Sequence[float], right: Sequence[float], seed: int) -> Interval:
     """Expected calibration error: |mean probability − share right| in ten bins of equal width, weighed by their rows
-    (Guo et al. 2017, arXiv 1706.04599, equation 3)."""
+    (Guo et al. 2017, arXiv 1706.04599, equation 3).
+
+    It is never below 0, so that chance alone makes some, and drawing anew makes more. The interval is the percentile
+    interval of what is drawn, mirrored at the figure, which takes that much off at both ends; where it would leave the
+    figure out, it ends there. In 150 simulations of 100 messages it held the truth 71 % of the time where that is 0,
+    92 % where it is 0.05 (BCa: 0 %, 87 %).
+    """
     rows = np.zeros((len(right), _BINS, 2))
     rows[np.arange(len(right)), _bin_of(confidences)] = np.c_[confidences, right]
 
@@ -35,7 +42,9 @@ def calibration_error(confidences: Sequence[float], right: Sequence[float], seed
         error: NDArray[np.float64] = np.abs(apart[..., 0] - apart[..., 1]).sum(-1) / len(right)
         return error
 
-    return bootstrap(rows.reshape(len(right), -1), reduce, seed=seed)
+    drawn = bootstrap(rows.reshape(len(right), -1), reduce, seed=seed, corrected=False, bounds=(0, 1))
+    low, high = 2 * drawn.value - drawn.high, 2 * drawn.value - drawn.low
+    return replace(drawn, low=max(0.0, min(low, drawn.value)), high=max(high, drawn.value))
 
 
 def bins(confidences: Sequence[float], right: Sequence[float]) -> list[Bin]:

@@ -20,6 +20,7 @@ from slmops.core.statistics import (
     paired_latency_reduction,
     paired_ratio,
     percentile_interval,
+    swap_test,
 )
 from slmops.evaluation.benchmark import Benchmarked
 from slmops.tasks.types import Json, Metric, Task
@@ -29,13 +30,13 @@ Figures = dict[str, Interval]
 
 @dataclass(frozen=True)
 class Compared:
-    """`a` against `b` on the same rows: the difference of a figure, and the p-value of the paired test, if any."""
+    """`a` against `b` on the same rows: the difference of a figure, and the p-value of the paired test."""
 
     a: str
     b: str
     metric: str
     difference: Interval
-    p_value: float | None
+    p_value: float
 
 
 def parse_all(task: Task, texts: Sequence[str]) -> list[Json | None]:
@@ -51,7 +52,10 @@ def parse_all(task: Task, texts: Sequence[str]) -> list[Json | None]:
 
 def quality_figures(task: Task, predicted: Sequence[Json | None], gold: Sequence[Json], seed: int) -> Figures:
     """The task's metrics with bootstrap intervals."""
-    return {metric.name: bootstrap(metric.rows(predicted, gold), metric.reduce, seed=seed) for metric in task.metrics}
+    return {
+        metric.name: bootstrap(metric.rows(predicted, gold), metric.reduce, seed=seed, bounds=(0, 1))
+        for metric in task.metrics
+    }
 
 
 def cost_figures(done: Benchmarked, usd_per_hour: float, seed: int) -> Figures:
@@ -113,8 +117,8 @@ def compare_pairs(
     gold: Sequence[Json],
     seed: int,
 ) -> list[Compared]:
-    """Differences of the first metric with their intervals; with McNemar's exact p-value where an answer is right or
-    wrong and nothing between."""
+    """Differences of the first metric with their intervals and p-values: McNemar's exact ones where an answer is right
+    or wrong and nothing between, else those of a permutation test."""
     metric = task.metrics[0]
     compared = []
     for a, b in pairs:
@@ -122,7 +126,10 @@ def compare_pairs(
         difference = paired_difference(ours, theirs, metric.reduce, seed=seed)
         right, others = scores(metric, ours), scores(metric, theirs)
         decided = {*right, *others} <= {0.0, 1.0}
-        p_value = mcnemar([score == 1 for score in right], [score == 1 for score in others]) if decided else None
+        if decided:
+            p_value = mcnemar([score == 1 for score in right], [score == 1 for score in others])
+        else:
+            p_value = swap_test(ours, theirs, metric.reduce, seed=seed)
         compared.append(Compared(a, b, metric.name, difference, p_value))
     return compared
 

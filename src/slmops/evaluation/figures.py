@@ -1,7 +1,7 @@
 """What each measured figure is called, its unit, which way is better, and how a value of it is written.
 
-In come values and intervals, out goes text for people. A figure that is not listed is shown under its own name. Knows
-no page and no subject.
+In come values and intervals, out goes text for people. A figure that is not listed is a user's own, a share, shown
+under its own name. Knows no page and no subject.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Gained:
-    """The words for a gain, its unit, and the figure it compares."""
+    """The words for a gain, its unit, the figure beside it, and what that is where it is not what the gain is of."""
 
     label: str
     unit: Unit
     figure: str
+    beside: str = ""
 
 
 FIGURES = {
@@ -70,7 +71,7 @@ FIGURES = {
 
 # What a student keeps or saves of its teacher's, by its field in `summary.Gain`, and the figure that is compared.
 _SAVED = {
-    "latency_reduction": Gained("time per answer", "reduction", "latency_ms"),
+    "latency_reduction": Gained("mean time per answer", "reduction", "latency_ms", "medians "),
     "model_bytes_reduction": Gained("size of the model files", "reduction", "model_bytes"),
     "memory_reduction": Gained("peak memory", "reduction", "peak_memory_mb"),
 }
@@ -83,7 +84,7 @@ def gains_of(quality: str) -> dict[str, Gained]:
 
 def describe_figure(name: str) -> Figure:
     """How the figure `name` is shown."""
-    return FIGURES.get(name) or Figure("Further figures", name.replace("_", " "), "", None)
+    return FIGURES.get(name) or Figure("Further figures", name.replace("_", " "), "share", "higher")
 
 
 def write(value: float, unit: Unit) -> str:

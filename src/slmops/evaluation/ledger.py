@@ -69,17 +69,18 @@ def _in_its_runtime(summary: Summary) -> list[list[Html | str]]:
 
 def show_slices(summary: Summary) -> Html:
     """Parts of the test, those first where most was lost."""
+    agrees = summary.agreement
+    told = f"Both answer the same to {write(agrees.value, 'share')} of the messages. " if agrees else ""
     if not summary.slices:
-        return element("p", "No teacher was measured.")
+        return element("p", f"{told}There are too few messages for parts." if told else "No teacher was measured.")
     unit = describe_figure(summary.quality).unit
     rows = []
     for part in summary.slices[:_SHOWN]:
         change, between = write_difference(part.difference, unit)
-        shown = [part.name, f"{part.rows:,}", write(part.teacher, unit), write(part.student, unit)]
-        rows.append([*shown, element("td", change, element("small", between))])
-    agrees = summary.agreement
-    told = f"Both answer the same to {write(agrees.value, 'share')} of the messages. " if agrees else ""
-    caption = f"The {len(rows)} of {len(summary.slices)} parts where most was lost; of few messages much is chance"
+        figures = [part.name, f"{part.rows:,}", write(part.teacher, unit), write(part.student, unit)]
+        rows.append([*figures, element("td", change, element("small", between))])
+    shown = f"The {len(rows)} of {len(summary.slices)} parts where most was lost"
+    caption = f"{describe_figure(summary.quality).label}. {shown}; of few messages much is chance"
     columns = ["part", "messages", "teacher", summary.shipped, "difference"]
     return join(element("p", told), table(columns, rows, caption=caption))
 

@@ -89,11 +89,11 @@ def _show_mistake(mistake: Mistake) -> Html:
     text = mistake.text if len(mistake.text) <= _LONGEST_TEXT else mistake.text[:_LONGEST_TEXT] + " …"
     gold = element("span", "is: ", element("b", mistake.gold))
     answers = [
-        element("span", f"{subject}: ", element("b", _judge(answer, mistake.gold)))
+        element("span", f"{subject}: ", element("b", _judge(answer, subject in mistake.right)))
         for subject, answer in mistake.answers.items()
     ]
     return element("li", element("bdi", text, dir="auto"), element("small", gold, answers))
 
 
-def _judge(answer: str | None, gold: str) -> str:
-    return f"✓ {answer}" if answer == gold else f"✗ {answer or 'no valid answer'}"
+def _judge(answer: str | None, right: bool) -> str:
+    return f"✓ {answer}" if right else f"✗ {answer or 'no valid answer'}"

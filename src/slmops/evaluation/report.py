@@ -85,7 +85,9 @@ def render(summary: Summary) -> str:
 def _head(summary: Summary) -> Html:
     data, task = summary.data, summary.task.replace("-", " ")
     choices = f" into {len(summary.labels)} labels" if summary.labels else ""
-    learned = f"learned from {data.train:,} labelled and {data.unlabelled:,} unlabelled messages"
+    learned = f"learned from {data.train:,} labelled messages"
+    if data.labelled_by_teacher:
+        learned += f" and {data.labelled_by_teacher:,} that its teacher labelled"
     return element(
         "header",
         element("p", f"{summary.name} · {summary.made.date[:10]}", class_="muted"),
@@ -130,16 +132,21 @@ def _card(summary: Summary, name: str, gain: Gained) -> Html:
         "li",
         element("strong", write_figure(interval, gain.unit)),
         element("span", gain.label),
-        element("small", f"{write_figure(before, unit)} → {write_figure(after, unit)}"),
+        element("small", f"{gain.beside}{write_figure(before, unit)} → {write_figure(after, unit)}"),
         element("small", write_range(interval, gain.unit)),
     )
 
 
 def _say_small_print(summary: Summary) -> str:
-    gains = (getattr(summary, name) for name in gains_of(summary.quality))
-    interval = next((gain for gain in gains if gain and gain.low != gain.high), None)
-    told = f"Small: the teacher’s figure → that of {summary.shipped}"
-    return f"{told}; {write_level(interval)} interval over {interval.n:,} messages." if interval else f"{told}."
+    told, kept, saved = (
+        f"Small: the teacher’s figure → that of {summary.shipped}",
+        summary.quality_kept,
+        summary.latency_reduction,
+    )
+    if not kept:
+        return f"{told}."
+    told += f"; {write_level(kept)} interval over {kept.n:,} messages"
+    return f"{told}, of time over {saved.n:,} of them." if saved and saved.n != kept.n else f"{told}."
 
 
 def _say_alternatives(summary: Summary) -> Html | None:

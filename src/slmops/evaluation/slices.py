@@ -1,6 +1,6 @@
 """Where a student lost: its figure beside its teacher's on parts of the test, by label, length and language.
 
-In come rows with each one's score by both; out come parts with a difference, the worst first. Pure.
+In come a metric's rows of both; out come parts with a difference of its figure, the worst first. Pure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from slmops.core.statistics import paired_difference
+from slmops.core.statistics import Reduce, Rows, paired_difference
 from slmops.evaluation.summary import Slice
 
 Kind = Literal["label", "length", "language"]
@@ -22,8 +22,9 @@ def slices(
     texts: Sequence[str],
     labels: Sequence[str],
     languages: Sequence[str],
-    teacher: Sequence[float],
-    student: Sequence[float],
+    teacher: Rows,
+    student: Rows,
+    reduce: Reduce,
     seed: int,
 ) -> list[Slice]:
     """Parts of at least five rows, those first where most was lost. `labels` may be empty, and a language unknown."""
@@ -31,9 +32,9 @@ def slices(
     for kind, name, at in (*_by("label", labels), *_by_length(texts), *_by_language(languages)):
         if len(at) < _FEWEST:
             continue
-        ours, theirs = (np.array([[scores[row], 1.0] for row in at]) for scores in (student, teacher))
-        apart = paired_difference(ours, theirs, lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
-        before, after = float(theirs[:, 0].mean()), float(ours[:, 0].mean())
+        ours, theirs = student[at], teacher[at]
+        apart = paired_difference(ours, theirs, reduce, seed=seed)
+        before, after = (float(reduce(rows.sum(axis=0))) for rows in (theirs, ours))
         found.append(Slice(kind=kind, name=name, rows=len(at), teacher=before, student=after, difference=apart))
     return sorted(found, key=lambda part: part.difference.value)
 

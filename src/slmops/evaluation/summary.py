@@ -149,11 +149,13 @@ class Confusion(_Part):
 
 
 class Mistake(_Part):
-    """A test message that the shipped model gets wrong; `answers` by subject, None where invalid."""
+    """A test message that the shipped model gets wrong; `answers` by subject, None where invalid; `right` are those
+    that the figure which decides counts as wholly right."""
 
     text: str
     gold: str
     answers: dict[str, str | None]
+    right: tuple[str, ...] = ()
 
 
 class Step(_Part):
@@ -178,16 +180,16 @@ class FoundryLocal(_Part):
 
 class Against(_Part):
     """What being distilled gave over another way to train the same student: the difference of the figure that decides,
-    over all seeds so far."""
+    over all seeds until it was certain. It is undecided while it is not, and more seeds are to come."""
 
     arm: str
-    word: Literal["helped", "no gain", "hurt"]
+    word: Literal["helped", "no gain", "hurt", "undecided"]
     difference: Interval
 
     def __str__(self) -> str:
         points, spread = 100 * self.difference.value, 50 * (self.difference.high - self.difference.low)
-        if self.word == "no gain":
-            return f"no gain ({points:+.1f} ± {spread:.1f} points) over {self.arm}"
+        if self.word in ("no gain", "undecided"):
+            return f"{self.word} ({points:+.1f} ± {spread:.1f} points) over {self.arm}"
         return f"{self.word} by {abs(points):.1f} ± {spread:.1f} points over {self.arm}"
 
 
@@ -206,7 +208,8 @@ class Verdict(_Part):
 
 
 class Slice(_Part):
-    """A part of the test, by label, length or language: mean score of teacher and student, and the difference."""
+    """A part of the test, by label, length or language: the figure that decides of teacher and student, and the
+    difference."""
 
     kind: str
     name: str

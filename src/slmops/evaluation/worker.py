@@ -119,9 +119,9 @@ def _held_mb() -> float:
     does not tell them apart (macOS)."""
     process = psutil.Process()
     if not hasattr(process, "memory_maps"):
-        return float(process.memory_info().rss) / 2**20
+        return float(process.memory_info().rss) / 1e6
     held = (area.rss for area in process.memory_maps() if not _LIBRARY.search(area.path))
-    return sum(held) / 2**20
+    return sum(held) / 1e6
 
 
 def _record(row: dict[str, Any]) -> Record:

@@ -61,7 +61,7 @@ def _make(project: Project, work: Work) -> None:
     work.measure(
         "same_as_artifact",
         "share",
-        bootstrap(same, lambda sums: sums[..., 0] / len(same), seed=work.seed),
+        bootstrap(same, lambda sums: sums[..., 0] / len(same), seed=work.seed, bounds=(0, 1)),
         "foundry-local",
     )
     latency = percentile_interval([answer.latency_ms for answer in answered], 50, seed=work.seed)

@@ -17,6 +17,7 @@ from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.evaluation.benchmark import Subject, benchmark
 from slmops.evaluation.calibration import calibration_error, confidences
 from slmops.evaluation.compare import compare_pairs, cost_figures, gains, parse_all, quality_figures, scores
+from slmops.evaluation.figures import describe_figure
 from slmops.stages.parts import read_part, read_task, read_task_spec
 from slmops.stages.project import Project
 from slmops.tasks import metrics_of
@@ -38,7 +39,7 @@ def evidence_stage(project: Project) -> Stage:
         "seed": project.seed,
     }
     minutes = 0.4 + 0.25 * len(subjects)
-    return Stage("evidence", 7, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
+    return Stage("evidence", 8, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
 
 
 def _make(project: Project, work: Work) -> None:
@@ -80,7 +81,7 @@ def _make(project: Project, work: Work) -> None:
             right = scores(task.metrics[0], task.metrics[0].rows(predicted[result.name], gold))
             work.measure("calibration_error", "share", calibration_error(sure, right, seed), subject=result.name)
         for figure, value in cost_figures(result, project.evaluation.cost.usd_per_hour, seed).items():
-            work.measure(figure, figure.rpartition("_")[2], value, subject=result.name, **conditions)
+            work.measure(figure, describe_figure(figure).unit, value, subject=result.name, **conditions)
     by_name = {result.name: result for result in done}
     shipped = project.shipped()
     for against in ("teacher", "teacher_int4"):

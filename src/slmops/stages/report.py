@@ -13,7 +13,7 @@ from slmops.core.files import write_whole
 from slmops.core.machine import describe_versions
 from slmops.core.measurement import ArtifactId, Interval
 from slmops.core.pipeline import Planned
-from slmops.core.statistics import bootstrap
+from slmops.core.statistics import Rows, bootstrap
 from slmops.core.store import Store
 from slmops.data.language import languages_of
 from slmops.evaluation import summary as parts
@@ -92,7 +92,7 @@ def summarize(project: Project) -> Summary:
             versions=dict(evidence.made_by.versions),
             machine={name: value for name, value in evidence.made_by.machine.items() if name != "choices"},
             choices=dict(evidence.made_by.machine.get("choices", {}))
-            | {"usd_per_hour": project.evaluation.cost.usd_per_hour},
+            | {"usd_per_hour": project.evaluation.cost.usd_per_hour, **_timed_with(evidence)},
         ),
         data=_describe_data(planned),
         shipped=shipped,
@@ -304,14 +304,16 @@ def _confusion(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> tuple[tup
 def _mistakes(answers: dict[str, list[dict[str, Any]]], shipped: str, task: Task) -> tuple[parts.Mistake, ...]:
     """Rows whose answer is not wholly right by the figure that decides, the worst first."""
     shown = [name for name in ("teacher", *SOURCES, CLASSICAL) if name in answers and name != "untrained"]
-    rows = answers[shipped]
-    right = _scores(task, rows)
+    asked = list(dict.fromkeys([*shown, shipped]))
+    rows, scored = answers[shipped], {name: _scores(task, answers[name]) for name in asked}
+    right = scored[shipped]
     wrong = sorted((index for index in range(len(rows)) if right[index] < 1), key=lambda index: right[index])
     return tuple(
         parts.Mistake(
             text=Record("", rows[index]["inputs"], None, Source("")).text,
             gold=task.write(rows[index]["gold"]),
-            answers={name: _said(answers[name][index]) for name in dict.fromkeys([*shown, shipped])},
+            answers={name: _said(answers[name][index]) for name in asked},
+            right=tuple(name for name in asked if scored[name][index] == 1),
         )
         for index in wrong
     )
@@ -336,6 +338,11 @@ def _lineage(planned: dict[str, Planned]) -> tuple[parts.Step, ...]:
     )
 
 
+def _timed_with(evidence: Manifest) -> dict[str, int]:
+    found = next((one.conditions["threads"] for one in evidence.measurements if "threads" in one.conditions), None)
+    return {} if found is None else {"threads_of_what_is_timed": found}
+
+
 def _against_teacher(
     answers: dict[str, list[dict[str, Any]]], shipped: str, task: Task, closed: bool, seed: int
 ) -> dict[str, Any]:
@@ -353,9 +360,10 @@ def _against_teacher(
         languages = languages_of(texts)
     except MissingExtraError:  # then there are no parts by language
         languages = []
-    found = slices(texts, labels, languages, _scores(task, theirs), _scores(task, ours), seed)
+    taught, learned = _rows(task, theirs), _rows(task, ours)
+    found = slices(texts, labels, languages, taught, learned, task.metrics[0].reduce, seed)
     return {
-        "agreement": bootstrap(same, lambda sums: sums[..., 0] / sums[..., 1], seed=seed),
+        "agreement": bootstrap(same, lambda sums: sums[..., 0] / sums[..., 1], seed=seed, bounds=(0, 1)),
         "slices": tuple(found),
     }
 
@@ -374,8 +382,11 @@ def _calibration(
 
 def _scores(task: Task, rows: list[dict[str, Any]]) -> list[float]:
     """The figure that decides, of each answer alone."""
-    metric = task.metrics[0]
-    return scores(metric, metric.rows([row["answer"] for row in rows], [row["gold"] for row in rows]))
+    return scores(task.metrics[0], _rows(task, rows))
+
+
+def _rows(task: Task, answered: list[dict[str, Any]]) -> Rows:
+    return task.metrics[0].rows([row["answer"] for row in answered], [row["gold"] for row in answered])
 
 
 def _foundry(bundle: Manifest, quality: str) -> parts.FoundryLocal:

@@ -161,7 +161,7 @@ def _match_labels(
         work.measure("classical_weight", "", weight)
     for subject, said in opinions.items() if validation else ():
         right = (said[held_out].argmax(1) == truth)[:, None]
-        share = bootstrap(right, lambda sums: sums[..., 0] / len(truth), seed=work.seed)
+        share = bootstrap(right, lambda sums: sums[..., 0] / len(truth), seed=work.seed, bounds=(0, 1))
         work.measure("validation_accuracy", "share", share, subject=subject)
         work.measure("validation_surprise", "nats", surprise(said[held_out], truth), subject=subject)
     said = (teacher if other is None else opinions["together"])[len(validation) :]

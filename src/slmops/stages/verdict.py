@@ -2,7 +2,7 @@
 answers alone, and taught gold alone.
 
 Teacher, labels, cached targets and cut student are the project's own: only students are trained, each with as many
-steps. After every round of seeds all are asked the test together, and it ends as soon as the difference is certain.
+steps. After every round of seeds all are asked the test together; a way ends as soon as its difference is certain.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FILE = "verdict.json"
 
 
 def judge(project: Project, progress: Progress = lambda stage, share, note: None) -> Verdict:
-    """Trains and asks until the verdict over no teacher is certain, or `evaluation.verdict.seeds` rounds are done. What
+    """Trains and asks until what each other way lacks is certain, or `evaluation.verdict.seeds` rounds are done. What
     was trained stays in the store, so that it goes on where it was; the verdict is written where the report finds it.
 
     Raises:
@@ -57,17 +57,18 @@ def judge(project: Project, progress: Progress = lambda stage, share, note: None
 def _judge(project: Project, store: Store, progress: Progress) -> Verdict:
     arms, steps = _arms(project, store, progress)
     runs: dict[str, list[Rows]] = {name: [] for name in arms}
-    shipped = ""
+    shipped, settled = "", dict[str, Against]()
     for number in range(project.evaluation.verdict.seeds):
-        made = {name: _student(name, arm, store, number, progress) for name, arm in arms.items()}
+        made = {name: _student(name, arm, store, number, progress) for name, arm in arms.items() if name not in settled}
         shipped = shipped or made[DISTILLED]
         for name, answered in _ask(project, store, made).items():
             runs[name].append(answered)
         if number == 0:
             continue
-        verdict = _weigh(project, store, runs, steps, shipped)
+        verdict = _weigh(project, store, runs, settled, steps, shipped)
         write_whole(project.state / _FILE, verdict.model_dump_json(indent=1) + "\n")
-        if next(one for one in verdict.against if one.arm == ALONE).word != "no gain":
+        settled = {one.arm: one for one in verdict.against if one.word in ("helped", "hurt")}
+        if len(settled) == len(verdict.against):
             break
     return verdict
 
@@ -144,18 +145,26 @@ def _ask(project: Project, store: Store, made: Mapping[str, ArtifactId]) -> dict
 
 
 def _weigh(
-    project: Project, store: Store, runs: Mapping[str, Sequence[Rows]], steps: int, shipped: ArtifactId
+    project: Project,
+    store: Store,
+    runs: Mapping[str, Sequence[Rows]],
+    settled: Mapping[str, Against],
+    steps: int,
+    shipped: ArtifactId,
 ) -> Verdict:
-    """Holds the distilled ones against each other arm."""
+    """Holds the distilled ones against each other arm; what is settled stays."""
     dataset, seeds = _dataset(project, store), project.evaluation.verdict.seeds
     metric = read_task(store.open(dataset)).metrics[0]
     level = 1 - (1 - _LEVEL) / (seeds - 1)  # after each round but the first it might end
     stacked = {arm: np.stack(of) for arm, of in runs.items()}
+    last = len(stacked[DISTILLED]) == seeds
     against = []
     for arm, of in stacked.items():
-        if arm != DISTILLED:
+        if arm in settled:
+            against.append(settled[arm])
+        elif arm != DISTILLED:
             found = difference_over_runs(stacked[DISTILLED], of, metric.reduce, seed=project.seed, level=level)
-            against.append(Against(arm=arm, word=_word(found), difference=found))
+            against.append(Against(arm=arm, word=_word(found, last), difference=found))
     figures = {arm: tuple(float(metric.reduce(run.sum(axis=0))) for run in of) for arm, of in stacked.items()}
     rows = stacked[DISTILLED].shape[1]
     return Verdict(
@@ -170,7 +179,9 @@ def _weigh(
     )
 
 
-def _word(difference: Interval) -> Literal["helped", "no gain", "hurt"]:
+def _word(difference: Interval, last: bool) -> Literal["helped", "no gain", "hurt", "undecided"]:
     if difference.low > 0:
         return "helped"
-    return "hurt" if difference.high < 0 else "no gain"
+    if difference.high < 0:
+        return "hurt"
+    return "no gain" if last else "undecided"

@@ -55,7 +55,7 @@ def followed(run: Run, warn: Callable[[str], None]) -> Iterator[Callable[[Moment
     def hear(moment: Moment) -> None:
         if rows and moment.point.step <= rows[-1].step:  # told before the kill
             return
-        machine = {"cpu_percent": process.cpu_percent(), "memory_mb": process.memory_info().rss / 2**20}
+        machine = {"cpu_percent": process.cpu_percent(), "memory_mb": process.memory_info().rss / 1e6}
         rows.append(Row(moment.point.step, time.time(), _figures(moment) | machine))
         telling.tell(rows[-1:])
 
