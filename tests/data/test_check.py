@@ -22,17 +22,15 @@ TEST = records("test", "Where is my order? It should have come on Monday.", "Ple
 
 def test_a_message_in_train_and_test_is_refused_with_both_lines() -> None:
     train = records("train", "My lamp broke.", "please  STOP my membership")
-    with pytest.raises(DataError, match=r"train\.jsonl:2 and test\.jsonl:2 .* — remove them from train\.jsonl"):
+    with pytest.raises(DataError, match=r"train\.jsonl:2 and test\.jsonl:2 — remove them from train\.jsonl"):
         check_splits(train, TEST)
 
 
-def test_a_similar_message_is_told_and_not_refused() -> None:
-    (pair,) = check_splits(records("train", "Where is my order?? It should have come on a Monday"), TEST)
+def test_a_message_that_is_only_similar_is_not_refused() -> None:
+    train = records("train", "Where is my order?? It should have come on a Monday", "My lamp broke.")
+    check_splits(train, TEST)
+    (pair,) = similar_across(train, TEST)
     assert pair.right == TEST[0] and 0.8 <= pair.similarity < 1
-
-
-def test_different_messages_are_no_pair() -> None:
-    assert check_splits(records("train", "My lamp broke.", "Can I pay by card?"), TEST) == []
 
 
 def test_normalising_leaves_letters_marks_and_digits() -> None:

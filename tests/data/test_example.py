@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.example_data import DATA, NAMES, describe_files, describe_overlap
 
-from slmops.data.check import check_splits
+from slmops.data.check import similar_across
 from slmops.data.read import read_records
 
 FILES = {name: read_records(DATA / f"{name}.jsonl") for name in NAMES}
@@ -23,4 +23,4 @@ def test_every_intent_of_the_card_is_in_training_and_test() -> None:
 
 
 def test_no_training_message_is_like_one_of_the_test() -> None:
-    assert check_splits([*FILES["labelled"], *FILES["unlabelled"]], FILES["test"]) == []
+    assert similar_across([*FILES["labelled"], *FILES["unlabelled"]], FILES["test"]) == []

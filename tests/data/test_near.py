@@ -31,6 +31,17 @@ def mistyped(text: str, share: float, seed: int = 1) -> str:
     return "".join(chars)
 
 
+@pytest.mark.parametrize("rows", [40, 6_000])
+def test_what_nearly_all_begin_and_end_with_makes_them_not_alike(rows: int) -> None:
+    """A system prompt, a document that all questions are about; beside some without."""
+    frame = " ".join(sentences(8, seed=3))
+    asked = [f"ask {text}" for text in sentences(rows, seed=4)]
+    texts = [f"{frame} {text} {frame[:200]}" if row % 10 else text for row, text in enumerate(asked)]
+    again = f"{frame} {mistyped(asked[-1], 0.02)} {frame[:200]}"
+    (match,) = similar_rows([*texts, again])
+    assert (match.left, match.right) == (rows - 1, rows)
+
+
 @given(st.text("ab", max_size=9), st.text("ab", max_size=9))
 def test_edits_are_levenshteins_distance(left: str, right: str) -> None:
     row = list(range(len(right) + 1))
@@ -90,7 +101,7 @@ def test_the_same_text_a_thousand_times_is_a_thousand_pairs_with_the_first() -> 
 def test_thousands_of_look_alikes_do_not_become_millions_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near, "_EXACTLY", 0)
     (text,) = sentences(1)
-    matches = similar_rows([f"{text} {number}" for number in range(3000)])
+    matches = similar_rows([*(f"{text} {number}" for number in range(3000)), *sentences(1000, seed=2)])
     reached = {0}
     for match in matches:
         if match.left in reached:

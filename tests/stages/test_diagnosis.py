@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from slmops.models.packing import Example
-from slmops.stages.diagnosis import Diagnosis, faults_of_rows, guessing_cost, read_diagnosis, write_diagnosis
+from slmops.stages.diagnosis import (
+    Diagnosis,
+    cut_answers,
+    faults_of_rows,
+    guessing_cost,
+    read_diagnosis,
+    write_diagnosis,
+)
 from slmops.tasks import load_task
 from slmops.tasks.types import Record, Source
 from slmops.training.curve import Point
@@ -93,3 +100,11 @@ def test_run_and_report_say_it(tmp_path: Path) -> None:
     faults = json.loads(slmops("report", "--json"))["faults"]["student"]
     assert [fault["name"] for fault in faults] == ["learning rate too low", "under-fitting"]
     assert html.escape(faults[0]["shown_by"]) in (tmp_path / ".slmops" / "report.html").read_text()
+
+
+def test_answers_that_are_learned_whole_and_written_in_part_are_told() -> None:
+    examples = [Example(str(n), ((1,) * (n + 9),), (False,) * 3 + (True,) * (n + 6)) for n in range(4)]
+    (fault,) = cut_answers(load_task("generation", max_tokens=6), examples)
+    assert fault.shown_by == "2 of 4 are longer than task.max_tokens, 6: what is written ends there"
+    assert fault.remedy.startswith("write task: {max_tokens: 8}")
+    assert list(cut_answers(load_task("generation", max_tokens=8), examples)) == []

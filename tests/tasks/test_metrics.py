@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from slmops.tasks import further_metric, load_task
 from slmops.tasks.metrics import EntityF1, MacroF1, accuracy, valid_answers
 from slmops.tasks.schemas import facts_of
-from slmops.tasks.text_metrics import names_kept, rouge
-from slmops.tasks.types import Metric
+from slmops.tasks.text_metrics import length_match, names_kept, rouge, token_f1
+from slmops.tasks.types import Metric, Record, Source
 
 LABELS = ("a", "b", "c")
 ANSWERS = st.lists(st.tuples(st.sampled_from((*LABELS, None)), st.sampled_from(LABELS)), min_size=1, max_size=40)
@@ -83,6 +83,17 @@ def test_rouge_reads_every_script(gold: str) -> None:
         assert figure(rouge(kind), ["..."], [gold]) == 0.0
     half = gold.split()[0] if " " in gold else gold[:4]
     assert 0 < figure(rouge("rougeL"), [half], [gold]) < 1
+
+
+def test_what_is_written_without_spaces_is_compared_by_its_characters() -> None:
+    for right in ("我想取消订单", "ฉันต้องการยกเลิก"):
+        for metric in (token_f1(), length_match()):
+            half = float(metric.rows([right[: len(right) // 2]], [right])[0, 0])
+            assert 0.3 < half < 0.8
+    assert token_f1().rows(["cancel my order"], ["cancel it"])[0, 0] == pytest.approx(0.4)
+    summaries = load_task("summarization")
+    texts = [Record(str(n), {"text": text}, "取消订单", Source("")) for n, text in enumerate(["我想取消订单", "订 单"])]
+    assert summaries.baseline(texts, texts) == ["我想取消", "订 单"]
 
 
 def test_rouge_of_english_is_that_of_rouge_score() -> None:

@@ -51,6 +51,15 @@ def test_it_is_the_weighted_surprise_at_every_token_of_the_text(
     assert loss_of(model, examples) == pytest.approx(expected, rel=1e-5)
 
 
+def test_where_all_answers_begin_alike_it_asks_for_what_tells_them_apart(model: torch.nn.Module) -> None:
+    alike = [
+        Example(row.row, (*row.path[:-1], (*row.path[-1][:3], 50, *row.path[-1][3:])), (*row.learn, True))
+        for row in rows(4)
+    ]
+    assert loss_of(model, alike) == pytest.approx(loss_of(model, rows(4)), rel=1e-5)
+    assert loss_of(model, alike) > 0
+
+
 def test_a_taught_distribution_takes_the_answers_place(model: torch.nn.Module) -> None:
     examples = rows(3)
     (batch,) = pack(examples, 4096)

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from slmops.data.grams import normalise
+from slmops.tasks.text_metrics import UNITS, UNSPACED
 from slmops.tasks.types import Record, Source
 
+_WITH_SPACE = re.compile(rf"(?:{UNITS.pattern})\s*")
 _DROP = 0.2  # share of words a drop loses
 
 
@@ -31,7 +34,7 @@ def noisy_copies(
             inputs = record.inputs
             if field is not None and noise:
                 generator = np.random.default_rng((seed, epoch, row))
-                text = " ".join(_drop(inputs[field].split(), noise, generator)) or inputs[field]
+                text = "".join(_drop(_words(inputs[field]), noise, generator)).strip() or inputs[field]
                 inputs = {**inputs, field: text}
             source = Source("", 0, record.id, "noise")
             copies.append((replace(record, id=f"{record.id}#{epoch}", inputs=inputs, source=source), answer))
@@ -50,21 +53,28 @@ def augment_texts(
     for row, record in enumerate(records):
         generator = np.random.default_rng((seed, row))
         for turn in range(per_record):
-            words = record.inputs[field].split()
+            words = _words(record.inputs[field])
             if turn % 2 == 0:
                 how, kept = "drop", _drop(words, _DROP, generator)
             else:
-                other = records[int(generator.integers(len(records)))].inputs[field].split()
+                other = _words(records[int(generator.integers(len(records)))].inputs[field])
                 how = "splice"
                 kept = words[: max(1, round(len(words) * generator.uniform(0.4, 0.8)))]
                 kept = kept + other[round(len(other) * generator.uniform(0.3, 0.7)) :]
-            text = " ".join(kept)
+            text = "".join(kept).strip()
             if not kept or text in seen or normalise(text) in judges:
                 continue
             seen.add(text)
             name = hashlib.sha256(text.encode()).hexdigest()[:16]
             made.append(Record(name, {**record.inputs, field: text}, None, Source("", 0, record.id, how)))
     return made
+
+
+def _words(text: str) -> list[str]:
+    """A text's words, each with one space behind where there is any; characters, where it is written without."""
+    ends = re.search(rf"[{UNSPACED}]$", text)
+    found = [one.group() for one in _WITH_SPACE.finditer(text if ends else f"{text} ")]
+    return [f"{one.rstrip()} " if one[-1].isspace() else one for one in found]
 
 
 def _drop(words: list[str], share: float, generator: np.random.Generator) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from slmops.core.errors import DataError
 from slmops.data.grams import grams, normalise, similar_sets
 from slmops.data.near import NEAR, similar_rows
+from slmops.data.texts import digest
 from slmops.tasks.types import Record
 
 
@@ -23,14 +24,6 @@ class Pair:
     left: Record
     right: Record
     similarity: float
-
-    def __str__(self) -> str:
-        return f"{self.left.source.place} and {self.right.source.place} ({self.similarity:.2f})"
-
-    @property
-    def same(self) -> bool:
-        """Whether the texts are equal but for case, spaces and punctuation."""
-        return normalise(self.left.text) == normalise(self.right.text)
 
 
 def similar_within(records: Sequence[Record], near: float = NEAR) -> list[Pair]:
@@ -45,22 +38,23 @@ def similar_across(left: Sequence[Record], right: Sequence[Record], near: float 
     return [Pair(left[a], right[b], similarity) for a, b, similarity in similar_sets(of_left, of_right, near)]
 
 
-def check_splits(train: Sequence[Record], test: Sequence[Record]) -> list[Pair]:
-    """Refuses a test that shares messages with `train`; returns the pairs that are only similar.
+def check_splits(train: Sequence[Record], test: Sequence[Record]) -> None:
+    """Refuses a test that shares messages with `train`.
 
     Raises:
         DataError: the same message stands in both, but for case, spaces and punctuation.
     """
-    pairs = similar_across(train, test)
-    same = [pair for pair in pairs if pair.same]
+    learned = {digest(normalise(record.text)): record for record in train}
+    same = [(learned[held], record) for record in test if (held := digest(normalise(record.text))) in learned]
     if same:
-        places = ", ".join(map(str, same[:3])) + (", …" if len(same) > 3 else "")
+        places = [f"{left.source.place} and {right.source.place}" for left, right in same[:3]]
+        more = ", …" if len(same) > 3 else ""
+        first, file = same[0][1].source.file, same[0][0].source.file
         raise DataError(
-            f"found {len(same)} messages in both, expected none: {places}",
-            where=f"{same[0].left.source.file}, {same[0].right.source.file}",
-            remedy=f"remove them from {same[0].left.source.file}",
+            f"found {len(same)} messages in both, expected none: {', '.join(places)}{more}",
+            where=f"{file}, {first}",
+            remedy=f"remove them from {file}",
         )
-    return pairs
 
 
 def repeated_ngrams(records: Sequence[Record], n: int = 5) -> list[tuple[str, int]]:

@@ -5,14 +5,17 @@ normalised, have a Jaccard similarity of `near` or more; or if they are long (60
 characters would have to be edited: typing errors all over a text break many grams, and another number in a short one is
 another text. Up to 5,000 rows all pairs of the first kind are found; beyond, and for the second kind, candidates come
 from MinHash signatures on disk, and every one is compared as it stands, so that no pair is listed that is none. A text
-that is the same again is paired with the first row that has it, and only that one is compared with others. Knows no
-record, label or file.
+that is the same again is paired with the first row that has it, and only that one is compared with others. What nearly
+all texts begin or end with, if it is longer than a sentence (a system prompt, a document that all ask about), makes
+none of them alike, and is not compared. Knows no record, label or file.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,10 @@ _LONG = 60  # characters
 _MISTYPED = 0.4  # no 8 % of edits break more grams than leave this similarity: five each
 _EXACTLY = 5_000  # rows that are compared with one another, all with all
 _BATCH = 4096
+_FRAMED = 0.8  # of all texts: nearly all
+_FEWEST = 20  # texts of which that can be said
+_FRAME = 100  # characters: what is shorter is a sentence that many write alike
+_LOOKED_AT = 2_000
 
 OnProgress = Callable[[float], None]
 
@@ -96,23 +103,27 @@ class NearIndex:
     def matches(self, first: NDArray[np.int64], near: float, on_progress: OnProgress) -> Iterator[Match]:
         """Pairs of different texts that are near, each text at its first row."""
         chosen = first == np.arange(len(first))
-        exact = self._all_pairs(np.flatnonzero(chosen), near) if len(first) <= _EXACTLY else {}
+        rows = np.flatnonzero(chosen)
+        own = _without_frame([self._texts[row] for row in rows[:: max(1, len(rows) // _LOOKED_AT)].tolist()])
+        exact = self._all_pairs(rows, near, own) if len(first) <= _EXACTLY else {}
         yield from exact.values()
         with full_disk_explained(self._folder):
-            self._signatures.add(self._texts.batches(_BATCH))
+            self._signatures.add([own(text) for text in batch] for batch in self._texts.batches(_BATCH))
         place, text, held = -1, "", set[str]()
         for left, right in self._signatures.candidates(chosen, on_progress).tolist():
             if left != place:
-                place, text = left, self._texts[left]
+                place, text = left, own(self._texts[left])
                 held = grams(text)
             if (left, right) not in exact:
-                other = self._texts[right]
+                other = own(self._texts[right])
                 similarity = jaccard(held, grams(other))
                 if similarity >= near or (similarity >= _MISTYPED and _mistyped(text, other)):
                     yield Match(left, right, similarity)
 
-    def _all_pairs(self, rows: NDArray[np.int64], near: float) -> dict[tuple[int, int], Match]:
-        sets = [grams(self._texts[row]) for row in rows.tolist()]
+    def _all_pairs(
+        self, rows: NDArray[np.int64], near: float, own: Callable[[str], str]
+    ) -> dict[tuple[int, int], Match]:
+        sets = [grams(own(self._texts[row])) for row in rows.tolist()]
         found = {}
         for a, b, similarity in similar_sets(sets, sets, near):
             if a < b:
@@ -125,6 +136,25 @@ class NearIndex:
             with full_disk_explained(self._folder):
                 self._texts.add(self._batch)
             self._batch = []
+
+
+def _without_frame(texts: Sequence[str]) -> Callable[[str], str]:
+    """Takes off a text what nearly all of `texts` begin and end with; one that says nothing else stays."""
+    if len(texts) < _FEWEST:
+        return lambda text: text
+    start = _shared_start(texts)
+    end = _shared_start([text.removeprefix(start)[::-1] for text in texts])[::-1]
+    return lambda text: text.removeprefix(start).removesuffix(end) or text
+
+
+def _shared_start(texts: Sequence[str]) -> str:
+    """The longest beginning, of whole words, that nearly all have, if it is long: of texts in order, first and last of
+    as many."""
+    ordered = sorted(texts)
+    reach = math.ceil(_FRAMED * len(ordered)) - 1
+    pairs = zip(ordered, ordered[reach:], strict=False)
+    longest = max((os.path.commonprefix(pair) for pair in pairs), key=len)  # noqa: RUF071  of characters, not of paths
+    return longest[: longest.rfind(" ") + 1] if len(longest) >= _FRAME else ""
 
 
 def _mistyped(left: str, right: str) -> bool:

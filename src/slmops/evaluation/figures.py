@@ -84,7 +84,10 @@ def gains_of(quality: str) -> dict[str, Gained]:
 
 def describe_figure(name: str) -> Figure:
     """How the figure `name` is shown."""
-    return FIGURES.get(name) or Figure("Further figures", name.replace("_", " "), "share", "higher")
+    words = name.replace("_", " ")
+    if name.endswith("_ratio"):
+        return Figure("Further figures", words, "ratio", "lower")
+    return FIGURES.get(name) or Figure("Further figures", words, "share", "higher")
 
 
 def write(value: float, unit: Unit) -> str:

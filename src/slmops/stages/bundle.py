@@ -22,6 +22,9 @@ from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.tasks.types import Task
 
+_START_S, _SLOWEST_S = 600, 0.2  # for everything before the first token, and each token: what takes longer hangs
+_TOLD = 20  # messages, after which it is told how many are done
+
 
 def bundle_stage(project: Project) -> Stage:
     shipped, deployment = project.shipped(), project.deployment[0]
@@ -46,13 +49,19 @@ def _make(project: Project, work: Work) -> None:
     if project.student.prompt == "full":
         asked = [task.messages(record) for record in test]
     work.progress(0.1, f"asking Foundry Local {len(asked)} messages")
-    run = ask(work.out, [*asked, *(probe.messages for probe in probes)], max_tokens=task.max_tokens)
+    all_asked = [*asked, *(probe.messages for probe in probes)]
+    patience_s = _START_S + _SLOWEST_S * task.max_tokens * len(all_asked)
+    run = ask(work.out, all_asked, max_tokens=task.max_tokens, timeout_s=patience_s)
     answered, of_probes = run.answers[: len(asked)], run.answers[len(asked) :]
     own = LocalModel(work.out, threads=work.choices["threads"])
     links = check_bundle("bundle", work.out, own, before, task, probes, of_probes)
     write_chain(work.out, [*read_chain(before), *links])
     require(links)
-    free = [own.ask(messages, sampling=Sampling(task.max_tokens)).text for messages in asked]
+    free = []
+    for messages in asked:
+        free.append(own.ask(messages, sampling=Sampling(task.max_tokens)).text)
+        if len(free) % _TOLD == 0:
+            work.progress(0.5 + 0.5 * len(free) / len(asked), f"{len(free)}/{len(asked)} messages to its files")
     said = [answer.text for answer in answered]
     answers = parse_all(task, said)
     for figure, value in quality_figures(task, answers, [record.gold for record in test], work.seed).items():

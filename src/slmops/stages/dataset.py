@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slmops.core.errors import DataError
+from slmops.core.errors import DataError, InvalidAnswer
 from slmops.core.files import write_whole
 from slmops.core.named import code_of
 from slmops.core.pipeline import Estimate, Stage, Work
@@ -22,7 +23,7 @@ from slmops.data.split import split
 from slmops.privacy.mask import mask_value
 from slmops.stages.project import Project
 from slmops.tasks import TASKS, load_task, read_row
-from slmops.tasks.types import Labels, Record, Task
+from slmops.tasks.types import Json, Labels, Record, Task
 
 PARTS = ("train", "validation", "test", "unlabelled")
 
@@ -78,11 +79,11 @@ def _make(project: Project, work: Work) -> None:
     found = recognise_file(data.train, data.fields, data.max_row_bytes)
     like = found.unanswered() if found else None
 
-    def read(path: Path, task: Task, answered: bool = True) -> list[Record]:
+    def read(path: Path, task: Task, check: Callable[[Json], None], answered: bool = True) -> list[Record]:
         return read_records(
             path,
             read=lambda parts: read_row(task, mask(parts)),
-            check=task.check,
+            check=check,
             answered=answered,
             fields=data.fields,
             like=like,
@@ -90,17 +91,18 @@ def _make(project: Project, work: Work) -> None:
             on_error=None if data.on_error == "stop" else refuse,
         )
 
-    train = read(data.train, draft)
+    train = read(data.train, draft, draft.check)
     options = given | dict(draft.learned([record.gold for record in train]))
     task = load_task(project.task.type, **options)
-    test = read(data.test, task)
-    unlabelled = read(data.unlabelled, task, answered=False) if data.unlabelled else []
+    check = partial(_check_learned, task.check) if "schema" in options.keys() - given.keys() else task.check
+    test = read(data.test, task, check)
+    unlabelled = read(data.unlabelled, task, check, answered=False) if data.unlabelled else []
     work.progress(0.3, "looking for messages that are both learned and judged")
     check_splits([*train, *unlabelled], test)
     if isinstance(data.validation, float):
         train, validation = split(train, data.validation, project.seed, stratum=stratum_of(task))
     else:
-        validation = read(data.validation, task)
+        validation = read(data.validation, task, check)
         check_splits(train, validation)
         check_splits(validation, test)
     judges = {normalise(record.text) for record in validation}
@@ -122,6 +124,15 @@ def _make(project: Project, work: Work) -> None:
         write_whole(work.out / "quarantine.jsonl", "".join(lines))
     spec = {"name": project.task.type, "options": options, "code": _code_of(project)}
     write_whole(work.out / "task.json", json.dumps(spec, ensure_ascii=False, indent=2) + "\n")
+
+
+def _check_learned(check: Callable[[Json], None], gold: Json) -> None:
+    """What the user must mend where the rows to train on told the schema, and another row does not fit it."""
+    try:
+        check(gold)
+    except InvalidAnswer as error:
+        remedy = "write task.schema: FILE, since the schema of train does not allow it, or mend the row"
+        raise InvalidAnswer(error.what, remedy=remedy) from error
 
 
 def _code_of(project: Project) -> str:

@@ -86,6 +86,19 @@ def faults_of_rows(task: Task, rows: Sequence[tuple[Record, str]]) -> Iterator[F
         yield Fault("truncated answers", f"{cut[0].count} {cut[0].what}", cut[0].remedy)
 
 
+def cut_answers(task: Task, examples: Sequence[Example]) -> Iterator[Fault]:
+    """Free answers that are learned whole, but written only in part: longer than the task lets any be."""
+    if isinstance(task.grammar, Labels):
+        return
+    lengths = [sum(example.learn) - 1 for example in examples]  # the end is no part of it
+    longer = sum(length > task.max_tokens for length in lengths)
+    if longer:
+        shown = (
+            f"{longer} of {len(lengths)} are longer than task.max_tokens, {task.max_tokens}: what is written ends there"
+        )
+        yield Fault("truncated answers", shown, f"write task: {{max_tokens: {max(lengths)}}}, or shorter answers")
+
+
 def write_diagnosis(folder: Path, faults: Sequence[Fault]) -> None:
     write_whole(folder / DIAGNOSIS_FILE, json.dumps([asdict(fault) for fault in faults], indent=1) + "\n")
 

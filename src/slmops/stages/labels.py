@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.augment import augment_texts
@@ -16,9 +16,9 @@ from slmops.data.records import without_tokens, write_records
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.remote import RemoteModel
 from slmops.stages.estimates import forward_minutes
-from slmops.stages.parts import one_of_several, read_part, read_task
+from slmops.stages.parts import one_of_several, read_part, read_task, warn_of_long
 from slmops.stages.project import Project
-from slmops.synthesis.label import answer_records
+from slmops.synthesis.label import LONGER, answer_records
 from slmops.synthesis.remote import answer_remotely, tokens_used
 from slmops.synthesis.together import hear_together
 from slmops.tasks.types import Labels, Record, Task
@@ -46,11 +46,9 @@ def labels_stage(project: Project) -> Stage:
     if project.endpoints:
         section["endpoints"] = {name: _asked(other) for name, other in project.endpoints.items()}
     minutes = forward_minutes(project, "labels") * len(project.teachers) + _REMOTE_MINUTES * len(project.endpoints)
-    if project.leaves_out_long_rows:
-        section["too_long"] = "reject"
     return Stage(
         "labels",
-        5,
+        6,
         {"dataset": "dataset"} | {name: name for name in project.teachers},
         section,
         lambda work: _make(project, work),
@@ -77,14 +75,14 @@ def _make(project: Project, work: Work) -> None:
     validation = read_part(dataset, "validation") if isinstance(task.grammar, Labels) else []
     asked, accept, heard = [*validation, *unlabelled, *augmented], synthesis.accept.confidence, []
     threads, number_format = work.choices["threads"], work.choices["number_format"]
-    too_long: Literal["stop", "reject"] = "reject" if project.leaves_out_long_rows else "stop"
     for name in project.teachers:
         report = one_of_several(work.progress, name, list(project.teachers), "messages")
         model = LocalModel(work.inputs[name], threads=threads, number_format=number_format)
-        heard.append(
-            answer_records(model, task, asked, by=name, accept_confidence=accept, too_long=too_long, report=report)
-        )
+        said = answer_records(model, task, asked, by=name, accept_confidence=accept, report=report)
         del model  # before the next one is loaded
+        if longer := [one.text for one in said if one.answers[-1].rejected == LONGER]:
+            warn_of_long(work.progress, "unlabelled", longer, f"{name} cannot read them, left out")
+        heard.append(said)
     first, last = len(validation), len(validation) + len(unlabelled)
     parts = (slice(first), slice(first, last), slice(last, None))
     known, given, varied = ([answered[part] for answered in heard] for part in parts)

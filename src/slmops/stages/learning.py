@@ -21,7 +21,7 @@ from slmops.models.forward import NumberFormat, load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
 from slmops.models.virtual_tokens import add_virtual_tokens
-from slmops.stages.diagnosis import Diagnosis, course_of, faults_of_rows, write_diagnosis
+from slmops.stages.diagnosis import Diagnosis, course_of, cut_answers, faults_of_rows, write_diagnosis
 from slmops.stages.engine import EngineConfig, together
 from slmops.stages.judge import judge_by_metric
 from slmops.stages.parts import (
@@ -39,7 +39,7 @@ from slmops.stages.saved import save_weights
 from slmops.stages.targets import open_targets
 from slmops.stages.teacher_beside import TeacherBeside
 from slmops.stages.trials import Learned, best_trial, scratch_of
-from slmops.tasks.types import Record
+from slmops.tasks.types import Labels, Record
 from slmops.training.blame import BrokenLossError
 from slmops.training.computing import Rounding
 from slmops.training.config import TrainConfig
@@ -162,9 +162,10 @@ def _learn_share(
 ) -> Learned:
     dataset = work.inputs["dataset"]
     tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
-    rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, task.varied)
-    if config.noise and "noise" in config.model_fields_set and task.varied is None:
-        report(0.0, "warning: train.noise does nothing: a word less would change what is asked")
+    varied = task.varied if isinstance(task.grammar, Labels) else None  # a free answer may say the very word
+    rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, varied)
+    if config.noise and "noise" in config.model_fields_set and varied is None:
+        report(0.0, "warning: train.noise does nothing: a word less would change what is asked, or answered")
     held_out = read_answered(dataset, "validation", task)
     context, show = context_of(lesson.model), text_of([*rows, *held_out])
 
@@ -178,20 +179,18 @@ def _learn_share(
     examples, validation = fit(rows, "train"), fit(held_out, "validation")
     by_metric = config.judge == "metric" and validation
     number_format = work.choices["number_format"]
-    begins = answer_begins(tokenizer, task)
+    begins, closed = answer_begins(tokenizer, task), isinstance(task.grammar, Labels)
     if not work.force:
         rounded = bool(lesson.rounding)
         lessons = [*examples, *validation]
         beside = lesson.beside.folder if lesson.beside else None
-        has_room(
-            lesson.model, lessons, config, number_format, scratch, closed=bool(begins), rounded=rounded, beside=beside
-        )
+        has_room(lesson.model, lessons, config, number_format, scratch, closed=closed, rounded=rounded, beside=beside)
     model = prepare(load_causal_lm(lesson.model), config, work.seed, tokenizer.virtual_ids)
-    by_people = [] if goes_on or lesson.taught else list(faults_of_rows(task, lesson.rows))
+    by_people = [] if goes_on or lesson.taught else [*faults_of_rows(task, lesson.rows), *cut_answers(task, examples)]
     for fault in by_people:
         report(0.0, f"warning: {fault}")
     once = config.model_copy(update={"epochs": min(1.0, config.epochs)})  # the copies are the others
-    diagnosis = Diagnosis(course_of(examples, once, closed=bool(begins), rounded=bool(lesson.rounding)), report)
+    diagnosis = Diagnosis(course_of(examples, once, closed=closed, rounded=bool(lesson.rounding)), report)
     teach = open_targets(lesson.targets, examples, task, tokenizer) if lesson.targets else None
     own, representation = None, None
     if lesson.beside:

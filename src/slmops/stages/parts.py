@@ -78,7 +78,11 @@ def text_of(rows: Iterable[tuple[Record, str]]) -> Callable[[str], str]:
 
 
 def answer_begins(tokenizer: Tokenizer, task: Task) -> Ids:
-    """The tokens that can begin an answer of a closed set; none where answers are free."""
+    """The tokens that can begin an answer of a closed set, behind what all of them begin with; none where answers are
+    free."""
     if not isinstance(task.grammar, Labels):
         return ()
-    return tuple(sorted({tokenizer.encode(value)[0] for value in task.grammar.values}))
+    answers = [tokenizer.encode(value) for value in task.grammar.values]
+    places = zip(*answers, strict=False)  # up to the end of the shortest
+    shared = next((place for place, ids in enumerate(places) if len(set(ids)) > 1), min(map(len, answers)) - 1)
+    return tuple(sorted({ids[shared] for ids in answers}))

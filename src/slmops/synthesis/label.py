@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from slmops.runtimes.types import Constraint, Sampling
 from slmops.tasks.types import Answer, Labels, Record, Task
 
 _LABELLED_AT_ONCE, _WRITTEN_AT_ONCE = 512, 64
-_LONGER = "longer than the teacher's context"
+LONGER = "longer than the teacher's context"  # why a record was not asked
 
 
 @keep_freed_memory()
@@ -29,26 +28,18 @@ def answer_records(
     *,
     by: str,
     accept_confidence: float,
-    too_long: Literal["stop", "reject"] = "stop",
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Record]:
-    """The records with the teacher's answer, and why it was rejected if it was. One that is `too_long` for the
-    teacher's context ends it all, or is not asked.
+    """The records with the teacher's answer, and why it was rejected if it was.
 
     The confidence is the label's probability over the closed set; in free answers, the mean probability of a token
     (geometric).
-
-    Raises:
-        ModelError: a record is longer than the teacher's context, and that is to stop.
     """
     constraint = model.constraint(task.grammar)
     given: dict[int, Answer] = {}  # by the record's place among all
     for place, record in enumerate(records):
-        messages = task.messages(record)
-        if too_long == "stop":
-            model.check_room(messages, constraint, record.source.place)
-        elif not model.has_room(messages, constraint):
-            given[place] = Answer("", by, _LONGER)
+        if not model.has_room(task.messages(record), constraint):
+            given[place] = Answer("", by, LONGER)
     waiting = [place for place in range(len(records)) if place not in given]
     at_once = _LABELLED_AT_ONCE if isinstance(constraint, TokenTrie) else _WRITTEN_AT_ONCE
     for start in range(0, len(waiting), at_once):

@@ -16,6 +16,7 @@ from slmops.core.errors import need
 
 _INVERSE_PENALTIES = (1.0, 10.0, 100.0)  # scikit-learn's C
 _FOLDS = 3
+_MOST_WEIGHTS = 8_000_000  # of all labels together: fitting them takes 25 times their memory, 1.6 GB
 _EXTRA = "evaluation"
 
 
@@ -29,7 +30,7 @@ def fit_classical(texts: Sequence[str], labels: Sequence[str]) -> Any:
     join = need("sklearn.pipeline", _EXTRA)
     folds = min(_FOLDS, *Counter(labels).values())
     with limits.threadpool_limits(1):
-        ngrams = _ngrams()
+        ngrams = _ngrams(max(1, _MOST_WEIGHTS // 2 // len(set(labels))))
         features = ngrams.fit_transform(texts)  # once: what a fold holds out decides no weight but its n-grams' rarity
         linear = _linear(_INVERSE_PENALTIES[1])
         if len(set(labels)) == 1:
@@ -41,11 +42,13 @@ def fit_classical(texts: Sequence[str], labels: Sequence[str]) -> Any:
         return join.make_pipeline(ngrams, getattr(fitted, "best_estimator_", fitted))
 
 
-def _ngrams() -> Any:
+def _ngrams(most: int) -> Any:
+    """At most so many of each kind, the most frequent."""
     text, join = need("sklearn.feature_extraction.text", _EXTRA), need("sklearn.pipeline", _EXTRA)
+    options: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32, "max_features": most}
     return join.make_union(
-        text.TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, token_pattern=r"(?u)\b\w+\b"),
-        text.TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, dtype=np.float32),
+        text.TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **options),
+        text.TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **options),
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from slmops.tasks.base import TextTask, all_of
 from slmops.tasks.metrics import valid_answers
-from slmops.tasks.text_metrics import length_match, names_kept, rouge
+from slmops.tasks.text_metrics import UNITS, length_match, names_kept, rouge
 from slmops.tasks.types import Json, Record
 
 
@@ -22,6 +23,7 @@ class Summarization(TextTask):
 
     def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> list[Json]:
         """The first words of each text, as many as the training summaries have on average (LEAD)."""
-        lengths = [len(all_of(record.gold)[0].split()) for record in train]
+        lengths = [len(UNITS.findall(all_of(record.gold)[0])) for record in train]
         words = round(sum(lengths) / max(1, len(lengths)))
-        return [" ".join(record.inputs["text"].split()[:words]) for record in test]
+        texts = [" ".join(record.inputs["text"].split()) for record in test]
+        return [text[: max((one.end() for one in islice(UNITS.finditer(text), words)), default=0)] for text in texts]

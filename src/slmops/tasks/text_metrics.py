@@ -24,8 +24,10 @@ _EXTRA = "evaluation"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Chinese characters
-_WORDS = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Chinese characters
+UNSPACED += "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+UNITS = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")  # words, and what is written without spaces by characters
+_WORDS = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W_])+")
 _NAMES = re.compile(r"(?<![.!?:\n] )(?<!^)\b[A-Z]\w+|\d+(?:[.,]\d+)*", re.M)
 
 
@@ -43,7 +45,8 @@ def exact_match() -> Mean:
 
 
 def token_f1() -> Mean:
-    """F1 of the words of answer and gold, the best of several (Rajpurkar et al. 2016, section 6.1)."""
+    """F1 of the words of answer and gold, the best of several (Rajpurkar et al. 2016, section 6.1); of what is written
+    without spaces, of its characters."""
     return Mean("token_f1", lambda answer, gold: max(_word_f1(answer, right) for right in all_of(gold)))
 
 
@@ -109,7 +112,7 @@ def last_number(text: str) -> float | None:
 
 
 def _word_f1(answer: str, right: str) -> float:
-    said, wanted = normalised(answer).split(), normalised(right).split()
+    said, wanted = UNITS.findall(normalised(answer)), UNITS.findall(normalised(right))
     shared = sum((Counter(said) & Counter(wanted)).values())
     return 2 * shared / (len(said) + len(wanted)) if said or wanted else 1.0
 
@@ -121,7 +124,7 @@ def _covered(answer: str, right: str) -> float:
 
 
 def _length_ratio(answer: str, right: str) -> float:
-    lengths = sorted((len(answer.split()), len(right.split())))
+    lengths = sorted((len(UNITS.findall(answer)), len(UNITS.findall(right))))
     return lengths[0] / lengths[1] if lengths[1] else 1.0
 
 

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 def replicated_loss(model: nn.Module, states: Tensor, batch: Batch, begins: Ids, taught: Taught | None) -> Tensor:
     """Cross-entropy, summed over examples, of their first targets at all positions of their last segments before it.
 
-    `states` are (sequence · time, width) last hidden states, `begins` the token ids that can begin an answer.
+    `states` are (sequence · time, width) last hidden states, `begins` the token ids that can begin an answer, behind
+    what all answers begin with: their first targets are those.
     """
     import torch
 
-    first = batch.first_targets()
+    first, candidates = batch.first_targets(), torch.tensor(begins)
     at: list[int] = []
     weights: list[float] = []
     example: list[int] = []
@@ -34,13 +35,23 @@ def replicated_loss(model: nn.Module, states: Tensor, batch: Batch, begins: Ids,
         at += range(end - length, end)
         weights += [2 * (step + 1) / (length * (length + 1)) for step in range(length)]
         example += [index] * length
-    if not at:
+    ahead = _shared(batch, first, candidates)
+    if not at or ahead is None:
         return states.new_zeros(())
-    candidates = torch.tensor(begins)
+    first = [target + ahead for target in first]
     temperature = taught.temperature if taught else 1.0
     wanted = _answers(batch.target_ids[first], candidates, taught, first)[torch.tensor(example)]
     said = torch.log_softmax(head_logits(model, states[torch.tensor(at)], begins) / temperature, -1)
     return -(torch.tensor(weights) * (wanted * said).sum(1)).sum() * temperature**2
+
+
+def _shared(batch: Batch, first: list[int], candidates: Tensor) -> int | None:
+    """How many targets stand before those of which each is one of the candidates; None where there are none."""
+    import torch
+
+    begin, fewest = torch.tensor(first), int(batch.target_row.unique(return_counts=True)[1].min()) if first else 0
+    here = (ahead for ahead in range(fewest) if torch.isin(batch.target_ids[begin + ahead], candidates).all())
+    return next(here, None)
 
 
 def _answers(target_ids: Tensor, candidates: Tensor, taught: Taught | None, first: list[int]) -> Tensor:
