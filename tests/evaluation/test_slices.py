@@ -63,6 +63,8 @@ def test_points_are_lost_in_steps_with_or_without_an_untaught_student() -> None:
     assert "made smaller, and taught" in without and "Before it learned" not in without
     whole = str(show_ledger(make_summary(comparisons=told[:1])))
     assert "all steps together" in whole and "−3.0" in whole
+    alone = str(show_ledger(make_summary(comparisons=told[2:])))
+    assert "the student" in alone and "quantized: int4" in alone and "the teacher" not in alone
 
 
 def test_the_report_says_how_often_both_agree_and_what_it_cost() -> None:

@@ -71,6 +71,13 @@ ARCHITECTURES = (
         {"sliding_window": 8},
     ),
     Architecture("mistral-v3", "mistral-v3", "mistral", ("<s>", "[INST]", "[/INST]", "</s>"), {"sliding_window": None}),
-    Architecture("deepseek-qwen", "deepseek", "qwen2", DEEPSEEK),
+    Architecture(
+        "smollm-3",
+        "smollm-3",
+        "smollm3",
+        ("<|begin_of_text|>", "<think>", "</think>", *CHATML),
+        {"no_rope_layers": [1, 0]},
+    ),
+    Architecture("deepseek-qwen", "deepseek-r1", "qwen2", ("<think>", "</think>", *DEEPSEEK)),
     Architecture("deepseek-llama", "deepseek", "llama", DEEPSEEK),
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from slmops.core.errors import ModelError
-from slmops.models.families import encode_answer, encode_prompt, end_token, family_of, render_prompt
+from slmops.models.families import encode_answer, encode_lesson, encode_prompt, end_token, family_of, render_prompt
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
@@ -131,6 +131,13 @@ def test_rotary_embeddings_the_converter_would_get_wrong_are_refused(tmp_path: P
         write_onnx(folder, tmp_path / "onnx", OptimizationConfig.model_validate("fp32"))
 
 
+def test_rotary_embeddings_that_the_converter_would_leave_out_are_refused(tmp_path: Path) -> None:
+    rope = {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000.0}}
+    write_model(tmp_path / "model", "llama", ("<|im_start|>", "<|im_end|>"), **rope)
+    with pytest.raises(ModelError, match=r"cannot convert \w+: rotary embeddings of the kind linear"):
+        write_onnx(tmp_path / "model", tmp_path / "onnx", OptimizationConfig.model_validate("fp32"))
+
+
 def test_an_architecture_that_the_builder_does_not_know_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "model", "gpt_neox", ("<|im_start|>", "<|im_end|>"))
     with pytest.raises(ModelError, match="the ONNX builder cannot convert GPTNeoXForCausalLM"):
@@ -156,7 +163,7 @@ def test_the_prompt_opens_the_answer_and_the_answer_ends(architecture: Architect
     family = family_of(tokenizer)
     text = render_prompt(family, MESSAGES)
     assert all(text.count(message.content) == 1 for message in MESSAGES)
-    assert text.startswith(family.begin) and text.endswith(family.assistant[0])
+    assert text.startswith(family.begin) and text.endswith(family.asks)
     assert encode_answer(tokenizer, family, "cancel_order")[-1] == end_token(tokenizer, family)
 
 
@@ -200,3 +207,15 @@ def test_pruning_keeps_the_layers_that_were_asked_for(folders: dict[str, Path]) 
     cut = keep_layers(whole, [1])
     assert torch.equal(cut.model.layers[0].mlp.up_proj.weight, weights)
     assert cut.config.layer_types == ["full_attention"]
+
+
+@pytest.mark.parametrize("name", ["qwen-3", "smollm-3", "deepseek-qwen"])
+def test_only_the_answer_that_is_written_begins_with_an_empty_thought(name: str, folders: dict[str, Path]) -> None:
+    tokenizer = Tokenizer(folders[name])
+    family = family_of(tokenizer)
+    turns = [*MESSAGES, Message("assistant", "Done."), Message("user", "Thank you.")]
+    assert render_prompt(family, turns).count("<think>") == 1
+    assert render_prompt(family, turns).endswith(family.opening)
+    lesson = [*turns, Message("assistant", "Gladly.", learn=True)]
+    ids, learn = encode_lesson(tokenizer, family, lesson)
+    assert ids[: learn.index(True)] == encode_prompt(tokenizer, family, turns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from slmops.models.tokenizer import Tokenizer
+from slmops.runtimes.json_constraint import compile_schema
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.types import Request, Sampling
 from slmops.tasks.schemas import Fits, in_order, schema_of
 from slmops.tasks.types import JsonSchema, Message
 from tests.runtimes.conftest import Open
+from tests.tiny import write_sentencepiece, write_tokenizer
 
 SCHEMA = {
     "type": "object",
@@ -41,6 +45,22 @@ def test_every_answer_fits_the_schema_and_is_written_as_json_dumps_does(open_mod
             fits.check(answer)
             assert list(answer) == list(SCHEMA["properties"])
             assert json.loads(json.dumps(answer)) == answer and ": " in reply.text and ", " in reply.text
+
+
+@pytest.mark.parametrize("write", [write_sentencepiece, write_tokenizer])
+def test_an_answer_can_be_written_as_it_was_learned_token_by_token(
+    tmp_path: Path, write: Callable[[Path, tuple[str, ...]], object]
+) -> None:
+    """Also where the tokenizer puts a space before a text."""
+    write(tmp_path / "model", ("<|im_start|>", "<|im_end|>"))
+    tokenizer = Tokenizer(tmp_path / "model")
+    assert tokenizer.puts_a_space == (write is write_sentencepiece)
+    end = tokenizer.special_ids["<|im_end|>"]
+    constraint = compile_schema(SCHEMA, tmp_path / "model", tokenizer, end)
+    ids = tokenizer.encode(json.dumps({"kind": "refund", "count": 7, "late": True, "note": "my é"}, ensure_ascii=False))
+    for place, token in enumerate(ids):
+        assert token in constraint.allowed(ids[:place]), place
+    assert constraint.allowed(ids).tolist() in ([], [end])
 
 
 def test_an_answer_may_be_abandoned_and_another_begun(open_model: Open) -> None:

@@ -78,6 +78,15 @@ def test_a_shorter_context_takes_fewer_bytes(tmp_path: Path) -> None:
     assert sizes[512] - sizes[128] == pytest.approx((512 - 128) * head_width * 4, rel=0.05)
 
 
+def test_a_phi_3_of_shorter_context_is_converted_as_one_of_plain_rotary_embeddings(tmp_path: Path) -> None:
+    student = f"{{from: teacher, layers: 1, context: 128, {TRAIN}}}"
+    project = Project.load(write_project(tmp_path, teacher=TEACHER, student=student, synthesis="{augment: 0}"))
+    shutil.rmtree(tmp_path / "model")
+    next(one for one in ARCHITECTURES if one.name == "phi-3").write(tmp_path / "model")
+    run(project, until="int4")
+    assert ask("tiny/int4@latest", "Where is my parcel?", store=open_store(project)).text in LABELS
+
+
 @pytest.mark.parametrize("how", ["least-missed", "greedy"])
 def test_layers_are_kept_by_what_is_missed_without_them(tmp_path: Path, how: str) -> None:
     student = f"{{from: teacher, layers: 1, keep: {how}, {TRAIN}}}"

@@ -20,6 +20,7 @@ from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, plan, run
 from slmops.stages.trials import SEARCH_FILE
+from slmops.training.config import TrainConfig
 from slmops.training.curve import Point, read_curve
 from slmops.training.trainer import GoesOn, train
 from tests.stages.tiny_project import read_rows, write_config, write_project, write_rows
@@ -47,6 +48,20 @@ _TEACHER = (
 def found_in(project: Project) -> dict[str, object]:
     folder = open_store(project).open(f"{project.name}/teacher@latest")
     return json.loads((folder / SEARCH_FILE).read_text())  # type: ignore[no-any-return]
+
+
+def test_a_teacher_sees_few_rows_often_enough_to_learn_unless_told_how_often(tmp_path: Path) -> None:
+    """42 rows less those for validation, 8 a step."""
+    write_project(tmp_path)
+    ends = {}
+    for epochs in ("", "epochs: 1, "):
+        teacher = f"{{model: 'file:model', train: {{method: full, {epochs}learning_rate: 0.01}}}}"
+        project = Project.load(write_config(tmp_path, teacher=teacher))
+        run(project, until="teacher")
+        *_, last = read_curve(open_store(project).open("tiny/teacher@latest") / "curve.jsonl")
+        ends[epochs] = last.step
+    assert ends["epochs: 1, "] in (4, 5) and 100 <= ends[""] < 106
+    assert TrainConfig().lasting(3000).epochs == 1
 
 
 def test_a_search_that_was_killed_makes_the_same_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from slmops.core.errors import ConfigError, InvalidAnswer
 from slmops.core.named import allow
 from slmops.tasks import TASKS, load_task, task_type
+from slmops.tasks.schemas import in_order
 from slmops.tasks.types import Message, Record, Source, Task
 
 SCHEMA = {
@@ -115,6 +116,27 @@ def test_an_extractions_keys_are_written_in_the_schemas_order() -> None:
     task, record = made("extraction")
     assert task.write(record.gold) == '{"city": "Rome", "nights": 2}'
     assert task.read({"text": "x", "answer": '{"city": "Rome"}'})[1] == {"city": "Rome"}
+
+
+def test_keys_are_ordered_within_what_a_schema_refers_to() -> None:
+    person = {"type": "object", "properties": {"name": {"type": "string"}, "friend": {"$ref": "#/$defs/Person"}}}
+    schema = {
+        "type": "object",
+        "properties": {
+            "who": {"$ref": "#/$defs/Person"},
+            "others": {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/Person"}, {"type": "null"}]}},
+            "lost": {"$ref": "#/$defs/Nowhere"},
+            "round": {"$ref": "#/$defs/Round"},
+        },
+        "$defs": {"Person": person, "Round": {"$ref": "#/$defs/Round"}},
+    }
+    gold = {"others": [{"friend": {"friend": None, "name": "c"}, "name": "b"}], "lost": 1, "round": {"b": 1, "a": 2}}
+    gold |= {"who": {"friend": {"friend": None, "name": "d"}, "name": "a"}}
+    written = json.dumps(in_order(gold, schema))
+    assert written == (
+        '{"who": {"name": "a", "friend": {"name": "d", "friend": null}}, '
+        '"others": [{"name": "b", "friend": {"name": "c", "friend": null}}], "lost": 1, "round": {"b": 1, "a": 2}}'
+    )
 
 
 def test_all_turns_of_the_assistant_are_learned_and_only_with_an_answer() -> None:

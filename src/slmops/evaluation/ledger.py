@@ -18,12 +18,13 @@ _SHOWN = 10
 def show_ledger(summary: Summary) -> Html:
     """A row a step on the way: the figure behind it, and by how much it changed on the same messages. Being made
     smaller and being taught are one: a model that was only cut knows nothing, which says nothing of either."""
-    start = summary.figure("teacher", summary.quality)
     steps = _steps(summary)
-    if start is None or not steps:
-        return element("p", "It was not compared with a teacher.")
+    origin = steps[0][1].b if steps else ""
+    start = summary.figure(origin, summary.quality)
+    if start is None:
+        return element("p", "It was not compared with what it was made of.")
     unit, label = describe_figure(summary.quality).unit, describe_figure(summary.quality).label
-    rows: list[list[Html | str]] = [["the teacher", write(start.value, unit), MISSING]]
+    rows: list[list[Html | str]] = [[f"the {origin}", write(start.value, unit), MISSING]]
     for what, step in steps:
         after = summary.figure(step.a, summary.quality)
         change, between = write_difference(step.difference, unit)
@@ -35,14 +36,16 @@ def show_ledger(summary: Summary) -> Html:
 
 
 def _steps(summary: Summary) -> list[tuple[str, Comparison]]:
-    """The steps one after another, where each was compared with the one before; else all of them together."""
+    """The steps one after another, where each was compared with the one before; else all of them together, or what
+    came behind a student that had no teacher here."""
     compared = {(one.a, one.b): one for one in summary.comparisons}
     learned, quantized = compared.get(("student", "teacher")), compared.get((summary.shipped, "student"))
     if learned and (quantized or summary.shipped == "student"):
         steps = [("made smaller, and taught", learned)]
         return [*steps, (f"quantized: {summary.shipped}", quantized)] if quantized else steps
-    whole = compared.get((summary.shipped, "teacher"))
-    return [("all steps together", whole)] if whole else []
+    if whole := compared.get((summary.shipped, "teacher")):
+        return [("all steps together", whole)]
+    return [(f"quantized: {summary.shipped}", quantized)] if quantized else []
 
 
 def _apart(summary: Summary) -> Iterator[Html]:

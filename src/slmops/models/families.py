@@ -16,7 +16,9 @@ from slmops.tasks.types import Message, Role
 
 @dataclass(frozen=True)
 class Family:
-    """A chat format: per role the text before and after the content; `markers` are tokens only this format has."""
+    """A chat format: per role the text before and after the content; `markers` are tokens only this format has. An
+    answer that is being written begins behind `opening`, which earlier ones lack: an empty thought tells a model that
+    thinks to answer at once."""
 
     name: str
     markers: tuple[str, ...]
@@ -25,6 +27,12 @@ class Family:
     assistant: tuple[str, str]
     end: str  # the token that ends an answer
     begin: str = ""
+    opening: str = ""
+
+    @property
+    def asks(self) -> str:
+        """What stands where the assistant is to write."""
+        return self.assistant[0] + self.opening
 
     def around(self, role: Role) -> tuple[str, str]:
         turns = {"system": self.system, "user": self.user, "assistant": self.assistant}
@@ -33,19 +41,32 @@ class Family:
     def prompt_template(self) -> dict[str, str]:
         """The format as `{Content}` templates (Foundry Local's `PromptTemplate`)."""
         template = {role: "{Content}".join(self.around(role)) for role in ("system", "user", "assistant")}
-        return template | {"prompt": self.begin + template["user"] + self.assistant[0]}
+        return template | {"prompt": self.begin + template["user"] + self.asks}
 
+
+_NO_THOUGHT = "<think>\n\n</think>\n\n"
+
+_DEEPSEEK = Family(
+    "deepseek",
+    ("<｜User｜>", "<｜Assistant｜>"),
+    system=("", ""),
+    user=("<｜User｜>", ""),
+    assistant=("<｜Assistant｜>", "<｜end▁of▁sentence｜>"),
+    end="<｜end▁of▁sentence｜>",
+    begin="<｜begin▁of▁sentence｜>",
+)
+_CHATML = Family(
+    "chatml",  # SmolLM, Qwen 2
+    ("<|im_start|>", "<|im_end|>"),
+    system=("<|im_start|>system\n", "<|im_end|>\n"),
+    user=("<|im_start|>user\n", "<|im_end|>\n"),
+    assistant=("<|im_start|>assistant\n", "<|im_end|>\n"),
+    end="<|im_end|>",
+)
 
 FAMILIES = (
-    Family(
-        "deepseek",
-        ("<｜User｜>", "<｜Assistant｜>"),
-        system=("", ""),
-        user=("<｜User｜>", ""),
-        assistant=("<｜Assistant｜>", "<｜end▁of▁sentence｜>"),
-        end="<｜end▁of▁sentence｜>",
-        begin="<｜begin▁of▁sentence｜>",
-    ),
+    replace(_DEEPSEEK, name="deepseek-r1", markers=(*_DEEPSEEK.markers, "<think>"), opening=_NO_THOUGHT),
+    _DEEPSEEK,
     Family(
         "phi-4",
         ("<|im_start|>", "<|im_sep|>"),
@@ -70,22 +91,14 @@ FAMILIES = (
         assistant=("<|assistant|>\n", "<|end|>\n"),
         end="<|end|>",
     ),
-    Family(
-        "qwen-3",
-        ("<|im_start|>", "<think>"),  # the empty thought is how Qwen 3 is told to answer at once
-        system=("<|im_start|>system\n", "<|im_end|>\n"),
-        user=("<|im_start|>user\n", "<|im_end|>\n"),
-        assistant=("<|im_start|>assistant\n<think>\n\n</think>\n\n", "<|im_end|>\n"),
-        end="<|im_end|>",
+    replace(
+        _CHATML,
+        name="smollm-3",
+        markers=("<|im_start|>", "<think>", "<|begin_of_text|>"),
+        opening=_NO_THOUGHT.removesuffix("\n"),
     ),
-    Family(
-        "chatml",  # SmolLM, Qwen 2
-        ("<|im_start|>", "<|im_end|>"),
-        system=("<|im_start|>system\n", "<|im_end|>\n"),
-        user=("<|im_start|>user\n", "<|im_end|>\n"),
-        assistant=("<|im_start|>assistant\n", "<|im_end|>\n"),
-        end="<|im_end|>",
-    ),
+    replace(_CHATML, name="qwen-3", markers=("<|im_start|>", "<think>"), opening=_NO_THOUGHT),
+    _CHATML,
     Family(
         "llama-3",
         ("<|start_header_id|>", "<|eot_id|>"),
@@ -143,7 +156,7 @@ def family_of(tokenizer: Tokenizer) -> Family:
 
 def encode_prompt(tokenizer: Tokenizer, family: Family, messages: Sequence[Message]) -> Ids:
     """Ids of a conversation up to where the assistant is to write."""
-    return tokenizer.encode_template([*_pieces(family, messages), (family.assistant[0], True)])
+    return tokenizer.encode_template([*_pieces(family, messages), (family.asks, True)])
 
 
 def encode_lesson(tokenizer: Tokenizer, family: Family, messages: Sequence[Message]) -> tuple[Ids, tuple[bool, ...]]:
@@ -157,7 +170,7 @@ def encode_lesson(tokenizer: Tokenizer, family: Family, messages: Sequence[Messa
         if not message.learn:
             waiting += [(before, True), (message.content, False), (after, True)]
             continue
-        asked = tokenizer.encode_template([*waiting, (before, True)])
+        asked = tokenizer.encode_template([*waiting, (before + family.opening, True)])
         answer = encode_answer(tokenizer, family, message.content)
         ids += [*asked, *answer]
         learn += [False] * len(asked) + [True] * len(answer)
@@ -177,7 +190,7 @@ def end_token(tokenizer: Tokenizer, family: Family) -> int:
 
 def render_prompt(family: Family, messages: Sequence[Message]) -> str:
     """The conversation as one text, for people to read."""
-    return "".join(text for text, _ in _pieces(family, messages)) + family.assistant[0]
+    return "".join(text for text, _ in _pieces(family, messages)) + family.asks
 
 
 def _pieces(family: Family, messages: Sequence[Message]) -> list[tuple[str, bool]]:

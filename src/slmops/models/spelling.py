@@ -28,7 +28,7 @@ class Spelling:
         self._bytes = dict(_read(described, tokenizer))
         self._ids = {piece: id for id, piece in sorted(self._bytes.items(), reverse=True)}
         self._longest = max(map(len, self._ids), default=0)
-        self._puts_a_space = self._joined(tokenizer.encode("a")) == b" a"
+        self._puts_a_space = tokenizer.puts_a_space
 
     def pieces(self, ids: Ids) -> list[bytes] | None:
         """What each token of a text's beginning spells, without a space that the tokenizer puts before it; None where

@@ -57,6 +57,11 @@ class Tokenizer:
         return self._tokenizer.token_to_id(token) is not None
 
     @property
+    def puts_a_space(self) -> bool:
+        """Whether a text is encoded as if a space stood before it, as by Phi 3 and Mistral."""
+        return str(self._tokenizer.id_to_token(self.encode("a")[0])).startswith("▁")
+
+    @property
     def virtual(self) -> dict[str, int]:
         """The virtual tokens with their ids, in the order of these."""
         found = {name: id for name, id in self.special_ids.items() if _VIRTUAL.fullmatch(name)}

@@ -67,6 +67,7 @@ def _build(model: Path, out: Path, config: OptimizationConfig, *more: str) -> No
                 "", str(model), str(out), config.precision, "cpu", cache, [*options, *more]
             )
             _say_what_the_builder_looks_for(prepared["hf_details"]["hf_config"])
+            _leave_rotation_out(builder.SmolLM3Model)
             builder.create_model("", str(model), str(out), config.precision, "cpu", cache, **prepared)
         except Exception as error:
             named = ", ".join(read_json(model / "config.json").get("architectures") or ["an unnamed architecture"])
@@ -90,6 +91,8 @@ def _say_what_the_builder_looks_for(config: Any) -> None:
     long rotary embeddings, Gemma 3's two bases, and the sliding window of models all of whose layers have it (it would
     be ignored in silence)."""
     rope = getattr(config, "rope_parameters", None) or {}
+    if config.model_type in ("llama", "smollm3") and rope.get("rope_type", "default") not in ("default", "llama3"):
+        raise NotImplementedError(f"rotary embeddings of the kind {rope['rope_type']}")  # left out in silence
     if rope.get("rope_type") == "longrope":
         rope.setdefault("type", "longrope")
     if "sliding_attention" in rope:
@@ -100,6 +103,18 @@ def _say_what_the_builder_looks_for(config: Any) -> None:
         config.rope_parameters = full
     if getattr(config, "sliding_window", None) and not getattr(config, "layer_types", None):
         config.layer_types = ["sliding_attention"] * config.num_hidden_layers
+
+
+def _leave_rotation_out(smollm3: Any) -> None:
+    """Has the builder write SmolLM 3's layers without rotary embeddings as such: onnxruntime-genai 0.18 puts them in,
+    and asks for positions that are no input."""
+
+    def make_attention_qk_rope(model: Any, layer_id: int, **inputs: Any) -> Any:
+        if not model.attention_attrs["use_rope_in_attn"]:
+            return "", ""
+        return super(smollm3, model).make_attention_qk_rope(layer_id, **inputs)
+
+    smollm3.make_attention_qk_rope = make_attention_qk_rope
 
 
 @contextlib.contextmanager

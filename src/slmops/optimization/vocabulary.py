@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -44,13 +45,15 @@ class Vocabulary:
         return {old: new for new, old in enumerate(self.kept) if old is not None}
 
 
-def trim_tokenizer(tokenizer: Json, used: Collection[int], at_least: int) -> Vocabulary:
+def trim_tokenizer(tokenizer: Json, used: Collection[int], at_least: int, rows: int = sys.maxsize) -> Vocabulary:
     """The `used` tokens, those that are joined on the way to them, all bytes and special tokens; filled up to
-    `at_least` with the commonest others, which are those that were joined first.
+    `at_least` with the commonest others, which are those that were joined first. Special tokens that a model of so many
+    `rows` does not have go (Gemma 3's for images).
 
     Raises:
         ModelError: it is no byte-pair encoding that can spell any text.
     """
+    tokenizer = tokenizer | {"added_tokens": [token for token in tokenizer["added_tokens"] if token["id"] < rows]}
     bpe = _Bpe(tokenizer)
     keep = {bpe.tokens[id] for id in {*used, *_named(tokenizer)} if id in bpe.tokens}
     keep = {part for token in keep for part in bpe.joined_of(token)} | bpe.alphabet

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slmops.core.errors import ModelError, need
+from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.tasks.types import Json
-
-Ids = tuple[int, ...]
 
 _FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}  # as json.dumps writes
 _EXTRA = "train"
@@ -54,9 +53,12 @@ class JsonConstraint:
         return np.flatnonzero(np.unpackbits(self._mask[0].view(np.uint8), bitorder="little"))
 
 
-def compile_schema(schema: Mapping[str, Json], folder: Path, vocabulary_size: int, end: int) -> JsonConstraint:
-    """The constraint of `schema` for the tokenizer of `folder`, whose answers end with `end`."""
+def compile_schema(schema: Mapping[str, Json], folder: Path, tokenizer: Tokenizer, end: int) -> JsonConstraint:
+    """The constraint of `schema` for the `tokenizer` of `folder`, whose answers end with `end`, and begin as those that
+    were learned: with the space that it puts before a text, if it does."""
     guidance = need("llguidance", _EXTRA)
-    tokenizer = guidance.LLTokenizer(str(folder / "tokenizer.json"), n_vocab=vocabulary_size, eos_token=end)
-    grammar = guidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_FORM)
-    return JsonConstraint(tokenizer, guidance.LLMatcher(tokenizer, grammar, log_level=0))
+    tokens = guidance.LLTokenizer(str(folder / "tokenizer.json"), n_vocab=tokenizer.vocabulary_size, eos_token=end)
+    begin = '" " ' if tokenizer.puts_a_space else ""
+    answer = json.dumps({**schema, "x-guidance": _FORM})
+    grammar = guidance.LLMatcher.grammar_from_lark(f"start: {begin}answer\nanswer: %json {answer}")
+    return JsonConstraint(tokens, guidance.LLMatcher(tokens, grammar, log_level=0))

@@ -40,6 +40,8 @@ def training_estimate(project: Project, role: str, rounded: bool = False, number
     config = teacher.train if teacher else project.student.train
     if not config:
         return Estimate(0.1, _megabytes(shape))
+    if teacher:
+        config = config.lasting(math.ceil(_extent(project, "train").rows))
     number_format, gflops = _probed(project)
     minutes = training_amount(shape, config, _lessons_of(project, role)(config)).seconds(gflops, number_format) / 60
     if config.search:

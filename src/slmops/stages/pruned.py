@@ -122,6 +122,8 @@ def _shorten(model: nn.Module, context: int, project: Project) -> None:
         what = f"{rope['rope_type']} rotary embeddings are told by the context"
         raise project.error("student.context", what, "remove student.context")
     config.max_position_embeddings = context
+    if hasattr(config, "original_max_position_embeddings"):  # another one would tell of long rotary embeddings
+        config.original_max_position_embeddings = context
 
 
 def _cut(model: nn.Module, examples: Sequence[Example], student: StudentConfig, work: Work) -> None:
@@ -184,7 +186,7 @@ def _trim(model: nn.Module, source: Path, at_least: int, work: Work) -> Path:
     """Trims the model in place; returns the folder of the tokenizer that goes with it."""
     tokenizer, before = Tokenizer(source), model.get_input_embeddings().weight.shape[0]
     used = {id for ids in encoded(tokenizer, work.inputs["dataset"], work.inputs.get("labels")) for id in ids}
-    vocabulary = trim_tokenizer(tokenizer.description(), used, at_least)
+    vocabulary = trim_tokenizer(tokenizer.description(), used, at_least, before)
     trim_model(model, vocabulary)
     work.measure("vocabulary", "tokens", float(len(vocabulary.kept)), of=before, used=len(used))
     write_kept(vocabulary, work.out)

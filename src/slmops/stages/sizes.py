@@ -59,7 +59,7 @@ def sizes(project: Project, progress: Progress = lambda stage, share, note: None
     whole, asked = Shape.of(config), cut(Shape.of(config), student)
     dataset, labels = _rows(project, progress)
     tokenizer, task = Tokenizer(found.folder), read_task(dataset)
-    kept = _kept_tokens(project, tokenizer, task, dataset, labels)
+    kept = _kept_tokens(project, tokenizer, whole.vocabulary, task, dataset, labels)
     if student.vocabulary != "all":
         asked = replace(asked, vocabulary=kept[student.vocabulary])
     lengths, gflops = _lengths(project, tokenizer, task, dataset), choices(project)["gflops"]["float32"]
@@ -104,7 +104,7 @@ def _rows(project: Project, progress: Progress) -> tuple[Path, Path | None]:
 
 
 def _kept_tokens(
-    project: Project, tokenizer: Tokenizer, task: Task, dataset: Path, labels: Path | None
+    project: Project, tokenizer: Tokenizer, rows: int, task: Task, dataset: Path, labels: Path | None
 ) -> dict[int, int]:
     """How many tokens stay where about so many are asked for; nothing of a tokenizer that cannot be trimmed, and need
     not be."""
@@ -117,7 +117,7 @@ def _kept_tokens(
     wanted |= {asked} if asked != "all" else set()
     described = tokenizer.description()
     try:
-        return {tokens: len(trim_tokenizer(described, used, tokens).kept) for tokens in wanted}
+        return {tokens: len(trim_tokenizer(described, used, tokens, rows).kept) for tokens in wanted}
     except ModelError:
         if asked != "all":
             raise

@@ -21,7 +21,7 @@ def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity:
     config = teacher.train
     section = project.engine.content() | {
         "model": identity,
-        "train": config.model_dump() if config else None,
+        "train": config.content() if config else None,
         "code": code_of_training(config) if config else [],
         "seed": project.seed,
     }
@@ -30,7 +30,7 @@ def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity:
         estimate = replace(estimate, minutes=estimate.minutes + 1)
     return Stage(
         name,
-        7,
+        8,
         {"dataset": "dataset"},
         section,
         lambda work: _make(project, name, teacher, work),
@@ -48,7 +48,7 @@ def _make(project: Project, name: str, teacher: TeacherConfig, work: Work) -> No
         rows = read_answered(dataset, "train", read_task(dataset))
         source = to_teach(source, config, work)
         lesson = Lesson(source, rows, "full", engine=project.engine)
-        model = learned(lesson, config, work, run_of(project, name, work))
+        model = learned(lesson, config.lasting(len(rows)), work, run_of(project, name, work))
     else:
         model = load_causal_lm(source)
     save_model("teacher", model, source, work.out, dataset, "full", base.licence)

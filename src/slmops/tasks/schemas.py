@@ -15,6 +15,7 @@ from slmops.core.errors import ConfigError, InvalidAnswer, need
 from slmops.tasks.types import Json
 
 _EXTRA = "train"
+_REFERENCES = 20  # one after another: more are a circle
 _NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
 
 
@@ -81,18 +82,20 @@ class Fits:
             raise InvalidAnswer(f"{at}: {error.message}"[:300], remedy="write what task.schema allows")
 
 
-def in_order(value: Json, schema: Mapping[str, Json]) -> Json:
-    """`value` with the keys of its objects in the order in which `schema` names them."""
-    for option in schema.get("anyOf", ()):
-        if _is_kind(value, option):
-            return in_order(value, option)
+def in_order(value: Json, schema: Mapping[str, Json], whole: Mapping[str, Json] | None = None) -> Json:
+    """`value` with the keys of its objects in the order in which `schema` names them, a part of the `whole` one."""
+    whole = schema if whole is None else whole
+    schema = _meant(schema, whole)
+    for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+        if _is_kind(value, _meant(option, whole)):
+            return in_order(value, option, whole)
     if isinstance(value, Mapping):
         properties = schema.get("properties", {})
         known = [name for name in properties if name in value]
         names = known + [name for name in value if name not in properties]
-        return {name: in_order(value[name], properties.get(name, {})) for name in names}
+        return {name: in_order(value[name], properties.get(name, {}), whole) for name in names}
     if isinstance(value, list):
-        return [in_order(item, schema.get("items", {})) for item in value]
+        return [in_order(item, schema.get("items", {}), whole) for item in value]
     return value
 
 
@@ -112,6 +115,18 @@ def _facts(path: str, value: Json) -> Iterable[str]:
             yield from [f"{path}[]={json.dumps(item, sort_keys=True)}"] if whole else _facts(f"{path}[]", item)
     elif value is not None and value is not False and value != "":
         yield f"{path}={json.dumps(value.strip() if isinstance(value, str) else value)}"
+
+
+def _meant(schema: Any, whole: Mapping[str, Json]) -> Mapping[str, Any]:
+    """The schema itself, or what it refers to in the whole one; nothing where that leads nowhere."""
+    for _ in range(_REFERENCES):
+        pointer = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if pointer is None:
+            return schema if isinstance(schema, Mapping) else {}
+        schema = whole
+        for step in str(pointer).removeprefix("#").strip("/").split("/") if pointer != "#" else ():
+            schema = schema.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(schema, Mapping) else None
+    return {}
 
 
 def _is_kind(value: Json, schema: Mapping[str, Json]) -> bool:

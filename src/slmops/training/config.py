@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
@@ -81,7 +82,12 @@ class TrainConfig(Section):
         ge=0,
         description="how many tokens, drawn anew at each step, stand for those that no label has; 0: all are computed",
     )
-    epochs: float = Field(default=1.0, gt=0, le=1000, description="how often each row is seen")
+    epochs: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="how often each row is seen; if absent, a teacher sees few rows as often as 100 steps take",
+    )
     learning_rate: float = Field(default=1.5e-3, gt=0, lt=1, description="the learning rate at its height")
     batch_size: int = Field(default=8, ge=1, le=4096, description="the number of examples a step")
     noise: float = Field(
@@ -186,6 +192,18 @@ class TrainConfig(Section):
         """
         return self.model_validate(self.model_dump(exclude={"search"}, exclude_defaults=True) | dict(values))
 
+    def lasting(self, rows: int) -> TrainConfig:
+        """As it is; where nobody wrote `epochs`, with as many more as give so few rows the steps that it takes to learn
+        anything."""
+        needed = math.ceil(_LEAST_STEPS / math.ceil(max(1, rows) / self.batch_size))
+        if "epochs" in self.model_fields_set or needed <= self.epochs:
+            return self
+        return self.model_copy(update={"epochs": float(needed)})
+
+    def content(self) -> dict[str, Any]:
+        """What decides a teacher's weights: whether `epochs` were written, too."""
+        return self.model_dump() | ({} if "epochs" in self.model_fields_set else {"epochs": None})
+
     def own_code(self) -> tuple[str, ...]:
         """What it names of the user's own."""
         return (*(() if self.loss == "cross_entropy" else (self.loss,)), *self.callbacks)
@@ -211,6 +229,7 @@ class TrainConfig(Section):
 
 _BLOCK = 32  # weights that share a scale: int4's default, and the size of GGUF's smallest blocks
 _OF_PROMPT = ("virtual_tokens",)
+_LEAST_STEPS = 100
 _USED = {"full": (), "bottleneck": ("rank",), "prompt": _OF_PROMPT}  # by others: what is of adapters
 _NEVER_ROUNDED = {
     "qlora": "its base is rounded already, to other weights than ship",
