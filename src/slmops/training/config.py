@@ -195,7 +195,7 @@ class TrainConfig(Section):
     def lasting(self, rows: int) -> TrainConfig:
         """As it is; where nobody wrote `epochs`, with as many more as give so few rows the steps that it takes to learn
         anything."""
-        needed = math.ceil(_LEAST_STEPS / math.ceil(max(1, rows) / self.batch_size))
+        needed = math.ceil(_LEAST_STEPS * self.batch_size / max(1, rows))
         if "epochs" in self.model_fields_set or needed <= self.epochs:
             return self
         return self.model_copy(update={"epochs": float(needed)})
