@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -163,7 +164,7 @@ def test_the_prompt_opens_the_answer_and_the_answer_ends(architecture: Architect
     family = family_of(tokenizer)
     text = render_prompt(family, MESSAGES)
     assert all(text.count(message.content) == 1 for message in MESSAGES)
-    assert text.startswith(family.begin) and text.endswith(family.asks)
+    assert text.startswith(family.begin) and text.endswith(family.assistant[0])
     assert encode_answer(tokenizer, family, "cancel_order")[-1] == end_token(tokenizer, family)
 
 
@@ -209,13 +210,17 @@ def test_pruning_keeps_the_layers_that_were_asked_for(folders: dict[str, Path]) 
     assert cut.config.layer_types == ["full_attention"]
 
 
-@pytest.mark.parametrize("name", ["qwen-3", "smollm-3", "deepseek-qwen"])
-def test_only_the_answer_that_is_written_begins_with_an_empty_thought(name: str, folders: dict[str, Path]) -> None:
-    tokenizer = Tokenizer(folders[name])
+@each_architecture
+def test_a_lesson_asks_as_the_model_is_asked_in_every_turn(
+    architecture: Architecture, folders: dict[str, Path]
+) -> None:
+    """Those that think, with an empty thought before every answer."""
+    tokenizer = Tokenizer(folders[architecture.name])
     family = family_of(tokenizer)
-    turns = [*MESSAGES, Message("assistant", "Done."), Message("user", "Thank you.")]
-    assert render_prompt(family, turns).count("<think>") == 1
-    assert render_prompt(family, turns).endswith(family.opening)
-    lesson = [*turns, Message("assistant", "Gladly.", learn=True)]
-    ids, learn = encode_lesson(tokenizer, family, lesson)
-    assert ids[: learn.index(True)] == encode_prompt(tokenizer, family, turns)
+    turns = [*MESSAGES, Message("assistant", "Done.", learn=True), Message("user", "Thank you.")]
+    ids, learn = encode_lesson(tokenizer, family, [*turns, Message("assistant", "Gladly.", learn=True)])
+    begins = [place for place, (before, now) in enumerate(pairwise((False, *learn))) if now > before]
+    for place, asked in zip(begins, (MESSAGES, turns), strict=True):
+        assert ids[:place] == encode_prompt(tokenizer, family, asked)
+    thoughts = 2 if architecture.family in ("qwen-3", "smollm-3", "deepseek-r1") else 0
+    assert render_prompt(family, turns).count("<think>") == thoughts

@@ -47,12 +47,12 @@ def check_splits(train: Sequence[Record], test: Sequence[Record]) -> None:
     learned = {digest(normalise(record.text)): record for record in train}
     same = [(learned[held], record) for record in test if (held := digest(normalise(record.text))) in learned]
     if same:
-        places = [f"{left.source.place} and {right.source.place}" for left, right in same[:3]]
+        places = [f"{ours.source.place} and {theirs.source.place}" for ours, theirs in same[:3]]
         more = ", …" if len(same) > 3 else ""
-        first, file = same[0][1].source.file, same[0][0].source.file
+        file, other = (record.source.file for record in same[0])
         raise DataError(
             f"found {len(same)} messages in both, expected none: {', '.join(places)}{more}",
-            where=f"{file}, {first}",
+            where=f"{file}, {other}",
             remedy=f"remove them from {file}",
         )
 

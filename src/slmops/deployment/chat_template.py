@@ -36,7 +36,7 @@ def chat_template(family: Family, control_tokens: Iterable[str]) -> str:
             "{% else %}",
             _turn(family.user),
             "{% endif %}{% endfor %}{% if add_generation_prompt %}",
-            _put(_quoted(family.asks)),
+            _put(_quoted(family.assistant[0])),
             "{% endif %}",
         )
     )

@@ -5,6 +5,7 @@ In come what subjects answered and the gold; out go figures and gains by name. P
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,13 +31,14 @@ Figures = dict[str, Interval]
 
 @dataclass(frozen=True)
 class Compared:
-    """`a` against `b` on the same rows: the difference of a figure, and the p-value of the paired test."""
+    """`a` against `b` on the same rows: the difference of a figure, and the p-value of the paired test; None where the
+    figure is undefined."""
 
     a: str
     b: str
     metric: str
     difference: Interval
-    p_value: float
+    p_value: float | None
 
 
 def parse_all(task: Task, texts: Sequence[str]) -> list[Json | None]:
@@ -130,7 +132,7 @@ def compare_pairs(
             p_value = mcnemar([score == 1 for score in right], [score == 1 for score in others])
         else:
             p_value = swap_test(ours, theirs, metric.reduce, seed=seed)
-        compared.append(Compared(a, b, metric.name, difference, p_value))
+        compared.append(Compared(a, b, metric.name, difference, p_value if math.isfinite(p_value) else None))
     return compared
 
 

@@ -138,11 +138,8 @@ def _card(summary: Summary, name: str, gain: Gained) -> Html:
 
 
 def _say_small_print(summary: Summary) -> str:
-    told, kept, saved = (
-        f"Small: the teacher’s figure → that of {summary.shipped}",
-        summary.quality_kept,
-        summary.latency_reduction,
-    )
+    kept, saved = summary.quality_kept, summary.latency_reduction
+    told = f"Small: the teacher’s figure → that of {summary.shipped}"
     if not kept:
         return f"{told}."
     told += f"; {write_level(kept)} interval over {kept.n:,} messages"

@@ -16,9 +16,7 @@ from slmops.tasks.types import Message, Role
 
 @dataclass(frozen=True)
 class Family:
-    """A chat format: per role the text before and after the content; `markers` are tokens only this format has. An
-    answer that is being written begins behind `opening`, which earlier ones lack: an empty thought tells a model that
-    thinks to answer at once."""
+    """A chat format: per role the text before and after the content; `markers` are tokens only this format has."""
 
     name: str
     markers: tuple[str, ...]
@@ -27,12 +25,6 @@ class Family:
     assistant: tuple[str, str]
     end: str  # the token that ends an answer
     begin: str = ""
-    opening: str = ""
-
-    @property
-    def asks(self) -> str:
-        """What stands where the assistant is to write."""
-        return self.assistant[0] + self.opening
 
     def around(self, role: Role) -> tuple[str, str]:
         turns = {"system": self.system, "user": self.user, "assistant": self.assistant}
@@ -41,10 +33,10 @@ class Family:
     def prompt_template(self) -> dict[str, str]:
         """The format as `{Content}` templates (Foundry Local's `PromptTemplate`)."""
         template = {role: "{Content}".join(self.around(role)) for role in ("system", "user", "assistant")}
-        return template | {"prompt": self.begin + template["user"] + self.asks}
+        return template | {"prompt": self.begin + template["user"] + self.assistant[0]}
 
 
-_NO_THOUGHT = "<think>\n\n</think>\n\n"
+_NO_THOUGHT = "<think>\n\n</think>\n\n"  # how models that think are told to answer at once, in every turn
 
 _DEEPSEEK = Family(
     "deepseek",
@@ -65,7 +57,12 @@ _CHATML = Family(
 )
 
 FAMILIES = (
-    replace(_DEEPSEEK, name="deepseek-r1", markers=(*_DEEPSEEK.markers, "<think>"), opening=_NO_THOUGHT),
+    replace(
+        _DEEPSEEK,
+        name="deepseek-r1",
+        markers=(*_DEEPSEEK.markers, "<think>"),
+        assistant=(_DEEPSEEK.assistant[0] + _NO_THOUGHT, _DEEPSEEK.assistant[1]),
+    ),
     _DEEPSEEK,
     Family(
         "phi-4",
@@ -95,9 +92,14 @@ FAMILIES = (
         _CHATML,
         name="smollm-3",
         markers=("<|im_start|>", "<think>", "<|begin_of_text|>"),
-        opening=_NO_THOUGHT.removesuffix("\n"),
+        assistant=(_CHATML.assistant[0] + _NO_THOUGHT.removesuffix("\n"), _CHATML.assistant[1]),
     ),
-    replace(_CHATML, name="qwen-3", markers=("<|im_start|>", "<think>"), opening=_NO_THOUGHT),
+    replace(
+        _CHATML,
+        name="qwen-3",
+        markers=("<|im_start|>", "<think>"),
+        assistant=(_CHATML.assistant[0] + _NO_THOUGHT, _CHATML.assistant[1]),
+    ),
     _CHATML,
     Family(
         "llama-3",
@@ -156,7 +158,7 @@ def family_of(tokenizer: Tokenizer) -> Family:
 
 def encode_prompt(tokenizer: Tokenizer, family: Family, messages: Sequence[Message]) -> Ids:
     """Ids of a conversation up to where the assistant is to write."""
-    return tokenizer.encode_template([*_pieces(family, messages), (family.asks, True)])
+    return tokenizer.encode_template([*_pieces(family, messages), (family.assistant[0], True)])
 
 
 def encode_lesson(tokenizer: Tokenizer, family: Family, messages: Sequence[Message]) -> tuple[Ids, tuple[bool, ...]]:
@@ -170,7 +172,7 @@ def encode_lesson(tokenizer: Tokenizer, family: Family, messages: Sequence[Messa
         if not message.learn:
             waiting += [(before, True), (message.content, False), (after, True)]
             continue
-        asked = tokenizer.encode_template([*waiting, (before + family.opening, True)])
+        asked = tokenizer.encode_template([*waiting, (before, True)])
         answer = encode_answer(tokenizer, family, message.content)
         ids += [*asked, *answer]
         learn += [False] * len(asked) + [True] * len(answer)
@@ -190,7 +192,7 @@ def end_token(tokenizer: Tokenizer, family: Family) -> int:
 
 def render_prompt(family: Family, messages: Sequence[Message]) -> str:
     """The conversation as one text, for people to read."""
-    return "".join(text for text, _ in _pieces(family, messages)) + family.asks
+    return "".join(text for text, _ in _pieces(family, messages)) + family.assistant[0]
 
 
 def _pieces(family: Family, messages: Sequence[Message]) -> list[tuple[str, bool]]:

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
@@ -90,13 +91,18 @@ def cut_answers(task: Task, examples: Sequence[Example]) -> Iterator[Fault]:
     """Free answers that are learned whole, but written only in part: longer than the task lets any be."""
     if isinstance(task.grammar, Labels):
         return
-    lengths = [sum(example.learn) - 1 for example in examples]  # the end is no part of it
+    lengths = [max(_answer_lengths(example)) for example in examples]
     longer = sum(length > task.max_tokens for length in lengths)
     if longer:
         shown = (
             f"{longer} of {len(lengths)} are longer than task.max_tokens, {task.max_tokens}: what is written ends there"
         )
         yield Fault("truncated answers", shown, f"write task: {{max_tokens: {max(lengths)}}}, or shorter answers")
+
+
+def _answer_lengths(example: Example) -> list[int]:
+    """In tokens, of each turn that is learned, without its end."""
+    return [len(list(turn)) - 1 for learned, turn in groupby(example.learn) if learned]
 
 
 def write_diagnosis(folder: Path, faults: Sequence[Fault]) -> None:
