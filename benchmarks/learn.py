@@ -28,6 +28,7 @@ from slmops.training.estimate import Lessons, Shape, training_needs
 from slmops.training.looks import mean_loss
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import merge, prepare
+from slmops.training.replication import Begins
 from slmops.training.trainer import train
 
 MODEL = "smollm2-135m-instruct"
@@ -82,7 +83,7 @@ def _learn(job: Job) -> Found:
     config = TrainConfig.model_validate(job.options)
     folder = resolve(MODEL).folder
     rows = read_rows(job.rows, folder, job.count)
-    begins = () if job.plain else rows.begins
+    begins = Begins() if job.plain else rows.begins
     lessons = Lessons.of(rows.examples, config, bool(begins))
     shape = Shape.of(read_json(folder / "config.json"))
     needs = training_needs(shape, config, lessons, job.number_format)

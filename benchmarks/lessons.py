@@ -15,10 +15,11 @@ import numpy as np
 
 from benchmarks.public import CLINC150_TRAIN, read_public
 from slmops.models.packing import Example
-from slmops.models.tokenizer import Ids, Tokenizer
+from slmops.models.tokenizer import Tokenizer
 from slmops.stages.parts import Prompt, answer_begins, answered_examples
 from slmops.tasks import load_task
 from slmops.tasks.types import Record, Source, Task
+from slmops.training.replication import Begins
 
 RowsName = Literal["intents", "gsm8k"]
 Conversation = Mapping[str, Any]  # prompt and completion, as TRL takes them
@@ -34,7 +35,7 @@ class Rows:
 
     examples: tuple[Example, ...]
     conversations: tuple[Conversation, ...]
-    begins: Ids
+    begins: Begins
 
 
 def read_rows(name: RowsName, model: Path, count: int) -> Rows:

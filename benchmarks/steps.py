@@ -11,9 +11,9 @@ from torch import nn
 
 from slmops.models.forward import NumberFormat
 from slmops.models.packing import Example
-from slmops.models.tokenizer import Ids
 from slmops.training.config import TrainConfig
 from slmops.training.losses import cross_entropy
+from slmops.training.replication import FREE, Begins
 from slmops.training.trainer import train
 
 
@@ -23,7 +23,7 @@ def last_step_seconds(
     config: TrainConfig,
     number_format: NumberFormat,
     seed: int,
-    begins: Ids = (),
+    begins: Begins = FREE,
 ) -> float:
     """Trains on all `examples`; what the last step took, after those that warm up."""
     ends: list[float] = []

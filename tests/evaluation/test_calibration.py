@@ -36,6 +36,11 @@ def test_its_interval_holds_it_and_mostly_begins_at_0_where_it_is_chance_alone()
     assert sum(one.low == 0 for one in found) > 10
 
 
+def test_where_all_are_sure_and_right_what_none_of_them_was_may_yet_be() -> None:
+    found = calibration_error([1.0] * 20, [1.0] * 20, seed=0)
+    assert (found.value, found.low, found.high) == pytest.approx((0, 0, 0.1684), abs=1e-4)
+
+
 def test_its_plot_says_which_way_it_errs() -> None:
     told = plot_certainty("int4", bins([0.9, 0.9, 0.4], [1.0, 0.0, 0.0]), "int4")
     assert told.title == "int4 is 40.0 points surer than it is right"

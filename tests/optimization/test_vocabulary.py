@@ -45,8 +45,7 @@ def small(source: Tokenizer, tiny_tokenizer: Path, tmp_path_factory: pytest.Temp
 
 def test_special_tokens_that_a_model_has_no_row_for_go(source: Tokenizer) -> None:
     described = source.description()
-    rows = 1 + max(token["id"] for token in described["added_tokens"]) if described["added_tokens"] else 0
-    rows = max(rows, 1 + max(described["model"]["vocab"].values()))
+    rows = 1 + max(*described["model"]["vocab"].values(), *(token["id"] for token in described["added_tokens"]))
     image = {**described["added_tokens"][0], "id": rows, "content": "<image>"}
     more = described | {"added_tokens": [*described["added_tokens"], image]}
     assert trim_tokenizer(more, source.encode(DOMAIN[0]), 0).kept[-1] == rows

@@ -13,13 +13,15 @@ import pytest
 from slmops.core.errors import ConfigError, SlmopsError
 from slmops.evaluation.compare import parse_all
 from slmops.models.forward import load_causal_lm
+from slmops.models.tokenizer import Tokenizer
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.types import Sampling
 from slmops.stages import learning
-from slmops.stages.parts import read_part, read_task
+from slmops.stages.parts import answer_begins, read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, plan, run
 from slmops.stages.trials import SEARCH_FILE
+from slmops.tasks import load_task
 from slmops.training.config import TrainConfig
 from slmops.training.curve import Point, read_curve
 from slmops.training.trainer import GoesOn, train
@@ -48,6 +50,17 @@ _TEACHER = (
 def found_in(project: Project) -> dict[str, object]:
     folder = open_store(project).open(f"{project.name}/teacher@latest")
     return json.loads((folder / SEARCH_FILE).read_text())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("labels", [("10", "11", "12"), ("LABEL_0", "LABEL_1"), ("refund", "track")])
+def test_where_answers_part_is_behind_what_all_of_them_begin_with(
+    tiny_tokenizer: Path, labels: tuple[str, ...]
+) -> None:
+    tokenizer = Tokenizer(tiny_tokenizer)
+    begins = answer_begins(tokenizer, load_task("classification", labels=labels))
+    spelled = [tokenizer.encode(label) for label in labels]
+    assert len({ids[: begins.behind] for ids in spelled}) == 1
+    assert set(begins.ids) == {ids[begins.behind] for ids in spelled} and len(begins.ids) > 1
 
 
 def test_a_teacher_sees_few_rows_often_enough_to_learn_unless_told_how_often(tmp_path: Path) -> None:
@@ -183,7 +196,7 @@ def test_a_teacher_whose_probabilities_nothing_follows_is_told(tmp_path: Path) -
 
 def test_noise_that_does_nothing_is_refused(tmp_path: Path) -> None:
     write_project(tmp_path)
-    path = write_config(tmp_path, teacher="{model: 'file:model', train: {noise: 0.3}}")
+    path = write_config(tmp_path, teacher="{model: 'file:model', train: {noise: 0.3, epochs: 1}}")
     with pytest.raises(ConfigError, match="from the second epoch on, and there is one — remove noise, or add epochs"):
         Project.load(path)
 

@@ -12,7 +12,9 @@ from slmops.core.errors import BusyError, SlmopsError
 from slmops.core.files import lock
 from slmops.core.measurement import Interval
 from slmops.core.statistics import difference_over_runs
-from slmops.evaluation.summary import Against
+from slmops.core.store import Store
+from slmops.evaluation.config import VerdictConfig
+from slmops.evaluation.summary import Against, Verdict
 from slmops.stages.project import Project
 from slmops.stages.report import write_report
 from slmops.stages.run import open_store, run
@@ -75,6 +77,27 @@ def test_the_report_tells_it_with_where_points_were_lost(judged: Project) -> Non
     assert "Did the teacher help?" in written and "a seed each" in written
     assert "Where points were lost" in written and "made smaller, and taught" in written
     assert "quantized: int4" in written and "taught as long with no teacher, a student comes to" in written
+
+
+def test_a_way_is_trained_until_its_own_difference_is_certain(judged: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a teacher at once; on its answers never, which is undecided until the last round."""
+    chance, written = np.random.default_rng(1), list[Verdict]()
+    accuracy = {DISTILLED: 0.9, ANSWERS: 0.9, ALONE: 0.5}
+
+    def ask(project: Project, store: Store, made: dict[str, str]) -> dict[str, np.ndarray]:
+        found = read_verdict(project, store.manifest("tiny/int4@latest").id, verdict_before.dataset)
+        written.extend([found] if found else [])
+        return {name: np.c_[chance.random(400) < accuracy[name], np.ones(400)] for name in made}
+
+    verdict_before = judge(judged)
+    evaluation = judged.evaluation.model_copy(update={"verdict": VerdictConfig(seeds=4)})
+    monkeypatch.setattr("slmops.stages.verdict._ask", ask)
+    monkeypatch.setattr("slmops.stages.verdict._student", lambda *asked: verdict_before.artifact)
+    found = judge(judged.model_copy(update={"evaluation": evaluation}))
+    assert {name: len(values) for name, values in found.figures.items()} == {DISTILLED: 4, ANSWERS: 4, ALONE: 2}
+    assert {one.arm: one.word for one in found.against} == {ANSWERS: "no gain", ALONE: "helped"}
+    assert {one.arm: one.word for one in written[-1].against} == {ANSWERS: "undecided", ALONE: "helped"}
+    (judged.state / "verdict.json").write_text(verdict_before.model_dump_json())
 
 
 def test_another_student_has_no_verdict_yet(judged: Project) -> None:

@@ -139,6 +139,18 @@ def test_keys_are_ordered_within_what_a_schema_refers_to() -> None:
     )
 
 
+def test_keys_are_ordered_by_the_part_of_a_schema_that_fits() -> None:
+    base = {"type": "object", "properties": {"id": {"type": "integer"}}}
+    person = {"type": "object", "properties": {"name": {}, "age": {}}, "allOf": [{"required": ["name"]}, base]}
+    place = {"type": "object", "properties": {"street": {}, "city": {}}}
+    either = {"oneOf": [person, place]}
+    assert list(in_order({"id": 1, "age": 2, "name": "a"}, person)) == ["name", "age", "id"]
+    assert list(in_order({"city": "Rome", "street": "Via"}, either)) == ["street", "city"]
+    assert list(in_order({"age": 2, "name": "a"}, either)) == ["name", "age"]
+    circle = {"properties": {"b": {}, "a": {}}, "allOf": [{"$ref": "#"}]}
+    assert list(in_order({"a": 1, "b": 2}, circle)) == ["b", "a"]
+
+
 def test_all_turns_of_the_assistant_are_learned_and_only_with_an_answer() -> None:
     task, record = made("conversation")
     lesson = task.messages(record, task.write(record.gold))

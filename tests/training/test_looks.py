@@ -14,6 +14,7 @@ from slmops.training.config import TrainConfig
 from slmops.training.looks import Looks, mean_loss
 from slmops.training.losses import cross_entropy
 from slmops.training.methods import prepare
+from slmops.training.replication import Begins
 from slmops.training.terms import Teaching
 from tests.training.rows import rows
 
@@ -74,6 +75,8 @@ def test_terms_pull_at_a_steps_rows_or_at_all_that_are_looked_at_where_they_are_
         read.extend(batch.rows)
         return last_states(model, batch)
 
-    pulls = Looks(model, rows(400), [], config, noted).pulls(Teaching(cross_entropy, begins=(100, 101, 102, 103, 104)))
+    pulls = Looks(model, rows(400), [], config, noted).pulls(
+        Teaching(cross_entropy, begins=Begins((100, 101, 102, 103, 104)))
+    )
     assert len(set(read)) == count and all(norm > 0 for norm in pulls.values())
     assert set(pulls) == {"loss", "target_replication", *(["contrastive"] if config.contrastive else [])}

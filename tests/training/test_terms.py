@@ -15,6 +15,7 @@ from slmops.training.curve import Point, read_curve, write_curve
 from slmops.training.diagnosis import diagnose
 from slmops.training.losses import Taught, cross_entropy, forward_kl, mix
 from slmops.training.methods import prepare
+from slmops.training.replication import Begins
 from slmops.training.terms import Teaching, gradient_norms, has_several
 from slmops.training.trainer import train
 from tests.training.rows import rows
@@ -32,7 +33,7 @@ def test_norms_are_those_of_each_weighed_terms_own_gradient(tiny_model: Path) ->
     batch = next(pack(rows(12), 1024))
     taught, targets = uniform(len(batch.target_ids)), len(batch.target_ids)
     loss = mix({"forward_kl": 3.0, "cross_entropy": 0.01})
-    teaching = Teaching(loss, lambda batch: taught, BEGINS)
+    teaching = Teaching(loss, lambda batch: taught, Begins(BEGINS))
     norms = gradient_norms(model, batch, partial(last_states, model), teaching, CONFIG)
     assert set(norms) == {"forward_kl", "cross_entropy", "target_replication", "contrastive"}
     for name, weight, term in (("forward_kl", 3.0, forward_kl), ("cross_entropy", 0.01, cross_entropy)):
@@ -48,7 +49,7 @@ def test_a_single_term_is_held_against_nothing() -> None:
     assert not has_several(Teaching(cross_entropy), plain)
     assert not has_several(Teaching(mix({"forward_kl": 1.0})), plain)
     assert has_several(Teaching(mix({"forward_kl": 1.0, "cross_entropy": 0.1})), plain)
-    assert has_several(Teaching(cross_entropy, begins=BEGINS), plain)
+    assert has_several(Teaching(cross_entropy, begins=Begins(BEGINS)), plain)
 
 
 def test_a_curve_has_them_at_every_look_and_a_term_of_no_weight_is_called_drowned(

@@ -84,7 +84,7 @@ def paired_ratio(
     """What a's figure is of b's, both shares measured on the same examples: what a student keeps of its teacher's."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ours, theirs = (float(reduce(rows.sum(axis=0))) for rows in (rows_a, rows_b))
-        bounds = (float(np.divide(ours - 1, theirs)), float(np.divide(ours + 1, theirs)))
+        bounds = (float(np.divide(ours - 1, theirs)) if ours else 0.0, float(np.divide(ours + 1, theirs)))
     return _paired(rows_a, rows_b, reduce, np.divide, seed, level, samples, bounds)
 
 
@@ -101,7 +101,7 @@ def difference_over_runs(runs_a: Rows, runs_b: Rows, reduce: Reduce, *, seed: in
     of_rows = ((rows.high - rows.low) / 2) ** 2
     of_runs = [float(np.var(reduce(runs.sum(axis=1)), ddof=1)) / len(runs) for runs in (runs_a, runs_b)]
     variance = of_rows + sum(of_runs)
-    parts = zip((of_rows, *of_runs), (runs_a.shape[1] - 1, len(runs_a) - 1, len(runs_b) - 1), strict=True)
+    parts = zip((of_rows, *of_runs), (max(1, runs_a.shape[1] - 1), len(runs_a) - 1, len(runs_b) - 1), strict=True)
     freedom = variance**2 / sum(part**2 / of for part, of in parts if part) if variance else math.inf
     reach = float(student.ppf((1 + level) / 2, freedom)) * math.sqrt(variance)
     return Interval(rows.value, rows.value - reach, rows.value + reach, level, runs_a.shape[1])

@@ -53,7 +53,7 @@ class Answered:
 @dataclass(frozen=True)
 class Benchmarked:
     """What a subject did: the text of each row's answer, its log-probability (None where it was not told), and what it
-    took; `timed` are the first rows."""
+    took; `timed` are those asked alone."""
 
     name: str
     texts: tuple[str, ...]

@@ -117,6 +117,6 @@ def show_verdict(summary: Summary) -> Html:
         element("p", element("b", one.word), f" over {one.arm}: {' ('.join(write_difference(one.difference, unit))})")
         for one in verdict.against
     ]
-    seeds = f"{len(next(iter(verdict.figures.values())))} seeds of {verdict.asked} at most"
+    seeds = f"{verdict.asked} seeds at most, none more once its difference was certain"
     caption = f"Each trained {verdict.steps:,} steps, with {seeds}; {verdict.rows:,} messages"
     return join(*told, table(["student", "a seed each", "mean"], rows, caption=caption))

@@ -59,7 +59,8 @@ class Tokenizer:
     @property
     def puts_a_space(self) -> bool:
         """Whether a text is encoded as if a space stood before it, as by Phi 3 and Mistral."""
-        return str(self._tokenizer.id_to_token(self.encode("a")[0])).startswith("▁")
+        first = self.encode("a")[:1]
+        return bool(first) and str(self._tokenizer.id_to_token(first[0])).startswith(("▁", "Ġ"))
 
     @property
     def virtual(self) -> dict[str, int]:

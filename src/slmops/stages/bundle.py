@@ -30,7 +30,7 @@ def bundle_stage(project: Project) -> Stage:
     shipped, deployment = project.shipped(), project.deployment[0]
     return Stage(
         "bundle",
-        3,
+        4,
         {"dataset": "dataset", "model": shipped, "evidence": "evidence"},
         {"deployment": deployment.model_dump(), "name": project.name},
         lambda work: _make(project, work),

@@ -75,15 +75,15 @@ def _make(project: Project, work: Work) -> None:
     validation = read_part(dataset, "validation") if isinstance(task.grammar, Labels) else []
     asked, accept, heard = [*validation, *unlabelled, *augmented], synthesis.accept.confidence, []
     threads, number_format = work.choices["threads"], work.choices["number_format"]
+    first, last = len(validation), len(validation) + len(unlabelled)
     for name in project.teachers:
         report = one_of_several(work.progress, name, list(project.teachers), "messages")
         model = LocalModel(work.inputs[name], threads=threads, number_format=number_format)
         said = answer_records(model, task, asked, by=name, accept_confidence=accept, report=report)
         del model  # before the next one is loaded
-        if longer := [one.text for one in said if one.answers[-1].rejected == LONGER]:
+        if longer := [one.text for one in said[first:last] if one.answers[-1].rejected == LONGER]:
             warn_of_long(work.progress, "unlabelled", longer, f"{name} cannot read them, left out")
         heard.append(said)
-    first, last = len(validation), len(validation) + len(unlabelled)
     parts = (slice(first), slice(first, last), slice(last, None))
     known, given, varied = ([answered[part] for answered in heard] for part in parts)
     given += [_ask_endpoint(work, other, name, task, unlabelled) for name, other in project.endpoints.items()]

@@ -164,8 +164,9 @@ def _learn_share(
     tokenizer, task = Tokenizer(lesson.model), read_task(dataset)
     varied = task.varied if isinstance(task.grammar, Labels) else None  # a free answer may say the very word
     rows = noisy_copies(lesson.rows, config.epochs, config.noise, work.seed, varied)
-    if config.noise and "noise" in config.model_fields_set and varied is None:
-        report(0.0, "warning: train.noise does nothing: a word less would change what is asked, or answered")
+    if config.noise and "noise" in config.model_fields_set and (varied is None or config.epochs <= 1):
+        why = "a word less would change what is asked, or answered" if varied is None else "each row is seen once"
+        report(0.0, f"warning: train.noise does nothing: {why}")
     held_out = read_answered(dataset, "validation", task)
     context, show = context_of(lesson.model), text_of([*rows, *held_out])
 

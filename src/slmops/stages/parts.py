@@ -12,10 +12,11 @@ from slmops.data.records import read_records
 from slmops.models.families import encode_lesson, family_of
 from slmops.models.folder import context_of
 from slmops.models.packing import Example
-from slmops.models.tokenizer import Ids, Tokenizer
+from slmops.models.tokenizer import Tokenizer
 from slmops.tasks import load_task
 from slmops.tasks.types import Labels, Record, Task
 from slmops.training.examples import to_examples
+from slmops.training.replication import FREE, Begins
 
 Prompt = Literal["full", "short"]
 
@@ -77,12 +78,11 @@ def text_of(rows: Iterable[tuple[Record, str]]) -> Callable[[str], str]:
     return texts.__getitem__
 
 
-def answer_begins(tokenizer: Tokenizer, task: Task) -> Ids:
-    """The tokens that can begin an answer of a closed set, behind what all of them begin with; none where answers are
-    free."""
+def answer_begins(tokenizer: Tokenizer, task: Task) -> Begins:
+    """How answers of a closed set begin; nothing where they are free."""
     if not isinstance(task.grammar, Labels):
-        return ()
+        return FREE
     answers = [tokenizer.encode(value) for value in task.grammar.values]
     places = zip(*answers, strict=False)  # up to the end of the shortest
     shared = next((place for place, ids in enumerate(places) if len(set(ids)) > 1), min(map(len, answers)) - 1)
-    return tuple(sorted({ids[shared] for ids in answers}))
+    return Begins(tuple(sorted({ids[shared] for ids in answers})), shared)

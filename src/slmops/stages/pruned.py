@@ -62,7 +62,7 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
         section["vocabulary"] = student.vocabulary
         inputs |= {"labels": "labels"} if project.teacher else {}  # whose answers are learned, too
     estimate = pruned_estimate(project)
-    return Stage("pruned", 5, inputs, section, lambda work: _make(project, work), estimate, ("threads",))
+    return Stage("pruned", 6, inputs, section, lambda work: _make(project, work), estimate, ("threads",))
 
 
 def pruned_again_stage(project: Project, number: int) -> Stage:
@@ -72,7 +72,7 @@ def pruned_again_stage(project: Project, number: int) -> Stage:
     section |= {name: kept for name, kept in student.cuts.items() if name != "context"}
     inputs = {"dataset": "dataset", "student": name_of_round(number - 1), "pruned": "pruned"}
     make = partial(_make_again, project, student.rounds - number + 1)
-    return Stage(f"pruned_{number}", 3, inputs, section, make, pruned_estimate(project, number), ("threads",))
+    return Stage(f"pruned_{number}", 4, inputs, section, make, pruned_estimate(project, number), ("threads",))
 
 
 def name_of_round(number: int) -> str:

@@ -74,6 +74,7 @@ def summarize(project: Project) -> Summary:
     quality = task.metrics[0]
     compared = [name for name in project.subjects() if has_answers(answers_folder, name)]
     answers = {name: read_answers(answers_folder, name) for name in compared}
+    scored = {name: _rows(task, answers[name]) for name in compared}
     example = read_part(dataset, "test")[0]
     tokenizers = _tokenizers(store, [evidence.parents[name] for name in compared if name != CLASSICAL])
     made = {name: item.made for name, item in planned.items() if item.made}
@@ -113,12 +114,12 @@ def summarize(project: Project) -> Summary:
         searches=_searches(project, store, planned, evidence.parents["dataset"]),
         trainings=_trainings(store, planned),
         confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)) if labels else None,
-        mistakes=_mistakes(answers, shipped, task),
+        mistakes=_mistakes(answers, scored, shipped, task),
         lineage=_lineage(planned),
         foundry_local=_foundry(bundle, quality.name) if bundle else None,
         verdict=read_verdict(project, evidence.parents[shipped], evidence.parents["dataset"]),
-        **_against_teacher(answers, shipped, task, bool(labels), evidence.made_by.seed),
-        calibration=_calibration(answers, shipped, task) if labels else {},
+        **_against_teacher(answers, scored, shipped, task, bool(labels), evidence.made_by.seed),
+        calibration=_calibration(answers, scored, shipped, task) if labels else {},
         making=making,
     )
 
@@ -301,19 +302,21 @@ def _confusion(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> tuple[tup
     return tuple(tuple(counts[gold, answer] for answer in labels) for gold in labels)
 
 
-def _mistakes(answers: dict[str, list[dict[str, Any]]], shipped: str, task: Task) -> tuple[parts.Mistake, ...]:
+def _mistakes(
+    answers: dict[str, list[dict[str, Any]]], scored: Mapping[str, Rows], shipped: str, task: Task
+) -> tuple[parts.Mistake, ...]:
     """Rows whose answer is not wholly right by the figure that decides, the worst first."""
     shown = [name for name in ("teacher", *SOURCES, CLASSICAL) if name in answers and name != "untrained"]
     asked = list(dict.fromkeys([*shown, shipped]))
-    rows, scored = answers[shipped], {name: _scores(task, answers[name]) for name in asked}
-    right = scored[shipped]
+    rows, by_name = answers[shipped], {name: scores(task.metrics[0], scored[name]) for name in asked}
+    right = by_name[shipped]
     wrong = sorted((index for index in range(len(rows)) if right[index] < 1), key=lambda index: right[index])
     return tuple(
         parts.Mistake(
             text=Record("", rows[index]["inputs"], None, Source("")).text,
             gold=task.write(rows[index]["gold"]),
             answers={name: _said(answers[name][index]) for name in asked},
-            right=tuple(name for name in asked if scored[name][index] == 1),
+            right=tuple(name for name in asked if by_name[name][index] == 1),
         )
         for index in wrong
     )
@@ -344,7 +347,12 @@ def _timed_with(evidence: Manifest) -> dict[str, int]:
 
 
 def _against_teacher(
-    answers: dict[str, list[dict[str, Any]]], shipped: str, task: Task, closed: bool, seed: int
+    answers: dict[str, list[dict[str, Any]]],
+    scored: Mapping[str, Rows],
+    shipped: str,
+    task: Task,
+    closed: bool,
+    seed: int,
 ) -> dict[str, Any]:
     """How often both say the same, and on which parts of the test more was lost than on others."""
     if "teacher" not in answers or shipped == "teacher":
@@ -360,8 +368,7 @@ def _against_teacher(
         languages = languages_of(texts)
     except MissingExtraError:  # then there are no parts by language
         languages = []
-    taught, learned = _rows(task, theirs), _rows(task, ours)
-    found = slices(texts, labels, languages, taught, learned, task.metrics[0].reduce, seed)
+    found = slices(texts, labels, languages, scored["teacher"], scored[shipped], task.metrics[0].reduce, seed)
     return {
         "agreement": bootstrap(same, lambda sums: sums[..., 0] / sums[..., 1], seed=seed, bounds=(0, 1)),
         "slices": tuple(found),
@@ -369,23 +376,19 @@ def _against_teacher(
 
 
 def _calibration(
-    answers: dict[str, list[dict[str, Any]]], shipped: str, task: Task
+    answers: dict[str, list[dict[str, Any]]], scored: Mapping[str, Rows], shipped: str, task: Task
 ) -> dict[str, tuple[parts.Bin, ...]]:
     """Of the teacher and what ships: how often they are right where they are how sure."""
     found = {}
     for name in ("teacher", shipped):
         rows = answers.get(name, [])
         if sure := confidences([row["logprob"] for row in rows]):
-            found[name] = tuple(bins(sure, _scores(task, rows)))
+            found[name] = tuple(bins(sure, scores(task.metrics[0], scored[name])))
     return found
 
 
-def _scores(task: Task, rows: list[dict[str, Any]]) -> list[float]:
-    """The figure that decides, of each answer alone."""
-    return scores(task.metrics[0], _rows(task, rows))
-
-
 def _rows(task: Task, answered: list[dict[str, Any]]) -> Rows:
+    """Those of the figure that decides."""
     return task.metrics[0].rows([row["answer"] for row in answered], [row["gold"] for row in answered])
 
 

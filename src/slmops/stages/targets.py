@@ -82,7 +82,7 @@ def targets_stage(project: Project) -> Stage:
         section |= {"too_long": "leave out"} if project.leaves_out_long_rows else {}
         choices = ("number_format", "threads")
         minutes = forward_minutes(project, "targets") * len(project.teachers)
-    return Stage("targets", 4, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
+    return Stage("targets", 5, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
 
 
 def read_answers(folder: Path) -> Rows:

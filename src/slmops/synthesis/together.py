@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from slmops.synthesis.label import doubt
+from slmops.synthesis.label import LONGER, doubt
 from slmops.tasks.types import Answer, Record
 
 Together = Literal["average", "surest"]
@@ -29,6 +29,8 @@ def hear_together(answered: Sequence[Sequence[Record]], how: Together, accept_co
 
 
 def _one_of(given: Sequence[Answer], how: Together, accept: float) -> Answer:
+    if longer := next((one for one in given if one.rejected == LONGER), None):
+        return replace(longer, by=BY)  # one that a teacher cannot read is left out by all
     surest, labels = max(given, key=_confidence), next((one.label_probs for one in given if one.label_probs), None)
     if how == "surest" or labels is None:
         doubtful = None if surest.confidence is None else doubt(surest.confidence, accept)

@@ -86,11 +86,13 @@ def in_order(value: Json, schema: Mapping[str, Json], whole: Mapping[str, Json] 
     """`value` with the keys of its objects in the order in which `schema` names them, a part of the `whole` one."""
     whole = schema if whole is None else whole
     schema = _meant(schema, whole)
-    for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
-        if _is_kind(value, _meant(option, whole)):
-            return in_order(value, option, whole)
+    properties = _properties(schema, whole)
+    options = [_meant(option, whole) for name in ("anyOf", "oneOf") for option in schema.get(name, ())]
+    if fitting := [option for option in options if _is_kind(value, option)] if not properties else []:
+        held = set(value) if isinstance(value, Mapping) else set()
+        best = next((option for option in fitting if held <= _properties(option, whole).keys()), fitting[0])
+        return in_order(value, best, whole)
     if isinstance(value, Mapping):
-        properties = schema.get("properties", {})
         known = [name for name in properties if name in value]
         names = known + [name for name in value if name not in properties]
         return {name: in_order(value[name], properties.get(name, {}), whole) for name in names}
@@ -115,6 +117,16 @@ def _facts(path: str, value: Json) -> Iterable[str]:
             yield from [f"{path}[]={json.dumps(item, sort_keys=True)}"] if whole else _facts(f"{path}[]", item)
     elif value is not None and value is not False and value != "":
         yield f"{path}={json.dumps(value.strip() if isinstance(value, str) else value)}"
+
+
+def _properties(schema: Mapping[str, Any], whole: Mapping[str, Json]) -> dict[str, Any]:
+    """Those of an object, and of all that it is besides (`allOf`), its own first."""
+    found, parts = dict(schema.get("properties", {})), list(schema.get("allOf", ()))
+    for part in parts:  # which grows, by what these are besides
+        more = _meant(part, whole)
+        found = {**found, **{name: of for name, of in more.get("properties", {}).items() if name not in found}}
+        parts += more.get("allOf", ()) if len(parts) < _REFERENCES else ()
+    return found
 
 
 def _meant(schema: Any, whole: Mapping[str, Json]) -> Mapping[str, Any]:

@@ -14,6 +14,8 @@ from slmops.core.mistakes import nearest
 from slmops.core.named import Named
 from slmops.core.search import SearchConfig, begin_of
 
+_MOST_EPOCHS = 1000
+
 
 class ContrastiveConfig(Section):
     """How far rows of one answer are drawn together in the last hidden state, and others pushed apart."""
@@ -85,7 +87,7 @@ class TrainConfig(Section):
     epochs: float = Field(
         default=1.0,
         gt=0,
-        le=1000,
+        le=_MOST_EPOCHS,
         description="how often each row is seen; if absent, a teacher sees few rows as often as 100 steps take",
     )
     learning_rate: float = Field(default=1.5e-3, gt=0, lt=1, description="the learning rate at its height")
@@ -157,7 +159,7 @@ class TrainConfig(Section):
         if self.quantization_aware and self.method in _NEVER_ROUNDED:
             why = f"{self.method}: {_NEVER_ROUNDED[self.method]}, so int4 cannot be learned under it"
             raise wrong(why, "write quantization_aware: 0")
-        if "noise" in given and self.noise and self.epochs <= 1:
+        if {"noise", "epochs"} <= given and self.noise and self.epochs <= 1:
             raise wrong("noise varies rows from the second epoch on, and there is one", "remove noise, or add epochs")
         if "decay" in given and self.schedule != "wsd":
             raise wrong(
@@ -195,7 +197,7 @@ class TrainConfig(Section):
     def lasting(self, rows: int) -> TrainConfig:
         """As it is; where nobody wrote `epochs`, with as many more as give so few rows the steps that it takes to learn
         anything."""
-        needed = math.ceil(_LEAST_STEPS * self.batch_size / max(1, rows))
+        needed = min(_MOST_EPOCHS, math.ceil(_LEAST_STEPS * self.batch_size / max(1, rows)))
         if "epochs" in self.model_fields_set or needed <= self.epochs:
             return self
         return self.model_copy(update={"epochs": float(needed)})

@@ -7,6 +7,7 @@ what it speaks for (Lipton et al. 2016, arXiv 1511.03677, "target replication"; 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slmops.models.forward import head_logits
@@ -18,15 +19,26 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def replicated_loss(model: nn.Module, states: Tensor, batch: Batch, begins: Ids, taught: Taught | None) -> Tensor:
-    """Cross-entropy, summed over examples, of their first targets at all positions of their last segments before it.
+@dataclass(frozen=True)
+class Begins:
+    """How answers of a closed set begin: by one of the token `ids`, `behind` so many with which all of them begin."""
 
-    `states` are (sequence · time, width) last hidden states, `begins` the token ids that can begin an answer, behind
-    what all answers begin with: their first targets are those.
-    """
+    ids: Ids = ()
+    behind: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.ids)
+
+
+FREE = Begins()  # where answers are free
+
+
+def replicated_loss(model: nn.Module, states: Tensor, batch: Batch, begins: Begins, taught: Taught | None) -> Tensor:
+    """Cross-entropy, summed over examples, of the first targets that tell them apart, at all positions of their last
+    segments before the answer. `states` are (sequence · time, width) last hidden states."""
     import torch
 
-    first, candidates = batch.first_targets(), torch.tensor(begins)
+    first, candidates = batch.first_targets(), torch.tensor(begins.ids)
     at: list[int] = []
     weights: list[float] = []
     example: list[int] = []
@@ -35,23 +47,13 @@ def replicated_loss(model: nn.Module, states: Tensor, batch: Batch, begins: Ids,
         at += range(end - length, end)
         weights += [2 * (step + 1) / (length * (length + 1)) for step in range(length)]
         example += [index] * length
-    ahead = _shared(batch, first, candidates)
-    if not at or ahead is None:
+    if not at:
         return states.new_zeros(())
-    first = [target + ahead for target in first]
+    first = [target + begins.behind for target in first]
     temperature = taught.temperature if taught else 1.0
     wanted = _answers(batch.target_ids[first], candidates, taught, first)[torch.tensor(example)]
-    said = torch.log_softmax(head_logits(model, states[torch.tensor(at)], begins) / temperature, -1)
+    said = torch.log_softmax(head_logits(model, states[torch.tensor(at)], begins.ids) / temperature, -1)
     return -(torch.tensor(weights) * (wanted * said).sum(1)).sum() * temperature**2
-
-
-def _shared(batch: Batch, first: list[int], candidates: Tensor) -> int | None:
-    """How many targets stand before those of which each is one of the candidates; None where there are none."""
-    import torch
-
-    begin, fewest = torch.tensor(first), int(batch.target_row.unique(return_counts=True)[1].min()) if first else 0
-    here = (ahead for ahead in range(fewest) if torch.isin(batch.target_ids[begin + ahead], candidates).all())
-    return next(here, None)
 
 
 def _answers(target_ids: Tensor, candidates: Tensor, taught: Taught | None, first: list[int]) -> Tensor:

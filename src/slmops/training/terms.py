@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from slmops.core.errors import need
 from slmops.models.inside import Inside, watched
 from slmops.models.packing import Batch
-from slmops.models.tokenizer import Ids
 from slmops.training.chunked_head import chunk_of, losses_at
 from slmops.training.config import TrainConfig
 from slmops.training.contrastive import contrastive_loss
 from slmops.training.losses import Mixture, Taught, TokenLoss
-from slmops.training.replication import replicated_loss
+from slmops.training.replication import FREE, Begins, replicated_loss
 from slmops.training.representation import Representation
 
 if TYPE_CHECKING:
@@ -31,12 +30,12 @@ Teach = Callable[[Batch], Taught]
 
 @dataclass(frozen=True)
 class Teaching:
-    """What is learned: by which loss of target tokens, of whom; the tokens that can `begin` an answer, where they are
-    few; and what goes on inside the teacher."""
+    """What is learned: by which loss of target tokens, of whom; how answers can `begin`, where they are few; and what
+    goes on inside the teacher."""
 
     loss: TokenLoss
     teach: Teach | None = None
-    begins: Ids = ()
+    begins: Begins = FREE
     representation: Representation | None = None
 
     @property

@@ -20,7 +20,6 @@ from slmops.core.errors import SlmopsError, need
 from slmops.core.machine import keep_freed_memory, release_freed_memory
 from slmops.models.forward import NumberFormat
 from slmops.models.packing import Example, by_length, pack
-from slmops.models.tokenizer import Ids
 from slmops.training.blame import BrokenLossError, row_losses, worst_rows
 from slmops.training.checkpoint import Checkpoint
 from slmops.training.chunked_head import chunk_of, losses_at
@@ -34,6 +33,7 @@ from slmops.training.losses import TokenLoss
 from slmops.training.on_policy import OWN, OnPolicy
 from slmops.training.own import told
 from slmops.training.parallel import Workers
+from slmops.training.replication import FREE, Begins
 from slmops.training.representation import Representation
 from slmops.training.sampled_head import sampled_logits
 from slmops.training.schedule import first_rounded_step, make_optimizer, set_learning_rate, steps_of
@@ -56,7 +56,7 @@ def train(
     *,
     teach: Teach | None = None,
     on_policy: OnPolicy | None = None,
-    begins: Ids = (),
+    begins: Begins = FREE,
     representation: Representation | None = None,
     rounding: Rounding | None = None,
     validation: Sequence[Example] = (),
@@ -74,7 +74,7 @@ def train(
     """Trains in place; returns the curve. Started again over the same scratch folder, it goes on where it was.
 
     `on_policy` has some rows answered by the model itself; `teach` then knows such rows, too.
-    `begins` are the tokens that can begin an answer, where they are few: then the target is replicated. Of a
+    `begins` is how answers can begin, where they are few: then the target is replicated. Of a
     `representation`, what goes on inside the teacher is learned, too. `rounding` is what the shipped format will do to
     a weight: it is done during the last steps, so that the model learns to bear it.
     `judge` tells at each look how good the model is: by that, not by the loss, one look is better than another.
