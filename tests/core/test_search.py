@@ -150,6 +150,8 @@ def test_where_every_trial_failed_there_is_no_best(tmp_path: Path) -> None:
     found = search(config(num_trials=2), failing, default={}, seed=1, folder=tmp_path)
     with pytest.raises(SlmopsError, match="every trial failed: no room"):
         _ = found.best
+    again = search(config(num_trials=2), judge, default={}, seed=1, folder=tmp_path)  # there is room now
+    assert [trial.number for trial in again.trials if trial.state != "failed"] == [0, 1] and again.best
 
 
 @pytest.mark.parametrize(

@@ -413,5 +413,13 @@ def test_a_merge_that_changes_the_model_is_named(home: Path, tmp_path: Path) -> 
 
 
 def test_what_makes_no_adapter_is_refused() -> None:
+    for key, values, told in (
+        ("method", ["lora", "full"], "full makes no adapter"),
+        ("method", ["lora", "qlora"], "bases in four bits and whole ones are not compared"),
+        ("modules_to_save", [[], ["lm_head"]], "a part that learned whole is no adapter"),
+    ):
+        search = {"num_trials": 2, "search_space": {key: {"type": "choice", "values": values}}}
+        with pytest.raises(ValueError, match=told):
+            AdapterConfig.model_validate({"train": {"search": search}})
     with pytest.raises(ValueError, match="full makes no adapter"):
         config_of(method="full")

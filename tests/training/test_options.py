@@ -75,6 +75,15 @@ def test_an_option_that_would_do_nothing_or_harm_is_refused(options: dict[str, o
     assert told in said
 
 
+def test_code_of_ones_own_that_a_search_tries_is_named() -> None:
+    space = {
+        "loss": {"type": "choice", "values": ["cross_entropy", "focal:focal"]},
+        "callbacks": {"type": "choice", "values": [[], ["mine:stop"]]},
+    }
+    config = TrainConfig.model_validate({"search": {"num_trials": 2, "search_space": space}})
+    assert config.own_code() == ("focal:focal", "mine:stop")
+
+
 def test_a_student_is_trained_whole_unless_it_says_otherwise() -> None:
     chosen = StudentConfig.model_validate({"model": "small", "train": {"method": "lora", "rank": 8}}).train
     assert (chosen.method, chosen.rank, chosen.epochs) == ("lora", 8, 3)

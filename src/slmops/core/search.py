@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -166,20 +167,21 @@ def search(
 
     With `halving`, trials end early by asynchronous successive halving (Li et al. 2020, arXiv 1810.05934); TPE is that
     of Bergstra et al. 2011. What raises SlmopsError or runs out of memory has failed, and the search goes on,
-    unless it is no fault of a trial's: a full disk, a damaged store. So has what the system killed twice at one place,
+    unless it is no fault of a trial's: a full disk, a damaged store. If all have failed, it begins anew when it is
+    started again. So has what the system killed twice at one place,
     where looks told and `mark`, something that changes as the trial of a number gets on, were the same.
     """
     optuna = need("optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / 'study.db'}",
-        study_name="search",
-        load_if_exists=True,
-        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_FACTOR)
-        if halving
-        else optuna.pruners.NopPruner(),
-    )
+    storage, pruner = f"sqlite:///{folder / 'study.db'}", optuna.pruners.NopPruner()
+    if halving:
+        pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_FACTOR)
+    begun = partial(optuna.create_study, storage=storage, study_name="search", load_if_exists=True, pruner=pruner)
+    study = begun()
+    if len(study.trials) >= config.num_trials and all(trial.state.name == "FAIL" for trial in study.trials):
+        optuna.delete_study(study_name=study.study_name, storage=storage)  # what made them fail may be mended by now
+        study = begun()
     if not study.trials:
         study.enqueue_trial({name: _written(config.search_space[name], value) for name, value in default.items()})
     killed = next((trial for trial in study.trials if trial.state.name == "RUNNING"), None)
@@ -242,7 +244,7 @@ def _run(
 
 def _is_fault_of_a_trial(error: BaseException) -> bool:
     if isinstance(error, RuntimeError):
-        return "memory" in str(error)
+        return "memory" in str(error) or "bad_alloc" in str(error)
     return isinstance(error, SlmopsError | MemoryError) and not isinstance(error, _NO_FAULT_OF_A_TRIAL)
 
 

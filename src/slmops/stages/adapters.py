@@ -62,12 +62,17 @@ class AdapterConfig(Section):
 
     @model_validator(mode="after")
     def _makes_an_adapter(self) -> AdapterConfig:
-        if not self.train.makes_adapter:
-            raise wrong(f"train.method: {self.train.method} makes no adapter", "choose lora, dora or qlora")
-        if self.train.modules_to_save:
-            raise wrong("train.modules_to_save: a part that learned whole is no adapter", "remove it")
-        if self.train.quantization_aware:
-            raise wrong("train.quantization_aware: an adapter is not rounded", "remove it")
+        space = self.train.search.search_space if self.train.search else {}
+        tried = [self.train.tried({name: value}) for name, of in space.items() for value in of.ends()]
+        for train in (self.train, *tried):
+            if not train.makes_adapter:
+                raise wrong(f"train.method: {train.method} makes no adapter", "choose lora, dora or qlora")
+            if train.modules_to_save:
+                raise wrong("train.modules_to_save: a part that learned whole is no adapter", "remove it")
+            if train.quantization_aware:
+                raise wrong("train.quantization_aware: an adapter is not rounded", "remove it")
+            if (train.method == "qlora") != (self.train.method == "qlora"):
+                raise wrong("train.search: bases in four bits and whole ones are not compared", "search in one of them")
         return self
 
     def own_code(self) -> list[str]:

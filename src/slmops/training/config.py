@@ -207,8 +207,11 @@ class TrainConfig(Section):
         return self.model_dump() | ({} if "epochs" in self.model_fields_set else {"epochs": None})
 
     def own_code(self) -> tuple[str, ...]:
-        """What it names of the user's own."""
-        return (*(() if self.loss == "cross_entropy" else (self.loss,)), *self.callbacks)
+        """What it names of the user's own, and what a search tries of it."""
+        space = self.search.search_space if self.search else {}
+        losses = {self.loss, *(space["loss"].ends() if "loss" in space else ())} - {"cross_entropy"}
+        several = [self.callbacks, *(space["callbacks"].ends() if "callbacks" in space else ())]
+        return (*sorted(losses), *dict.fromkeys(name for names in several for name in names))
 
     def begin_of_search(self) -> dict[str, Any]:
         """What is searched for, as it stands here, where that lies in the space."""
