@@ -211,6 +211,7 @@ def test_noise_that_does_nothing_is_refused(tmp_path: Path) -> None:
         ("{search_space: {method: {type: choice, values: [lora, lore]}}}", "method cannot be 'lore'"),
         ("{search_strategy: bayes, search_space: {rank: {type: int, low: 1, high: 4}}}", "search_strategy"),
         ("{search_space: {rank: {type: int, low: 1, high: 4, step: 2}}}", "step"),
+        ("{search_space: {quantization_aware: {type: float, low: 0, high: 1}}}", "judged unrounded, and all others"),
         ("{search_space: {}}", "search_space"),
     ],
 )

@@ -179,6 +179,9 @@ class TrainConfig(Section):
                 raise wrong(f"search_space: {name} is no key of train", nearest(name, known))
             if name in _OF_PROMPT or (name == "method" and "prompt" in (*space.ends(), self.method)):
                 raise wrong("search_space: virtual tokens are put into the model before any trial", f"remove {name}")
+            if name == "quantization_aware" and 0 in space.ends() and any(space.ends()):
+                why = "with quantization_aware: 0 a trial is judged unrounded, and all others rounded"
+                raise wrong(f"search_space: {why}", "search above 0")
             for value in space.ends():
                 try:
                     self.tried({name: value})
