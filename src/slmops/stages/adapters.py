@@ -18,7 +18,7 @@ from slmops.core.begun import begin_or_go_on
 from slmops.core.config import Section, nearest, wrong
 from slmops.core.errors import ConfigError, ModelError, SlmopsError, need
 from slmops.core.files import folder_written_whole, full_disk_explained, lock, write_whole
-from slmops.core.named import allow, is_named
+from slmops.core.named import allow, code_of, is_named
 from slmops.core.pipeline import Work
 from slmops.core.store import Store
 from slmops.data.read import read_records
@@ -105,6 +105,7 @@ def train(
         allow(name)
     asked = config.model_dump(mode="json") | {"fields": dict(fields or {}), "seed": seed}
     asked |= {"model": model.identity, "data": find_rows(data).digest()}
+    asked |= {"code": [code_of(name, "adapter") for name in config.own_code()]}
     begun = out.with_name(f".{out.name}.begun")
     with full_disk_explained(begun, otherwise="write to a larger disk"), lock(begun / "lock"):
         place = begin_or_go_on(begun, asked, lambda text: report(0.0, text))
