@@ -198,8 +198,8 @@ class TrainConfig(Section):
         return self.model_validate(self.model_dump(exclude={"search"}, exclude_defaults=True) | dict(values))
 
     def lasting(self, rows: int) -> TrainConfig:
-        """As it is; where nobody wrote `epochs`, or what to try of them, with as many more as give so few rows the steps
-        that it takes to learn anything."""
+        """As it is; where nobody wrote `epochs`, or which of them to try, with as many more as give so few rows the
+        steps that it takes to learn anything."""
         searched = self.search is not None and "epochs" in self.search.search_space
         needed = min(_MOST_EPOCHS, math.ceil(_LEAST_STEPS * self.batch_size / max(1, rows)))
         if searched or "epochs" in self.model_fields_set or needed <= self.epochs:
