@@ -309,7 +309,7 @@ nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin-top: 1.6rem; fon
 .cards strong { display: block; font-size: clamp(1.5rem, 3.2vw, 2.1rem); line-height: 1.15; letter-spacing: -.02em;
   white-space: nowrap }
 .cards span { display: block; margin: .2rem 0 .5rem; line-height: 1.3 }
-.cards small { display: block; white-space: nowrap }
+.cards small { display: block }
 .plots { display: grid; grid-template-columns: repeat(2, 1fr); gap: 1.8rem 2.4rem; margin: 1.2rem 0 2rem }
 .plots svg { max-width: 27rem }
 .subjects th, .subjects td { min-width: 5.2rem } td small, th small { display: block; font-weight: 400 }
