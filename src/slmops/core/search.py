@@ -167,9 +167,9 @@ def search(
 
     With `halving`, trials end early by asynchronous successive halving (Li et al. 2020, arXiv 1810.05934); TPE is that
     of Bergstra et al. 2011. What raises SlmopsError or runs out of memory has failed, and the search goes on,
-    unless it is no fault of a trial's: a full disk, a damaged store. If all have failed, it begins anew when it is
-    started again. So has what the system killed twice at one place,
-    where looks told and `mark`, something that changes as the trial of a number gets on, were the same.
+    unless it is no fault of a trial's: a full disk, a damaged store. So has what the system killed twice at one place,
+    where looks told and `mark`, something that changes as the trial of a number gets on, were the same. Where all have
+    failed, a search that is started again begins anew.
     """
     optuna = need("optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -36,10 +36,10 @@ def bootstrap(
     level: float = 0.95,
     samples: int = _SAMPLES,
     bounds: tuple[float, float] | None = None,
-    corrected: bool = True,
+    mirrored: bool = False,
 ) -> Interval:
-    """The figure `reduce(sums)` of (example, statistic) rows with its BCa interval; its percentile interval, if not
-    `corrected`.
+    """The figure `reduce(sums)` of (example, statistic) rows with its BCa interval; or its percentile interval
+    `mirrored` at the figure, as far as that leaves the figure in: of one that chance alone raises.
 
     BCa, because shares near 1 are skewed: of an accuracy of 0.97 on 360 examples the truth lay below the 95 % interval
     in 2.0 % of 1,500 simulations, below the percentile interval in 4.6 %. Where all that is drawn agrees, it has no
@@ -55,17 +55,18 @@ def bootstrap(
         drawn = np.concatenate([reduce(counts @ rows) for counts in _draw_counts(len(rows), samples, seed)])
         left_out = reduce(total - rows)  # the jackknife
     drawn = drawn[np.isfinite(drawn)]
-    levels = [(1 - level) / 2, (1 + level) / 2]
-    if corrected:
-        levels = _corrected_levels(value, drawn, left_out[np.isfinite(left_out)], level)
-    low, high = np.quantile(drawn, levels)
+    if mirrored:
+        least, most = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+        low, high = min(2 * value - most, value), max(2 * value - least, value)
+    else:
+        low, high = np.quantile(drawn, _corrected_levels(value, drawn, left_out[np.isfinite(left_out)], level))
     if bounds and np.ptp(drawn) == 0:
-        unseen = most_unseen(len(rows), level)
+        unseen = _most_unseen(len(rows), level)
         low, high = value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
     return Interval(value, float(low), float(high), level, len(rows))
 
 
-def most_unseen(count: int, level: float = 0.95) -> float:
+def _most_unseen(count: int, level: float) -> float:
     """The largest share that a kind of example may have of which none was among `count`: the upper end of the interval
     of 0 in `count` (Clopper & Pearson, The use of confidence or fiducial limits, Biometrika 26, 1934)."""
     return float(1 - ((1 - level) / 2) ** (1 / count))

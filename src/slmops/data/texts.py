@@ -34,7 +34,7 @@ class Texts:
         ends = self._bytes + np.cumsum([len(text) for text in raw])
         self._texts.write(b"".join(raw))
         self._ends.write(ends.astype(np.int64).tobytes())
-        self._digests.write(b"".join(map(digest, texts)))
+        self._digests.write(b"".join(map(_digest, raw)))
         self._bytes = int(ends[-1])
         self.rows += len(texts)
 
@@ -70,7 +70,11 @@ class Texts:
 
 def digest(text: str) -> bytes:
     """Eight bytes by which a text is known among others."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return _digest(text.encode("utf-8", "surrogatepass"))
+
+
+def _digest(raw: bytes) -> bytes:
+    return hashlib.blake2b(raw, digest_size=8).digest()
 
 
 def first_rows(digests: Path, rows: int) -> NDArray[np.int64]:

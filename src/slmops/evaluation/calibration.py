@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slmops.core.measurement import Interval
-from slmops.core.statistics import bootstrap, most_unseen
+from slmops.core.statistics import bootstrap
 from slmops.evaluation.summary import Bin
 
 _BINS = 10
@@ -42,12 +42,8 @@ def calibration_error(confidences: Sequence[float], right: Sequence[float], seed
         error: NDArray[np.float64] = np.abs(apart[..., 0] - apart[..., 1]).sum(-1) / len(right)
         return error
 
-    drawn = bootstrap(rows.reshape(len(right), -1), reduce, seed=seed, corrected=False)
-    if drawn.low == drawn.high:  # nothing varies: all are as sure, and right
-        unseen = most_unseen(len(right))
-        return replace(drawn, low=drawn.value * (1 - unseen), high=drawn.value + unseen * (1 - drawn.value))
-    low, high = 2 * drawn.value - drawn.high, 2 * drawn.value - drawn.low
-    return replace(drawn, low=max(0.0, min(low, drawn.value)), high=max(high, drawn.value))
+    found = bootstrap(rows.reshape(len(right), -1), reduce, seed=seed, bounds=(0, 1), mirrored=True)
+    return replace(found, low=max(0.0, found.low))
 
 
 def bins(confidences: Sequence[float], right: Sequence[float]) -> list[Bin]:

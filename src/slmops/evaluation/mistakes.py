@@ -89,7 +89,7 @@ def _show_mistake(mistake: Mistake) -> Html:
     text = mistake.text if len(mistake.text) <= _LONGEST_TEXT else mistake.text[:_LONGEST_TEXT] + " …"
     gold = element("span", "is: ", element("b", mistake.gold))
     answers = [
-        element("span", f"{subject}: ", element("b", _judge(answer, answer is not None and subject in mistake.right)))
+        element("span", f"{subject}: ", element("b", _judge(answer, subject in mistake.right)))
         for subject, answer in mistake.answers.items()
     ]
     return element("li", element("bdi", text, dir="auto"), element("small", gold, answers))

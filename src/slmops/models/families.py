@@ -56,13 +56,15 @@ _CHATML = Family(
     end="<|im_end|>",
 )
 
+
+def _thinking(family: Family, name: str, *markers: str, thought: str = _NO_THOUGHT) -> Family:
+    """The format of a model that thinks, with more `markers`, told to answer at once."""
+    before, after = family.assistant
+    return replace(family, name=name, markers=(*family.markers, *markers), assistant=(before + thought, after))
+
+
 FAMILIES = (
-    replace(
-        _DEEPSEEK,
-        name="deepseek-r1",
-        markers=(*_DEEPSEEK.markers, "<think>"),
-        assistant=(_DEEPSEEK.assistant[0] + _NO_THOUGHT, _DEEPSEEK.assistant[1]),
-    ),
+    _thinking(_DEEPSEEK, "deepseek-r1", "<think>"),
     _DEEPSEEK,
     Family(
         "phi-4",
@@ -88,18 +90,8 @@ FAMILIES = (
         assistant=("<|assistant|>\n", "<|end|>\n"),
         end="<|end|>",
     ),
-    replace(
-        _CHATML,
-        name="smollm-3",
-        markers=("<|im_start|>", "<think>", "<|begin_of_text|>"),
-        assistant=(_CHATML.assistant[0] + _NO_THOUGHT.removesuffix("\n"), _CHATML.assistant[1]),
-    ),
-    replace(
-        _CHATML,
-        name="qwen-3",
-        markers=("<|im_start|>", "<think>"),
-        assistant=(_CHATML.assistant[0] + _NO_THOUGHT, _CHATML.assistant[1]),
-    ),
+    _thinking(_CHATML, "smollm-3", "<think>", "<|begin_of_text|>", thought=_NO_THOUGHT.removesuffix("\n")),
+    _thinking(_CHATML, "qwen-3", "<think>"),
     _CHATML,
     Family(
         "llama-3",

@@ -123,6 +123,12 @@ def read_json(path: Path) -> Any:
         raise ModelError(f"is no JSON: {error}", where=str(path)) from error
 
 
+def ends_told(path: Path) -> set[int]:
+    """The end tokens that a config.json or generation_config.json tells; none where there is no such file."""
+    found = read_json(path).get("eos_token_id") if path.is_file() else None
+    return {one for one in (found if isinstance(found, list) else [found]) if isinstance(one, int)}
+
+
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a config.json says of the model; of one that sees images, too, of its text part."""
     return config.get("text_config") or config

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from slmops.core.errors import need
 from slmops.models.families import encode_answer, encode_prompt, end_token, family_of
-from slmops.models.folder import is_onnx, read_json
+from slmops.models.folder import ends_told, is_onnx
 from slmops.models.forward import NumberFormat
 from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.runtimes.decoding import check_fits, least_room
@@ -50,7 +50,7 @@ class LocalModel:
         self.tokenizer = Tokenizer(folder)
         self.family = family_of(self.tokenizer)
         self.end = end_token(self.tokenizer, self.family)
-        ends = frozenset({self.end, *_own_ends(folder)})
+        ends = frozenset({self.end, *ends_told(folder / "generation_config.json")})  # its authors' beside its format's
         self.runtime = _open_runtime(folder, ends, threads, number_format, adapters)
 
     def prompt(self, messages: Sequence[Message]) -> Ids:
@@ -126,13 +126,6 @@ def import_runtime(folder: Path) -> None:
         need("onnxruntime_genai", "onnx")
     else:
         need("transformers.models.auto.modeling_auto", "train")
-
-
-def _own_ends(folder: Path) -> list[int]:
-    """The tokens at which the model's authors have it end, beside that of its chat format."""
-    path = folder / "generation_config.json"
-    found = read_json(path).get("eos_token_id") if path.is_file() else None
-    return [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, int)]
 
 
 def _open_runtime(

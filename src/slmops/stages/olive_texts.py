@@ -15,7 +15,7 @@ from slmops.core.mistakes import nearest
 from slmops.data.sources import rows_of
 from slmops.data.values import checked
 from slmops.models.families import encode_lesson, family_of
-from slmops.models.folder import read_json
+from slmops.models.folder import ends_told, read_json
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.optimization.olive import Texts
@@ -61,9 +61,7 @@ def read_texts(texts: Texts, model: Path, context: int, say: Callable[[str], Non
 def faults_of_texts(texts: Texts, examples: Sequence[Example], longest: int, model: Path) -> Iterator[Fault]:
     """What is wrong with what was read for the model in a folder: texts that never end, or whose ends were cut off
     behind the `longest` there may be."""
-    paths = [model / name for name in ("config.json", "generation_config.json") if (model / name).is_file()]
-    found = [read_json(path).get("eos_token_id") for path in paths]
-    ends = {end for some in found for end in (some if isinstance(some, list) else [some]) if end is not None}
+    ends = ends_told(model / "config.json") | ends_told(model / "generation_config.json")
     if ends and not any(ends.intersection(example.answer) for example in examples):
         remedy = "end text_template with the end token, or write add_special_tokens: true"
         yield Fault("no end token", "no text says the token at which answers end: it never learns to stop", remedy)

@@ -316,7 +316,9 @@ def _mistakes(
             text=Record("", rows[index]["inputs"], None, Source("")).text,
             gold=task.write(rows[index]["gold"]),
             answers={name: _said(answers[name][index]) for name in asked},
-            right=tuple(name for name in asked if by_name[name][index] == 1),
+            right=tuple(
+                name for name in asked if answers[name][index]["answer"] is not None and by_name[name][index] == 1
+            ),
         )
         for index in wrong
     )
