@@ -118,11 +118,13 @@ def test_doctor_names_what_mends_a_machine(tmp_path: Path, monkeypatch: pytest.M
     (too_old / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.57.0\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(too_old.parent), *filter(None, sys.path)]))
     monkeypatch.setenv("SLMOPS_STORE", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("COLUMNS", "300")
     done = slmops("doctor", "--json", folder=tmp_path)
     looked_at = {finding["what"]: finding for finding in json.loads(done.stdout)}
     assert {"python", "machine", "extra privacy", "extra names", "disk", "disk of models", "pip"} <= looked_at.keys()
     assert all(finding["well"] or finding["remedy"] for finding in looked_at.values())
     assert looked_at["extra train"]["says"] == "transformers 4.57.0 is not >=5.23"
+    assert "pip install 'slmops[train]'" in slmops("doctor", folder=tmp_path).stdout
     assert looked_at["extra train"]["remedy"] == "pip install 'slmops[train]'"
     assert str(tmp_path / "elsewhere") in looked_at["disk of the store"]["says"]
     assert done.returncode == 1

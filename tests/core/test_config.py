@@ -150,6 +150,10 @@ def test_a_variant_is_laid_over_the_file_section_by_section(tmp_path: Path) -> N
     "variants, problem",
     [
         ("  b:\n    model:\n      layers: 0", "6 · variants.b.model.layers: 0 is less than 1 — choose 1 or more"),
+        (
+            "  latest: {}",
+            "4 · variants.latest: a run calls artifacts 'latest' itself — call the variant something else",
+        ),
         ("  b: {model: {layer: 1}}", "4 · variants.b.model.layer: there is no such field — did you mean layers?"),
         ("  b: {model: {model: null}}", "4 · variants.b.model.model: is missing — add it: a model reference"),
         ("  b: {variants: {}}", "4 · variants.b: found variants in a variant — move them beside it"),

@@ -114,6 +114,7 @@ def test_going_back_to_an_earlier_config_runs_nothing_and_is_the_latest_again(tm
     assert ran(back) == []
     store = Store(tmp_path / "store")
     assert {name: store.manifest(f"demo/{name}@latest").id for name in first} == first
+    assert {name: store.manifest(f"demo/{name}").id for name in first} == first
     store.gc()
     assert ran(run_all(tmp_path)) == []
 
@@ -178,11 +179,41 @@ def test_the_last_run_of_a_stage_says_how_long_the_next_will_take(tmp_path: Path
     assert plan_all(tmp_path)[1].estimate == chain()[1].estimate
     run_all(tmp_path, chain(pause_s=0.1))
 
-    again = plan_all(tmp_path, chain(b="other"))[1]
+    again = plan_all(tmp_path, chain(a="other"))[1]
     assert again.runs
     assert 0.3 <= again.estimate.minutes * 60 < 3
     assert again.estimate.megabytes < 1
     assert plan_all(tmp_path)[1].estimate.minutes == 0
+    asked_otherwise = plan_all(tmp_path, chain(b="other"))[1]
+    assert asked_otherwise.runs and asked_otherwise.estimate == chain()[1].estimate
+
+
+def test_what_a_stage_reads_from_the_store_beside_its_inputs_stays_as_long_as_what_it_made(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    base = run_all(tmp_path / "other", [chain()[0]])[0].manifest
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "weights").write_text("w")
+    base = store.commit(folder, kind="base", key="k", parents={}, made_by=base.made_by, name="other/base")
+    run_all(tmp_path, [replace(chain()[0], stored={"base": base.id})])
+
+    assert store.manifest("demo/a").parents == {"base": base.id}
+    assert store.gc().artifacts == ()
+
+
+def test_a_stage_that_was_killed_took_the_time_of_both_runs(tmp_path: Path) -> None:
+    def make(work: Work) -> None:
+        begun = work.scratch / "begun"
+        time.sleep(0.2)
+        if not begun.exists():
+            begun.touch()
+            raise KeyboardInterrupt
+        (work.out / "a").write_text("a")
+
+    stage = replace(chain()[0], make=make)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(tmp_path, [stage])
+    assert run_all(tmp_path, [stage])[0].manifest.made_by.seconds >= 0.4
 
 
 def test_a_stage_that_fails_leaves_no_artifact_and_the_next_run_begins_there(tmp_path: Path) -> None:

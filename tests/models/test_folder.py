@@ -155,3 +155,22 @@ def test_a_card_is_read_as_it_was_written(folder: Path) -> None:
     card = Card({"name": "classification", "options": {"labels": ["é", "b"]}}, "short", "CC0-1.0")
     write_card(folder, card)
     assert read_card(folder) == card
+
+
+@pytest.mark.parametrize(
+    "text, what",
+    [
+        ("[1]", "is no card of slmops"),
+        ("{", "is no JSON"),
+        ('{"foo": 1}', "is no card of slmops: task: Field required"),
+        ('{"task": {}, "prompt": "short", "licence": ""}', "names no task"),
+        (
+            '{"task": {"kind": 1}, "prompt": "long", "format": 2}',
+            r"written by a newer slmops \(format 2, this one knows 1",
+        ),
+    ],
+)
+def test_a_card_that_cannot_be_read_is_told(folder: Path, text: str, what: str) -> None:
+    (folder / "slmops.json").write_text(text)
+    with pytest.raises(ModelError, match=what):
+        read_card(folder)

@@ -55,7 +55,7 @@ def clean(
     rows += [("refused", report.refused), ("the same text, another answer", report.conflicts)]
     print_table(("rows", ""), rows)
     for place in report.conflict_places:
-        console.print(f"  {place}", markup=False, soft_wrap=True)
+        console.print(f"  {place}", soft_wrap=True)
 
 
 def split(
@@ -141,7 +141,7 @@ def _writer(reference: str, seed: int) -> Ask:
     from slmops.runtimes.types import Sampling
     from slmops.stages.verbs import find_model
 
-    found = find_model(reference, store_if_any(CONFIG), lambda text: console.print(text, markup=False))
+    found = find_model(reference, store_if_any(CONFIG), lambda text: console.print(text))
     model = LocalModel(found.folder)
     seeds = count(seed << 20, 1 << 10)
 
@@ -166,7 +166,7 @@ def history(
         print_json(events)
         return
     for event in events:
-        console.print(f"{event.to} ← {event.came_from}", markup=False, soft_wrap=True)
+        console.print(f"{event.to} ← {event.came_from}", soft_wrap=True)
         for step in event.steps:
-            console.print(f"  {step['did']} · {step['column']}", markup=False, soft_wrap=True)
-            console.print(f"    {step['before']!r} → {step['after']!r}", markup=False, soft_wrap=True)
+            console.print(f"  {step['did']} · {step['column']}", soft_wrap=True)
+            console.print(f"    {step['before']!r} → {step['after']!r}", soft_wrap=True)

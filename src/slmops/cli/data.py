@@ -79,8 +79,8 @@ def _print(report: DataReport) -> None:
 
     for file in report.files:
         columns = ", ".join(f"{part}: {column}" for part, column in file.columns.items())
-        console.print(f"{file.file}: read as {file.layout} ({columns})", markup=False, soft_wrap=True)
-    console.print("other columns: --field text=… --field label=…\n", markup=False)
+        console.print(f"{file.file}: read as {file.layout} ({columns})", soft_wrap=True)
+    console.print("other columns: --field text=… --field label=…\n")
     lengths = [file.lengths for file in report.files]
     rows = [
         (
@@ -96,11 +96,11 @@ def _print(report: DataReport) -> None:
     unit = lengths[0].unit
     print_table(("file", "rows", "unusable", "labels", "language", f"{unit}: least, median, 95 %, most"), rows)
     for finding in report.findings:
-        console.print(f"\n{finding.severity}: {finding.what} ({finding.count:,})", markup=False, soft_wrap=True)
+        console.print(f"\n{finding.severity}: {finding.what} ({finding.count:,})", soft_wrap=True)
         for place in finding.places[:_SHOWN]:
-            console.print(f"  {place}", markup=False, soft_wrap=True)
-        console.print(f"  → {finding.remedy}", markup=False, soft_wrap=True)
+            console.print(f"  {place}", soft_wrap=True)
+        console.print(f"  → {finding.remedy}", soft_wrap=True)
     if not report.findings:
-        console.print("\nnothing wrong was found", markup=False)
+        console.print("\nnothing wrong was found")
     for note in report.notes:
-        console.print(f"\nnote: {note}", markup=False, soft_wrap=True)
+        console.print(f"\nnote: {note}", soft_wrap=True)

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from slmops.cli.options import CONFIG, AsJson, Config, Threads, parse_pairs, project_if_any, store_if_any
+from slmops.cli.options import (
+    CONFIG,
+    AsJson,
+    Config,
+    Fields,
+    Threads,
+    parse_fields,
+    parse_pairs,
+    project_if_any,
+    store_if_any,
+)
 
 Model = Annotated[str, typer.Argument(help="hf:, pypi:, file: or store: reference, an artifact, or a catalogue name.")]
 Rows = Annotated[Path, typer.Option("--data", help="A file of labelled rows.")]
@@ -36,7 +46,7 @@ def ask(
     import math
     import sys
 
-    from slmops.core.console import console, print_json
+    from slmops.core.console import console, errors, print_json
     from slmops.stages.verbs import ask as ask_model
 
     project_if_any(config)
@@ -50,13 +60,14 @@ def ask(
         store=store_if_any(config),
         max_tokens=max_tokens,
         threads=threads,
+        say=lambda text: errors.print(text, soft_wrap=True),
     )
     if as_json:
         print_json(
             {"text": reply.text, "probability": math.exp(reply.logprob), "tokens": reply.tokens, "finish": reply.finish}
         )
     else:
-        console.print(reply.text, markup=False, soft_wrap=True)
+        console.print(reply.text, soft_wrap=True)
 
 
 def convert(
@@ -75,7 +86,7 @@ def convert(
 ) -> None:
     """Write a model as ONNX for ONNX Runtime GenAI and Foundry Local."""
     from slmops.core.config import validate
-    from slmops.core.console import console, print_json
+    from slmops.core.console import console, print_json, show_progress
     from slmops.core.files import bytes_of
     from slmops.optimization.config import OptimizationConfig
     from slmops.stages.verbs import convert as convert_model
@@ -83,7 +94,15 @@ def convert(
     asked = {"precision": precision, "block_size": block_size}
     chosen = validate(OptimizationConfig, asked, "command line")
     named = {name: Path(folder) for name, folder in parse_pairs(adapters, "--adapter", "NAME=FOLDER").items()}
-    written = convert_model(model, out, chosen, adapters=named, store=store_if_any(config))
+    with show_progress() as progress:
+        written = convert_model(
+            model,
+            out,
+            chosen,
+            adapters=named,
+            store=store_if_any(config),
+            say=lambda text: progress("convert", 0.0, text),
+        )
     size = bytes_of(written)
     if as_json:
         print_json({"folder": written, "bytes": size})
@@ -91,7 +110,14 @@ def convert(
         console.print(f"wrote {written} ({size / 1e6:.1f} MB)", soft_wrap=True)
 
 
-def evaluate(model: Model, data: Rows, threads: Threads = 0, config: Config = CONFIG, as_json: AsJson = False) -> None:
+def evaluate(
+    model: Model,
+    data: Rows,
+    fields: Fields = None,
+    threads: Threads = 0,
+    config: Config = CONFIG,
+    as_json: AsJson = False,
+) -> None:
     """Measure a model's answers on a labelled file."""
     from slmops.core.console import print_json, show_progress
     from slmops.stages.verbs import evaluate as evaluate_model
@@ -103,8 +129,11 @@ def evaluate(model: Model, data: Rows, threads: Threads = 0, config: Config = CO
             data,
             store=store_if_any(config),
             evaluation=project.evaluation if project else None,
+            reading=project.data if project else None,
+            fields=parse_fields(fields),
             threads=threads,
             report=lambda done, total: progress("eval", done / total, f"{done}/{total} rows"),
+            say=lambda text: progress("models", 0.0, text),
         )
     if as_json:
         print_json(found)
@@ -115,6 +144,7 @@ def evaluate(model: Model, data: Rows, threads: Threads = 0, config: Config = CO
 def bench(
     models: Annotated[list[str], typer.Argument(help="Models to run side by side.")],
     data: Rows,
+    fields: Fields = None,
     threads: Threads = 0,
     config: Config = CONFIG,
     as_json: AsJson = False,
@@ -130,8 +160,11 @@ def bench(
             data,
             store=store_if_any(config),
             evaluation=project.evaluation if project else None,
+            reading=project.data if project else None,
+            fields=parse_fields(fields),
             threads=threads,
             report=lambda done, total: progress("bench", done / total, f"{done}/{total} rows"),
+            say=lambda text: progress("models", 0.0, text),
         )
     if as_json:
         print_json(found)

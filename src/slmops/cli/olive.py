@@ -104,7 +104,7 @@ def _finetune(asked: Finetuning, force: bool, as_json: bool) -> None:
 
     if not as_json:
         for note in asked.notes:
-            console.print(f"changes nothing · {note}", markup=False, soft_wrap=True)
+            console.print(f"changes nothing · {note}", soft_wrap=True)
     with show_progress() as progress:
         made = finetune(asked, force=force, report=lambda share, text: progress("finetune", share, text))
     if as_json:

@@ -46,7 +46,7 @@ def _print(row: Preview, ids: bool) -> None:
 
     from slmops.core.console import console
 
-    console.print(f"{row.place}: {row.tokens} tokens, {row.learned} of them learned", markup=False, style="bold")
+    console.print(f"{row.place}: {row.tokens} tokens, {row.learned} of them learned", style="bold")
     text = Text()
     for piece in row.pieces:
         text.append(piece.text, style="black on green" if piece.learned else "")
@@ -55,5 +55,5 @@ def _print(row: Preview, ids: bool) -> None:
     console.print(text, soft_wrap=True)
     if not console.color_system:
         learned = "".join(piece.text for piece in row.pieces if piece.learned)
-        console.print(f"learned: {learned}", markup=False, soft_wrap=True)
+        console.print(f"learned: {learned}", soft_wrap=True)
     console.print()

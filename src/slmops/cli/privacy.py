@@ -54,11 +54,9 @@ def mask(
         print_json({"files": reports})
         return
     for report in reports:
-        console.print(
-            f"{report.file} → {report.out}: {report.masked_rows} of {report.rows} rows", markup=False, soft_wrap=True
-        )
+        console.print(f"{report.file} → {report.out}: {report.masked_rows} of {report.rows} rows", soft_wrap=True)
         if report.masks:
-            console.print(f"what the masks stand for, encrypted: {report.masks}", markup=False, soft_wrap=True)
+            console.print(f"what the masks stand for, encrypted: {report.masks}", soft_wrap=True)
         print_table(
             ("kind", "masked", "for example in"), [(k.kind, k.count, ", ".join(k.places)) for k in report.kinds]
         )
@@ -85,7 +83,7 @@ def unmask(
     if as_json:
         print_json({"out": place, "rows": rows})
     else:
-        console.print(f"{file} → {place}: {rows} rows", markup=False, soft_wrap=True)
+        console.print(f"{file} → {place}: {rows} rows", soft_wrap=True)
 
 
 def _places(files: list[Path], out: Path) -> list[Path]:

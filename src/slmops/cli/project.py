@@ -35,7 +35,7 @@ def init(
         return
     console.print(f"wrote {path}; put your data beside it, then: slmops plan, slmops run")
     for note in left:
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
 
 
 def new(
@@ -52,7 +52,7 @@ def new(
     if as_json:
         print_json({"file": path, "config": line})
     else:
-        console.print(f"wrote {path}; in slmops.yaml: {line}", markup=False, soft_wrap=True)
+        console.print(f"wrote {path}; in slmops.yaml: {line}", soft_wrap=True)
 
 
 def advise(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
@@ -65,9 +65,9 @@ def advise(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = F
         print_json(found)
         return
     for advice in found:
-        console.print(f"{advice.what}: {advice.why}", markup=False, soft_wrap=True)
+        console.print(f"{advice.what}: {advice.why}", soft_wrap=True)
         if advice.line:
-            console.print(f"    {advice.line}", markup=False, soft_wrap=True)
+            console.print(f"    {advice.line}", soft_wrap=True)
 
 
 def report(
@@ -101,9 +101,7 @@ def prove(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = Fa
         rows = [(link.stage, link.compared, "holds" if link.holds else "BROKEN") for link in links]
         print_table(("stage", "what was compared", ""), rows)
         for link in broken:
-            console.print(
-                f"{link.stage} · {link.compared}: {link.broken} — {link.remedy}", markup=False, soft_wrap=True
-            )
+            console.print(f"{link.stage} · {link.compared}: {link.broken} — {link.remedy}", soft_wrap=True)
     if broken:
         raise typer.Exit(1)
 
@@ -126,7 +124,7 @@ def verdict(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = 
     ]
     print_table((f"{found.metric}, {found.steps:,} steps each", *(f"seed {n}" for n in range(1, seeds + 1))), rows)
     for one in found.against:
-        console.print(str(one), markup=False, soft_wrap=True)
+        console.print(str(one), soft_wrap=True)
 
 
 def search(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
@@ -148,7 +146,7 @@ def search(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = F
     ]
     print_table(("trial", *keys, "validation loss", ""), rows)
     console.print("the best, as slmops.yaml takes it:")
-    console.print(as_yaml(found.best.values), markup=False, highlight=False, soft_wrap=True)
+    console.print(as_yaml(found.best.values), highlight=False, soft_wrap=True)
 
 
 def _short(value: object) -> str:

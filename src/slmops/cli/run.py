@@ -196,9 +196,9 @@ def _show_job(project: Project, as_json: bool) -> None:
     if as_json:
         print_json(job)
         return
-    console.print(job.file.read_text(), markup=False, soft_wrap=True)
-    console.print(f"sent with it: {', '.join(job.sent)}", markup=False, soft_wrap=True)
-    console.print(f"az ml job create --file {job.file}", markup=False, soft_wrap=True)
+    console.print(job.file.read_text("utf-8"), soft_wrap=True)
+    console.print(f"sent with it: {', '.join(job.sent)}", soft_wrap=True)
+    console.print(f"az ml job create --file {job.file}", soft_wrap=True)
 
 
 def _show_plan(config: Path, variant: str | None, first: str | None, only: str | None, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from slmops.cli.options import CONFIG, AsJson, Config, open_store
 if TYPE_CHECKING:
     from slmops.core.store import Lineage
 
-Reference = Annotated[str, typer.Argument(help="An id, a name, name:version or name@alias.")]
+Reference = Annotated[str, typer.Argument(help="An id, a name (its latest), name:version or name@alias.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,12 +24,23 @@ def register(app: typer.Typer) -> None:
 def list_entries(
     kind: Annotated[str | None, typer.Option(help="Only artifacts of this kind.")] = None,
     name: Annotated[str | None, typer.Option(help="Only versions of this name.")] = None,
+    log: Annotated[bool, typer.Option("--log", help="Instead who did what to the store, and when.")] = False,
     config: Config = CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """List artifacts with their versions and aliases."""
+    """List artifacts with their versions and aliases, or what was done to them."""
     from slmops.core.console import print_json, print_table
 
+    if log:
+        if kind or name:
+            raise typer.BadParameter("--log tells of all artifacts: leave out --kind and --name")
+        done = open_store(config).audit()
+        if as_json:
+            print_json(done)
+        else:
+            told = [(one.at, one.by, one.action, one.subject[:12], _details(one.details)) for one in done]
+            print_table(("when", "who", "what", "artifact", ""), told)
+        return
     entries = open_store(config).entries(kind=kind, name=name)
     if as_json:
         print_json(entries)
@@ -59,6 +71,8 @@ def show(reference: Reference, config: Config = CONFIG, as_json: AsJson = False)
     console.print(f"{manifest.kind} {manifest.id}", soft_wrap=True)
     console.print(f"made {made.started} in {made.seconds:.0f} s by: {made.command} (seed {made.seed})", soft_wrap=True)
     console.print(f"licence: {manifest.licence or 'unknown'}")
+    for base, origin in made.base_models.items():
+        console.print(f"base model: {base}, from {origin}", soft_wrap=True)
     print_table(("parent", "id"), [(role, parent[:12]) for role, parent in manifest.parents.items()])
     files = [(path, digest.size_bytes, digest.sha256[:12]) for path, digest in manifest.files.items()]
     print_table(("file", "bytes", "sha256"), files)
@@ -99,9 +113,9 @@ def alias(
         raise typer.BadParameter("write: slmops alias NAME@ALIAS REFERENCE, or: slmops alias NAME@ALIAS --remove")
     store = open_store(config)
     if remove:
-        store.remove_alias(base, label, by="user")
+        store.remove_alias(base, label)
     else:
-        store.set_alias(base, label, reference, by="user")
+        store.set_alias(base, label, reference)
     meant = None if remove else store.manifest(name).id
     if as_json:
         print_json({"alias": name, "artifact": meant})
@@ -159,12 +173,24 @@ def gc(
     console.print(f"{len(collected.artifacts)} artifacts; {verb} {freed / 1e6:.1f} MB")
 
 
+def _details(told: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in told.items() if value and name != "key")
+
+
 def _lineage_json(found: Lineage) -> dict[str, Any]:
     parents = {role: _lineage_json(parent) for role, parent in found.parents.items()}
-    return {"id": found.manifest.id, "kind": found.manifest.kind, "parents": parents}
+    made_by = found.manifest.made_by
+    return {
+        "id": found.manifest.id,
+        "kind": found.manifest.kind,
+        "parents": parents,
+        "base_models": dict(made_by.base_models),
+    }
 
 
 def _grow(tree: Any, found: Lineage, seen: set[str]) -> None:
+    for reference, origin in found.manifest.made_by.base_models.items():
+        tree.add(f"base model: {reference}, from {origin}")
     for role, parent in found.parents.items():
         manifest = parent.manifest
         known = manifest.id in seen

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from slmops.core.artifact import Manifest, artifact_id, hash_file
 from slmops.core.errors import StoreError
 from slmops.core.files import part_of
+from slmops.core.index import LATEST
 from slmops.core.store import Store
 
 _REMEDY = "fetch it again"
@@ -45,14 +46,14 @@ def adopt(store: Store, folder: Path, name: str) -> list[Manifest]:
                 )
             finally:
                 shutil.rmtree(taken, ignore_errors=True)
-            store.set_alias(f"{name}/{manifest.kind}", "latest", manifest.id)
+            store.set_alias(f"{name}/{manifest.kind}", LATEST, manifest.id)
     return adopted
 
 
 def _read_manifests(folder: Path) -> Iterator[Manifest]:
     for path in sorted(folder.glob("*.json")):
         try:
-            data = json.loads(path.read_text())
+            data = json.loads(path.read_text("utf-8"))
             if not isinstance(data, dict) or "kind" not in data:
                 continue  # something else that lies beside them
             manifest = Manifest.from_json(data)

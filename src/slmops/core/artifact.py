@@ -29,7 +29,8 @@ class Digest:
 
 @dataclass(frozen=True)
 class Run:
-    """By what an artifact was made: the run's id, command, seed, versions, machine, when (ISO 8601), for how long."""
+    """By what an artifact was made: the run's id, command, seed, versions, machine, when (ISO 8601), for how long (all
+    runs together that worked on it), and of which base models: reference → where it came from."""
 
     id: str
     command: str
@@ -38,6 +39,7 @@ class Run:
     machine: Mapping[str, Any]
     started: str
     seconds: float
+    base_models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def begin_or_go_on(place: Path, asked: Mapping[str, Any], say: Callable[[str], N
     """The folder to work in, within `place`, which is locked: empty unless `asked`, in JSON's terms, is what it was
     begun with. Else `say` hears what changed."""
     file, work = place / _ASKED, place / _WORK
-    before = json.loads(file.read_text()) if file.is_file() else None
+    before = json.loads(file.read_text("utf-8")) if file.is_file() else None
     if before != asked:
         if before is not None:
             say(f"warning: since it was begun, {describe_changes(before, asked)}: it begins anew")

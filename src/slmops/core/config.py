@@ -30,11 +30,14 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from slmops.core.document import Document, load_yaml
 from slmops.core.errors import ConfigError
+from slmops.core.index import LATEST
 from slmops.core.mistakes import Problem, as_error, explain, field_of, keys_of, leading, nearest, section_in, short
 
 AnySection = TypeVar("AnySection", bound="Section")
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+MAIN = "main"  # the alias of what the file itself asks for, beside those called as its variants
+_TAKEN = (MAIN, LATEST)
 
 
 def wrong(what: str, remedy: str = "") -> PydanticCustomError:
@@ -92,6 +95,12 @@ Name = Annotated[str, AfterValidator(_check_name), WithJsonSchema({"type": "stri
 ConfigPath = Annotated[  # relative to the file's folder
     Path, BeforeValidator(_absolute), WithJsonSchema({"type": "string", "format": "path"})
 ]
+
+
+def _check_variant(name: str) -> str:
+    if name in _TAKEN:
+        raise wrong(f"a run calls artifacts {name!r} itself", "call the variant something else")
+    return name
 
 
 def _check_overrides(value: dict[str, Any]) -> dict[str, Any]:
@@ -164,9 +173,9 @@ def validate(section: type[AnySection], data: dict[str, Any], source: str) -> An
 class Config(Section):
     """A whole file, with alternatives of itself."""
 
-    variants: dict[Name, Annotated[dict[str, Any], AfterValidator(_check_overrides)]] = Field(
-        default={}, description="alternatives to compare: name → what is laid over the file"
-    )
+    variants: dict[
+        Annotated[Name, AfterValidator(_check_variant)], Annotated[dict[str, Any], AfterValidator(_check_overrides)]
+    ] = Field(default={}, description="alternatives to compare: name → what is laid over the file")
     _layers: tuple[Document, ...] = PrivateAttr(())
     _variant: str | None = PrivateAttr(None)
 

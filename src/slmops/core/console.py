@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, markup=False)  # texts may hold what looks like markup: [train], [/b]
+errors = Console(stderr=True, highlight=False, markup=False)
 
 _WARNING = "warning: "  # a note with it gets a line of its own: the next note would cover it
 
@@ -27,7 +27,7 @@ def print_json(value: Any) -> None:
 def print_wrong(lines: Iterable[object]) -> None:
     """What is wrong with what was made, a line each."""
     for line in lines:
-        console.print(str(line), style="yellow", markup=False, soft_wrap=True)
+        console.print(str(line), style="yellow", soft_wrap=True)
 
 
 def to_plain(value: Any) -> Any:
@@ -62,17 +62,17 @@ def show_progress() -> Iterator[Any]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.description:12}"),
+        TextColumn("{task.description:12}", markup=False),
         BarColumn(30),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=errors, transient=False) as progress:
         tasks: dict[str, Any] = {}
 
         def show(stage: str, share: float, note: str) -> None:
             if _WARNING in note:
-                progress.console.print(f"{stage}: {note}", markup=False)
+                progress.console.print(f"{stage}: {note}")
                 return
             if stage not in tasks:
                 for other in tasks.values():
@@ -94,9 +94,9 @@ class _Lines:
 
     def __call__(self, stage: str, share: float, note: str) -> None:
         if _WARNING in note:
-            errors.print(f"{stage:12} {note}", markup=False)
+            errors.print(f"{stage:12} {note}")
             return
         fifth = int(share * 5)
         if self._said.get(stage) != fifth:
             self._said[stage] = fifth
-            errors.print(f"{stage:12} {share:4.0%}  {note}", markup=False)
+            errors.print(f"{stage:12} {share:4.0%}  {note}")

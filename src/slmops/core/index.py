@@ -27,6 +27,7 @@ _LEAST_FREE_BYTES = 200_000  # with less, SQLite cannot even lay out its shared 
 _READ, _WRITE = "BEGIN", "BEGIN IMMEDIATE"
 _NAME = r"\w[\w.-]*(?:/\w[\w.-]*)*"
 _ALIAS = r"\w[\w.-]*"
+LATEST = "latest"  # the alias of what a run last made, or found unchanged
 ELSEWHERE = "set SLMOPS_STORE to a folder on a larger disk"
 _RESTORE = "restore it from a backup, or move the store away and run `slmops run` again"
 _NAMES_ARE = "use letters, digits, '.', '-' and '_', with '/' between the parts of a name"
@@ -292,7 +293,10 @@ def about(measurement: Measurement, artifact: ArtifactId, run: str = "") -> Meas
 
 def _resolve(connection: sqlite3.Connection, reference: str) -> ArtifactId:
     text = reference.removeprefix("store:")
-    rows = connection.execute("SELECT artifact FROM named WHERE reference = ?", [text]).fetchall()
+    for called in (f"{text}@{LATEST}", text):  # a run that finds an older version unchanged makes it the latest again
+        rows = connection.execute("SELECT artifact FROM named WHERE reference = ?", [called]).fetchall()
+        if rows:
+            break
     if not rows and re.fullmatch(_ID_PREFIX, text):
         rows = connection.execute("SELECT id FROM artifacts WHERE id GLOB ? || '*' LIMIT 9", [text]).fetchall()
     if len(rows) == 1:

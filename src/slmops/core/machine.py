@@ -60,7 +60,7 @@ def free_memory_bytes() -> int:
     free = int(psutil.virtual_memory().available)
     group = Path("/sys/fs/cgroup")
     try:
-        most, held = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        most, held = ((group / name).read_text("utf-8").strip() for name in ("memory.max", "memory.current"))
         return free if most == "max" else min(free, int(most) - int(held))
     except (OSError, ValueError):  # no such system, or another version of it
         return free
@@ -120,7 +120,7 @@ def peak_memory_mb() -> float:
     """The most resident memory this process has had."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count what a forking parent had
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        line = next(line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e6
     import resource
 
@@ -143,14 +143,14 @@ def _cpu_flags() -> frozenset[str]:
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return frozenset()
-    line = next((line for line in info.read_text().splitlines() if line.startswith(("flags", "Features"))), "")
+    line = next((line for line in info.read_text("utf-8").splitlines() if line.startswith(("flags", "Features"))), "")
     return frozenset(line.partition(":")[2].split())
 
 
 def _cpu_name() -> str:
     """Its name and, where the system tells, its family and model: many generations share a name."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
     told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     name = told.get("model name") or platform.processor() or platform.machine()
     return f"{name} (family {told['cpu family']}, model {told['model']})" if "cpu family" in told else name

@@ -22,6 +22,7 @@ from slmops.core.artifact import Manifest, Run, hash_json
 from slmops.core.changes import describe_changes
 from slmops.core.errors import SlmopsError, StoreError
 from slmops.core.files import full_disk_explained, lock, write_whole
+from slmops.core.index import LATEST
 from slmops.core.machine import describe_machine, describe_versions
 from slmops.core.measurement import ArtifactId, Interval, Measurement
 from slmops.core.store import Store
@@ -54,6 +55,7 @@ class Work:
     force: bool = False  # go on where an estimate says that there is no room
     measurements: list[Measurement] = field(default_factory=list)
     licence: str = ""
+    base_models: dict[str, str] = field(default_factory=dict)  # reference → where it came from
 
     def measure(self, name: str, unit: str, value: Interval | float, subject: str = "", **conditions: Any) -> None:
         """Notes a figure beside the artifact: never part of its id."""
@@ -64,7 +66,8 @@ class Work:
 @dataclass(frozen=True)
 class Stage:
     """Makes one artifact, named by what it makes. `inputs` maps roles to stages; `section` is all of the config that
-    decides the content; `version` grows when the code makes something else."""
+    decides the content; `version` grows when the code makes something else. `stored` are artifacts that it reads beside
+    those that stages make, by role; their ids stand in `section`."""
 
     name: str
     version: int
@@ -73,6 +76,7 @@ class Stage:
     make: Callable[[Work], None]
     estimate: Estimate
     choices: tuple[str, ...] = ()
+    stored: Mapping[str, ArtifactId] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ def run(
             if manifest is None:
                 progress(stage.name, 0.0, item.why)
                 manifest = _make(stage, key, parents, store, place, name, choices, seed, force, run_id, progress)
-            for called in filter(None, ("latest", alias)):
+            for called in filter(None, (LATEST, alias)):
                 _call(store, f"{name}/{stage.name}", called, manifest.id)
             shutil.rmtree(place, ignore_errors=True)
             made[stage.name] = manifest
@@ -206,10 +210,21 @@ def _why(
     """Why a stage runs that was never made so: what is asked of it now, and was not when it last was, or was begun."""
     file = _file_of_asked(folder, stage)
     now = json.loads(_asked(stage, parents, choices))
-    changed = describe_changes(json.loads(file.read_text()), now) if file.is_file() else ""
+    changed = describe_changes(json.loads(file.read_text("utf-8")), now) if file.is_file() else ""
     if made:
         return changed or "config or input changed"
     return f"never made; since it was begun: {changed}" if changed else "never made"
+
+
+def _is_same_work(stage: Stage, choices: Mapping[str, Any], folder: Path) -> bool:
+    """Whether all that is asked of the stage now, but for its inputs, was asked when it last ran: then it takes about
+    as long."""
+    file = _file_of_asked(folder, stage)
+    if not file.is_file():
+        return False
+    asked = (json.loads(file.read_text("utf-8")), json.loads(_asked(stage, {}, choices)))
+    last, now = ({key: one[key] for key in one if key not in ("code", *stage.inputs)} for one in asked)
+    return last == now
 
 
 def _asked(stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[str, Any]) -> str:
@@ -240,7 +255,7 @@ def _plan_stage(
     sources = [planned[source] for source in stage.inputs.values()]
     before = _newest(store, name, stage.name)
     estimate = stage.estimate
-    if before is not None:
+    if before is not None and _is_same_work(stage, choices, folder):
         estimate = Estimate(before.made_by.seconds / 60, before.size_bytes / 1e6, estimate.memory_mb)
     waiting = [source for source in sources if source.made is None]
     asked = stage.name in (first, only) or any(source.why in _AGAIN for source in sources)
@@ -276,14 +291,21 @@ def _make(
         shutil.rmtree(out)  # a killed run's half result
     out.mkdir(parents=True)
     scratch.mkdir(exist_ok=True)
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started, clock = datetime.now(UTC), _Clock(place / "seconds.json")
     inputs = {role: store.open(parent) for role, parent in parents.items()}
     licences = {role: store.manifest(parent).licence for role, parent in parents.items()}
-    work = Work(
-        inputs, licences, out, scratch, seed, choices, lambda share, note: progress(stage.name, share, note), force
-    )
+
+    def report(share: float, note: str) -> None:
+        clock.keep()
+        progress(stage.name, share, note)
+
+    work = Work(inputs, licences, out, scratch, seed, choices, report, force)
     with full_disk_explained(place, int(stage.estimate.megabytes * 1e6), "move the project to a larger disk"):
-        stage.make(work)
+        try:
+            stage.make(work)
+        except BaseException:
+            clock.keep(after_s=0)
+            raise
     made_by = Run(
         run_id,
         " ".join(["slmops", *sys.argv[1:]]),
@@ -291,18 +313,38 @@ def _make(
         describe_versions(),
         describe_machine() | {"choices": dict(choices)},
         started.isoformat(timespec="seconds"),
-        round(time.perf_counter() - clock, 2),
+        round(clock.seconds, 2),
+        work.base_models,
     )
     return store.commit(
         out,
         kind=stage.name,
         key=key,
-        parents=parents,
+        parents={**parents, **stage.stored},
         made_by=made_by,
         measurements=work.measurements,
         licence=work.licence,
         name=f"{name}/{stage.name}",
     )
+
+
+class _Clock:
+    """Counts the seconds of all runs that work on a stage, up to what a killed one last told."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._begun = file, time.perf_counter()
+        self._before: float = json.loads(file.read_text("utf-8")) if file.is_file() else 0.0
+        self._kept = self.seconds
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._begun
+
+    def keep(self, after_s: float = 5) -> None:
+        """Notes the time, if the last note is older than that."""
+        if self.seconds - self._kept > after_s:
+            self._kept = self.seconds
+            write_whole(self._file, json.dumps(self._kept))
 
 
 def _call(store: Store, name: str, alias: str, artifact: ArtifactId) -> None:

@@ -112,7 +112,8 @@ class Store:
         return next(filter(self._contents.has_all, self._index.made_under(key)), None)
 
     def manifest(self, reference: str) -> Manifest:
-        """What `reference` names: an id or its unique beginning, a name (its newest version), name:3 or name@alias.
+        """What `reference` names: an id or its unique beginning, a name (its `latest`; without one its newest
+        version), name:3 or name@alias.
 
         Raises:
             StoreError: nothing, or more than one thing, is called so; says what is called nearly so.

@@ -222,6 +222,7 @@ def _draw_lineage(steps: Sequence[Step], making: Html | None) -> Html:
             "li",
             element("b", step.stage),
             element("span", _say_parents(step, stage_of)),
+            *(element("small", f"{base}, from {origin}") for base, origin in step.base_models.items()),
             element("small", f"{step.kind} · {write_duration(step.seconds)} · {write(step.size_bytes, 'bytes')} · "),
             element("code", step.id[:12]),
         )

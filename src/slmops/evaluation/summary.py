@@ -167,6 +167,7 @@ class Step(_Part):
     parents: dict[str, ArtifactId]
     seconds: float
     size_bytes: int
+    base_models: dict[str, str] = {}  # reference → where it came from
 
 
 class FoundryLocal(_Part):

@@ -6,21 +6,19 @@ why it is not to be used. Loads no weights and knows no layer.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from slmops.core.artifact import hash_file, hash_json
 from slmops.core.errors import ModelError, need
-from slmops.core.files import write_whole
-from slmops.models.folder import check_links, check_not_pickled, read_json, weight_files
+from slmops.models.folder import check_links, check_not_pickled, read_card_as, read_json, weight_files
 from slmops.models.tokenizer import Tokenizer
 
-CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "slmops.json"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ONNX_FOLDER, ONNX_WEIGHTS, ONNX_BASE = "adapters", "weights.onnx_adapter", "base.json"  # of an ONNX model
 _TENSOR = re.compile(
     r"base_model\.model\.(?P<module>\w+(?:\.\w+)*)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_magnitude_vector)"
@@ -142,23 +140,9 @@ def read_adapter_card(folder: Path) -> AdapterCard | None:
     """The card of an adapter that slmops made, None for any other.
 
     Raises:
-        ModelError: it is damaged.
+        ModelError: it is damaged, or of a newer slmops.
     """
-    path = folder / CARD
-    if not path.is_file():
-        return None
-    try:
-        told = read_json(path)
-        card = AdapterCard(**told | {"base": BaseId(**told["base"])})
-    except (TypeError, KeyError) as error:
-        raise ModelError(f"is no adapter's card: {error}", where=str(path), remedy="fetch the adapter again") from error
-    if card.task is not None and not {"name", "options"} <= set(card.task):
-        raise ModelError("names no task", where=str(path), remedy="fetch the adapter again")
-    return card
-
-
-def write_adapter_card(folder: Path, card: AdapterCard) -> None:
-    write_whole(folder / CARD, json.dumps(asdict(card), indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+    return read_card_as(AdapterCard, folder)
 
 
 def base_id(folder: Path) -> BaseId:

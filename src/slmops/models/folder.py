@@ -8,13 +8,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from slmops.core.errors import ModelError, need
+from slmops.core.files import write_whole
 
+CARD = "slmops.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MAX_CONFIG_BYTES = 10_000_000
 _NAMES_A_FILE = re.compile(r".*filename|data_file|tokenizer_dir")
+_FORMAT = 1  # of the cards that we write
 _NAMES_CODE = re.compile(r".*(library|_path)")  # custom_ops_library, backend_path: loaded, so run
 
 
@@ -25,17 +30,51 @@ class Card:
     task: dict[str, Any]
     prompt: Literal["full", "short"]
     licence: str
-    format: int = 1
+    format: int = _FORMAT
 
 
-def write_card(folder: Path, card: Card) -> None:
-    (folder / "slmops.json").write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+AnyCard = TypeVar("AnyCard")
+
+
+def write_card(folder: Path, card: Any) -> None:
+    """Writes a card: `Card`, or an adapter's."""
+    write_whole(folder / CARD, json.dumps(asdict(card), indent=2, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def read_card(folder: Path) -> Card | None:
-    """The card of a model that slmops made, None for any other model."""
-    path = folder / "slmops.json"
-    return Card(**read_json(path)) if path.is_file() else None
+    """The card of a model that slmops made, None for any other model.
+
+    Raises:
+        ModelError: it is damaged, or of a newer slmops.
+    """
+    return read_card_as(Card, folder)
+
+
+def read_card_as(shape: type[AnyCard], folder: Path) -> AnyCard | None:
+    """The card in `folder` as a dataclass of that shape, None where there is none.
+
+    Raises:
+        ModelError: it is damaged, or of a newer slmops.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        return None
+    told = read_json(path)
+    if isinstance(told, dict) and isinstance(told.get("format"), int) and told["format"] > _FORMAT:
+        what = f"was written by a newer slmops (format {told['format']}, this one knows {_FORMAT})"
+        raise ModelError(what, where=str(path), remedy="pip install -U slmops")
+    try:
+        card = TypeAdapter(shape).validate_python(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        told_of = ".".join(map(str, first["loc"])) or "the card"
+        raise ModelError(
+            f"is no card of slmops: {told_of}: {first['msg']}", where=str(path), remedy="fetch the folder again"
+        ) from error
+    task = getattr(card, "task", None)
+    if task is not None and not {"name", "options"} <= set(task):
+        raise ModelError("names no task", where=str(path), remedy="fetch the folder again")
+    return card
 
 
 def is_onnx(folder: Path) -> bool:

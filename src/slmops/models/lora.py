@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from slmops.core.errors import ModelError, need
 from slmops.core.files import write_whole
 from slmops.core.mistakes import nearest
-from slmops.models.adapters import CONFIG, WEIGHTS, Adapter, AdapterCard, write_adapter_card
+from slmops.models.adapters import CONFIG, WEIGHTS, Adapter, AdapterCard
+from slmops.models.folder import write_card
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -135,7 +136,7 @@ def write_adapter(model: nn.Module, name: str, folder: Path, card: AdapterCard |
     told = config.to_dict() | {"target_modules": sorted(layers)}
     write_whole(folder / CONFIG, json.dumps(told, indent=2, sort_keys=True, default=str) + "\n")
     if card:
-        write_adapter_card(folder, card)
+        write_card(folder, card)
 
 
 def _parts(layer: Any, name: str) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from slmops.core.artifact import hash_file, hash_json
 from slmops.core.errors import ModelError
 from slmops.models import sources
-from slmops.models.folder import check_model_folder
+from slmops.models.folder import check_model_folder, read_card
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _from_catalogue(name: str, say: Callable[[str], None]) -> Model:
 
 
 def _read_cached(folder: Path) -> Model:
-    source = json.loads((folder / RECORD).read_text())
+    source = json.loads((folder / RECORD).read_text("utf-8"))
     return Model(folder, source["identity"], source["origin"], source["licence"])
 
 
@@ -160,5 +160,5 @@ def cache_folder(kind: str, reference: str) -> Path:
 
 
 def _licence_of(folder: Path) -> str:
-    manifest = folder / "slmops.json"
-    return str(json.loads(manifest.read_text()).get("licence", "")) if manifest.is_file() else ""
+    card = read_card(folder)
+    return card.licence if card else ""

@@ -30,8 +30,8 @@ from slmops.models.adapters import (
     Adapter,
     AdapterCard,
     BaseId,
-    write_adapter_card,
 )
+from slmops.models.folder import write_card
 from slmops.models.lora import PREFIX
 
 _MODULE = re.compile(r".*layers\.(\d+)\.\w+\.(\w+)")
@@ -67,7 +67,7 @@ def add_adapters(model: Path, adapters: Mapping[str, Adapter], base: BaseId) -> 
         folder = model / ONNX_FOLDER / name
         folder.mkdir()
         _write_weights(folder / ONNX_WEIGHTS, adapter, places)
-        write_adapter_card(folder, adapter.card or AdapterCard(base, None, "full", ""))
+        write_card(folder, adapter.card or AdapterCard(base, None, "full", ""))
 
 
 def _layer_of(module: str) -> tuple[int, str]:

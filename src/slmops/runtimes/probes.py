@@ -70,7 +70,7 @@ def read_probes(path: Path) -> list[Probe]:
     """Raises ModelError where there are none."""
     probes = []
     try:
-        for line in filter(None, path.read_text().split("\n")):
+        for line in filter(None, path.read_text("utf-8").split("\n")):
             data = json.loads(line)
             told = {name: tuple(data[name]) for name in ("prompt", "answer", "logprobs")}
             probes.append(Probe(**data | told | {"messages": tuple(Message(**one) for one in data["messages"])}))

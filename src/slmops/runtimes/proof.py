@@ -124,7 +124,7 @@ def write_chain(folder: Path, links: Sequence[Link]) -> None:
 
 def read_chain(folder: Path) -> list[Link]:
     """The links that stand beside a model, the earliest first."""
-    return [Link(**told) for told in json.loads((folder / PROOF_FILE).read_text())]
+    return [Link(**told) for told in json.loads((folder / PROOF_FILE).read_text("utf-8"))]
 
 
 def _first_other(first: Ids, second: Ids) -> int:

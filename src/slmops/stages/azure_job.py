@@ -67,7 +67,7 @@ def write_job(project: Project, command: Command = "run") -> Job:
             shutil.copyfile(source, target)
         yaml = YAML()
         yaml.width = 10_000  # the command stays one line
-        with (written / "job.yml").open("w") as stream:
+        with (written / "job.yml").open("w", encoding="utf-8") as stream:
             yaml.dump(_job(project, command), stream)
     file = folder / "job.yml"
     _check(file)

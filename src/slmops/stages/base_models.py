@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from slmops.core.files import write_whole
+from slmops.core.measurement import ArtifactId
+from slmops.core.pipeline import Work
 from slmops.core.store import Store
 from slmops.models.folder import check_weights, read_json
 from slmops.models.references import Model, find_cached, resolve
@@ -41,6 +43,19 @@ def base_model(project: Project, reference: str, say: Callable[[str], None] = la
         ModelError: it cannot be fetched, or is not safe to load.
     """
     return resolve(reference, base=project.root, open_stored=Store(project.store_root).open, say=say)
+
+
+def base_of_stage(project: Project, reference: str, work: Work) -> Model:
+    """The same for a stage, whose artifact then has its licence, and tells where it came from."""
+    base = base_model(project, reference, lambda text: work.progress(0.0, text))
+    work.licence, work.base_models[reference] = base.licence, base.origin
+    return base
+
+
+def stored_base(project: Project, reference: str | None) -> dict[str, ArtifactId]:
+    """The base model as a parent, where it is an artifact of the store."""
+    known = identity_of(project, reference) if reference and reference.startswith("store:") else None
+    return {"base": known} if known else {}
 
 
 def folder_of(project: Project, reference: str) -> Path | None:

@@ -50,7 +50,7 @@ def certificate_stage(project: Project) -> Stage:
 
 def read_certificates(folder: Path) -> list[Certificate]:
     """Of the cache first, then of others: both kinds where the loss allows, fewer and more tokens."""
-    return [Certificate(**one) for one in json.loads((folder / _FILE).read_text())]
+    return [Certificate(**one) for one in json.loads((folder / _FILE).read_text("utf-8"))]
 
 
 def say_worth(one: Certificate) -> str:

@@ -1,4 +1,4 @@
-"""That every message of the test fits the context of the models that will be asked it: told before anything is learned.
+"""That the models can be asked every message of the test, and can write every label: told before anything is learned.
 
 In come a project and its dataset; of the models, tokenizer and config.json are read. Loads no weights.
 """
@@ -41,6 +41,26 @@ def check_test_fits(project: Project, dataset: Path) -> None:
                 where=", ".join(longer[:_SHOWN]) + more,
                 remedy="shorten it, or leave it out of data.test: no model could answer it",
             )
+
+
+def check_labels_are_spelled(project: Project, dataset: Path) -> None:
+    """That models can write each label as it is, since an answer is compared with it letter by letter.
+
+    Raises:
+        DataError: a tokenizer changes one (it composes letters, say).
+    """
+    grammar = read_task(dataset).grammar
+    for role, reference, _, _ in _asked(project):
+        folder = folder_of(project, reference)
+        if folder is None or not isinstance(grammar, Labels):
+            continue
+        tokenizer = Tokenizer(folder)
+        for label in grammar.values:
+            written = tokenizer.decode(tokenizer.encode(label)).strip()
+            if written != label.strip():
+                what = f"the {role}'s tokenizer writes the label {label!r} ({label!a}) as {written!a}"
+                remedy = "name it so in the rows and in task.labels (letters with accents composed: Unicode's NFC)"
+                raise DataError(what, where=project.path.name, remedy=remedy)
 
 
 def _asked(project: Project) -> Iterator[tuple[str, str, Prompt, int]]:

@@ -112,4 +112,4 @@ def write_diagnosis(folder: Path, faults: Sequence[Fault]) -> None:
 def read_diagnosis(folder: Path) -> list[Fault]:
     """What `write_diagnosis` wrote; nothing where it did not."""
     path = folder / DIAGNOSIS_FILE
-    return [Fault(**fault) for fault in json.loads(path.read_text())] if path.is_file() else []
+    return [Fault(**fault) for fault in json.loads(path.read_text("utf-8"))] if path.is_file() else []

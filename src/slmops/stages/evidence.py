@@ -123,7 +123,7 @@ def has_answers(evidence: Path, subject: str) -> bool:
 
 def read_answers(evidence: Path, subject: str) -> list[dict[str, Any]]:
     """The rows of one subject: id, inputs, gold, text, answer (None where invalid), logprob of a model's answer."""
-    return [json.loads(line) for line in _answers_of(evidence, subject).read_text().split("\n") if line]
+    return [json.loads(line) for line in _answers_of(evidence, subject).read_text("utf-8").split("\n") if line]
 
 
 def _answers_of(evidence: Path, subject: str) -> Path:

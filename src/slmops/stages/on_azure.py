@@ -104,7 +104,7 @@ def _bring(project: Project, job: Job, progress: Progress) -> None:
 
 def _under_way(client: Any, record: Path) -> Submitted | None:
     """The job that was submitted with the same content and whose output was not fetched yet, if there is one."""
-    submitted = Submitted(**json.loads(record.read_text())) if record.is_file() else None
+    submitted = Submitted(**json.loads(record.read_text("utf-8"))) if record.is_file() else None
     if submitted is None or submitted.fetched:
         return None
     missing = need("azure.core.exceptions", EXTRA).ResourceNotFoundError

@@ -35,7 +35,7 @@ def read_answered(dataset: Path, part: str, task: Task) -> list[tuple[Record, st
 
 def read_task_spec(dataset: Path) -> dict[str, Any]:
     """The task's name and options, as `load_task` takes them."""
-    spec: dict[str, Any] = json.loads((dataset / "task.json").read_text())
+    spec: dict[str, Any] = json.loads((dataset / "task.json").read_text("utf-8"))
     return spec
 
 

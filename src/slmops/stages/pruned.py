@@ -29,7 +29,7 @@ from slmops.optimization.prune import (
     with_layers,
 )
 from slmops.optimization.vocabulary import copy_kept, trim_model, trim_tokenizer, write_kept, write_tokenizer
-from slmops.stages.base_models import base_model
+from slmops.stages.base_models import base_of_stage, stored_base
 from slmops.stages.estimates import pruned_estimate
 from slmops.stages.fits import check_cuts
 from slmops.stages.parts import Prompt, answered_examples, read_answered, read_task, readable
@@ -62,7 +62,8 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
         section["vocabulary"] = student.vocabulary
         inputs |= {"labels": "labels"} if project.teacher else {}  # whose answers are learned, too
     estimate = pruned_estimate(project)
-    return Stage("pruned", 6, inputs, section, lambda work: _make(project, work), estimate, ("threads",))
+    stored = stored_base(project, student.model)
+    return Stage("pruned", 6, inputs, section, lambda work: _make(project, work), estimate, ("threads",), stored)
 
 
 def pruned_again_stage(project: Project, number: int) -> Stage:
@@ -94,11 +95,9 @@ def _make(project: Project, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
     student = project.student
     if student.model is None:
-        source, licence = work.inputs["teacher"], work.parent_licences["teacher"]
+        source, work.licence = work.inputs["teacher"], work.parent_licences["teacher"]
     else:
-        base = base_model(project, student.model, lambda text: work.progress(0.0, text))
-        source, licence = base.folder, base.licence
-    work.licence = licence
+        source = base_of_stage(project, student.model, work).folder
     config = read_json(source / "config.json")
     check_cuts(project, config, learned=True)
     if student.from_scratch:
@@ -112,7 +111,7 @@ def _make(project: Project, work: Work) -> None:
         _shorten(model, student.context, project)
     if student.vocabulary != "all":
         source = _trim(model, source, student.vocabulary, work)
-    save_model("pruned", model, source, work.out, work.inputs["dataset"], student.prompt, licence)
+    save_model("pruned", model, source, work.out, work.inputs["dataset"], student.prompt, work.licence)
 
 
 def _shorten(model: nn.Module, context: int, project: Project) -> None:

@@ -82,7 +82,7 @@ def summarize(project: Project) -> Summary:
     return Summary(
         name=f"{project.name} ({project.variant})" if project.variant else project.name,
         task=task.name,
-        config=project.path.read_text(),
+        config=project.path.read_text("utf-8"),
         quality=quality.name,
         labels=labels,
         made=parts.Made(
@@ -129,7 +129,7 @@ def write_report(project: Project, out: Path | None = None, *, again: bool = Tru
     the same."""
     summary, own, shown = summarize(project), project.state / "report.html", project.state / "report.sha256"
     path, shows = out or own, hash_json([describe_versions(), summary.to_json()])
-    stands = path == own and own.is_file() and shown.is_file() and shown.read_text() == shows
+    stands = path == own and own.is_file() and shown.is_file() and shown.read_text("utf-8") == shows
     if again or not stands:
         from slmops.evaluation.report import render
 
@@ -264,7 +264,7 @@ def _searches(
     project: Project, store: Store, planned: dict[str, Planned], dataset: ArtifactId
 ) -> dict[str, parts.Search]:
     of_stages = {
-        stage: parts.Search.model_validate_json(path.read_text())
+        stage: parts.Search.model_validate_json(path.read_text("utf-8"))
         for stage, path in _trained(store, planned, SEARCH_FILE)
     }
     found = read_found(project, dataset)
@@ -337,6 +337,7 @@ def _lineage(planned: dict[str, Planned]) -> tuple[parts.Step, ...]:
             parents=dict(item.made.parents),
             seconds=item.made.made_by.seconds,
             size_bytes=item.made.size_bytes,
+            base_models=dict(item.made.made_by.base_models),
         )
         for name, item in planned.items()
         if item.made

@@ -6,13 +6,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from slmops.core import gates, machine, pipeline
 from slmops.core.artifact import Manifest
-from slmops.core.errors import GateError, ModelError, need
-from slmops.core.files import write_whole
+from slmops.core.config import MAIN
+from slmops.core.errors import GateError, MissingExtraError, ModelError, need
+from slmops.core.files import lock, write_whole
 from slmops.core.pipeline import Made, Planned
 from slmops.core.store import Store
 from slmops.evaluation.figures import FIGURES
@@ -20,7 +22,7 @@ from slmops.optimization.onnx import check_convertible
 from slmops.runtimes.remote import read_key
 from slmops.stages.assemble import assemble
 from slmops.stages.base_models import fetch_models, folder_of
-from slmops.stages.context import check_test_fits
+from slmops.stages.context import check_labels_are_spelled, check_test_fits
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
@@ -32,7 +34,12 @@ from slmops.tasks.types import Labels
 from slmops.training.diagnosis import Fault
 
 Progress = Callable[[str, float, str], None]
-_NO_VARIANT = "main"  # the alias of what slmops.yaml itself asks for, beside those called as its variants
+_ONNX = (("onnxruntime_genai", "onnx"),)
+_NEEDS = {  # (module, extra) of stages that come late
+    "teacher_int4": _ONNX,
+    "evidence": (("sklearn", "evaluation"), ("scipy", "evaluation"), ("matplotlib", "evaluation")),
+    "bundle": (("foundry_local_sdk", "foundry"),),
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,10 @@ def run(
     lead()
     planned = plan(project, first=first, only=only, until=until)
     runs = any(item.runs for item in planned)
-    if runs and fetch_models(project, progress):
+    _check_installed(project, planned)
+    with lock(project.state / "lock"):  # a second run is told so at once, not when this one has fetched its models
+        is_new = runs and fetch_models(project, progress)
+    if is_new:
         planned = plan(project, first=first, only=only, until=until)
     _check_convertible(project, planned)
     if any(item.stage.name == "student" and item.runs for item in planned):
@@ -121,7 +131,7 @@ def run(
         project.name,
         choices(project),
         seed=project.seed,
-        alias=project.variant or _NO_VARIANT,
+        alias=project.variant or MAIN,
         force=force,
         progress=progress,
     )
@@ -131,12 +141,27 @@ def run(
             if step.stage.name == "dataset" and runs:
                 dataset = open_store(project).open(step.manifest.id)
                 _check_gated_figures(project, dataset)
+                check_labels_are_spelled(project, dataset)
                 if tests:
                     check_test_fits(project, dataset)
             if step.stage.name == "evidence":
                 verdicts = _pass_gates(project, step.manifest, made)
     dismiss()
     return _outcome(project, made, verdicts)
+
+
+def _check_installed(project: Project, planned: Sequence[Planned]) -> None:
+    """That what stages need is there, of those whose need would be found out only when all before them is made.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    late = dict.fromkeys((one.name for one in project.optimization), _ONNX) | _NEEDS
+    for item in planned:
+        for module, extra in late.get(item.stage.name, ()) if item.runs else ():
+            if find_spec(module) is None:
+                remedy = f"pip install 'slmops[{extra}]'"
+                raise MissingExtraError(f"{item.stage.name} needs {module}, which is not installed", remedy=remedy)
 
 
 def _check_convertible(project: Project, planned: Sequence[Planned]) -> None:
@@ -201,7 +226,7 @@ def frozen_choices(folder: Path) -> Mapping[str, Any]:
     """What stands in the folder of what was probed; probed now where nothing does."""
     path = folder / CHOICES_FILE
     if path.is_file():
-        frozen: dict[str, Any] = json.loads(path.read_text())
+        frozen: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return frozen
     need("torch", "train")
     threads = machine.default_threads()

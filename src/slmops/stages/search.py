@@ -53,7 +53,7 @@ def read_found(project: Project, dataset: ArtifactId) -> dict[str, Any] | None:
     path = project.state / FILE
     if project.search is None or not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text())
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found if found.pop("asked") == _asked(project, dataset) else None
 
 

@@ -87,7 +87,7 @@ def targets_stage(project: Project) -> Stage:
 
 def read_answers(folder: Path) -> Rows:
     """The records of the cache with the answer that is learned."""
-    answers = json.loads((folder / "answers.json").read_text())
+    answers = json.loads((folder / "answers.json").read_text("utf-8"))
     return [(record, answers[record.id]) for record in read_records(folder / "records.jsonl")]
 
 
@@ -110,7 +110,7 @@ def open_targets(
 
 
 def _is_of_labels(folder: Path) -> bool:
-    return "labels" in json.loads((folder / "targets.json").read_text())
+    return "labels" in json.loads((folder / "targets.json").read_text("utf-8"))
 
 
 def _make(project: Project, work: Work) -> None:

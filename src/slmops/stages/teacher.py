@@ -7,7 +7,7 @@ from dataclasses import replace
 from slmops.core.errors import need
 from slmops.core.pipeline import Stage, Work
 from slmops.models.forward import load_causal_lm
-from slmops.stages.base_models import base_model, folder_of
+from slmops.stages.base_models import base_of_stage, folder_of, stored_base
 from slmops.stages.estimates import training_estimate
 from slmops.stages.learning import Lesson, code_of_training, learned, run_of, to_teach
 from slmops.stages.parts import read_answered, read_task
@@ -36,13 +36,13 @@ def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity:
         lambda work: _make(project, name, teacher, work),
         estimate,
         ("number_format", "threads"),
+        stored_base(project, teacher.model),
     )
 
 
 def _make(project: Project, name: str, teacher: TeacherConfig, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
-    base = base_model(project, teacher.model, lambda text: work.progress(0.0, text))
-    work.licence = base.licence
+    base = base_of_stage(project, teacher.model, work)
     dataset, config, source = work.inputs["dataset"], teacher.train, base.folder
     if config:
         rows = read_answered(dataset, "train", read_task(dataset))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,8 @@ from slmops.core.files import folder_written_whole
 from slmops.core.machine import default_threads
 from slmops.core.measurement import Interval
 from slmops.core.store import Store
-from slmops.data.read import read_records
+from slmops.data.config import DataConfig
+from slmops.data.read import read_records, recognise_file
 from slmops.evaluation.benchmark import Benchmarked, Subject, benchmark
 from slmops.evaluation.compare import cost_figures, parse_all, quality_figures
 from slmops.evaluation.config import EvaluationConfig
@@ -24,6 +26,7 @@ from slmops.models.folder import Card, read_card
 from slmops.models.references import Model, resolve
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.onnx import write_onnx
+from slmops.privacy.mask import mask_value
 from slmops.runtimes.local import LocalModel, Reply
 from slmops.runtimes.types import Sampling
 from slmops.stages.placed import put_adapters
@@ -31,6 +34,7 @@ from slmops.tasks import load_task, metrics_of, read_row
 from slmops.tasks.types import Message, Record, Source, Task
 
 Report = Callable[[int, int], None]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Evaluated:
     figures: dict[str, Interval]
 
 
-def find_model(reference: str, store: Store | None, say: Callable[[str], None] = lambda text: None) -> Model:
+def find_model(reference: str, store: Store | None, say: Say = lambda text: None) -> Model:
     """A model by reference; a name of the store needs no `store:` before it where nothing else is called so.
     `say` hears of a download."""
     opened = store.open if store else None
@@ -60,10 +64,11 @@ def ask(
     store: Store | None = None,
     max_tokens: int = 256,
     threads: int = 0,
+    say: Say = lambda text: None,
 ) -> Reply:
     """One answer. A model that slmops made for a task is asked the task's way, inside its grammar; any other chats.
     `adapter` is one of `adapters`, or of those that stand in an ONNX model, and is asked the way of its own task."""
-    folder = find_model(reference, store).folder
+    folder = find_model(reference, store, say).folder
     model = LocalModel(folder, threads=threads, adapters=adapters)
     card: Card | AdapterCard | None = read_card(folder)
     if adapter is not None:
@@ -89,10 +94,12 @@ def convert(
     *,
     adapters: Mapping[str, Path] | None = None,
     store: Store | None = None,
+    say: Say = lambda text: None,
 ) -> Path:
     """Writes the model as ONNX into the new folder `out`, whole or not at all, with `adapters` to switch between."""
-    source = find_model(reference, store).folder
-    with folder_written_whole(out) as written:
+    with _in_use(store), folder_written_whole(out) as written:
+        source = find_model(reference, store, say).folder
+        say(f"writing {config.precision}")
         write_onnx(source, written, config)
         if adapters:
             put_adapters(source, written, adapters, config.precision)
@@ -105,16 +112,20 @@ def evaluate(
     *,
     store: Store | None = None,
     evaluation: EvaluationConfig | None = None,
+    reading: DataConfig | None = None,
+    fields: Mapping[str, str] | None = None,
     threads: int = 0,
     seed: int = 7,
-    report: Report | None = None,
+    report: Report = lambda done, total: None,
+    say: Say = lambda text: None,
 ) -> Evaluated:
     """The task's metrics, with intervals, of a model that slmops made, on a labelled file; and those that `evaluation`
-    adds."""
+    adds. The file is read as `reading` says that a project's are, where it has their columns; `fields` says which
+    columns are which parts otherwise."""
     by = evaluation or EvaluationConfig()
-    task, rows, (done,) = _ask_all([reference], data, store, by, threads, 0, report or _silent)
-    quality = _quality(task, rows, done, seed)
-    return Evaluated(reference, len(rows), quality)
+    rows = _Rows(data, reading, fields or {})
+    task, records, (done,) = _ask_all([reference], rows, store, by, threads, 0, report, say)
+    return Evaluated(reference, len(records), _quality(task, records, done, seed))
 
 
 def bench(
@@ -123,19 +134,23 @@ def bench(
     *,
     store: Store | None = None,
     evaluation: EvaluationConfig | None = None,
+    reading: DataConfig | None = None,
+    fields: Mapping[str, str] | None = None,
     threads: int = 0,
     seed: int = 7,
-    report: Report | None = None,
+    report: Report = lambda done, total: None,
+    say: Say = lambda text: None,
 ) -> list[Evaluated]:
     """Speed and memory of models on the same prompts, taking turns, each in a process of its own, beside their quality;
-    `evaluation` says what a machine costs, and which metrics are added."""
+    `evaluation` says what a machine costs, and which metrics are added. The file is read as `evaluate` reads it."""
     by = evaluation or EvaluationConfig()
-    task, rows, done = _ask_all(references, data, store, by, threads, None, report or _silent)
+    rows = _Rows(data, reading, fields or {})
+    task, records, done = _ask_all(references, rows, store, by, threads, None, report, say)
     return [
         Evaluated(
             reference,
-            len(rows),
-            _quality(task, rows, result, seed) | cost_figures(result, by.cost.usd_per_hour, seed),
+            len(records),
+            _quality(task, records, result, seed) | cost_figures(result, by.cost.usd_per_hour, seed),
         )
         for reference, result in zip(references, done, strict=True)
     ]
@@ -145,29 +160,79 @@ def _quality(task: Task, rows: Sequence[Record], done: Benchmarked, seed: int) -
     return quality_figures(task, parse_all(task, done.texts), [row.gold for row in rows], seed)
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """A file of labelled rows, and how it is read."""
+
+    file: Path
+    reading: DataConfig | None
+    fields: Mapping[str, str]
+
+    def read(self, task: Task) -> list[Record]:
+        by = self.reading
+        if by is None:
+            return read_records(
+                self.file, read=partial(read_row, task), check=task.check, answered=True, fields=self.fields
+            )
+        found = None if self.fields else recognise_file(by.train, by.fields, by.max_row_bytes)
+        kinds = by.privacy.kinds()
+        return read_records(
+            self.file,
+            read=lambda parts: read_row(task, mask_value(parts, kinds).value if kinds else parts),
+            check=task.check,
+            answered=True,
+            fields=self.fields,
+            like=found.unanswered() if found else None,
+            max_row_bytes=by.max_row_bytes,
+        )
+
+
 def _ask_all(
     references: Sequence[str],
-    data: Path,
+    rows: _Rows,
     store: Store | None,
     by: EvaluationConfig,
     threads: int,
     timed: int | None,
     report: Report,
+    say: Say,
 ) -> tuple[Task, list[Record], list[Benchmarked]]:
-    folders = [find_model(reference, store).folder for reference in references]
+    with _in_use(store):
+        folders = [find_model(reference, store, say).folder for reference in references]
+        return _ask_folders(references, folders, rows, by, threads, timed, report)
+
+
+def _ask_folders(
+    references: Sequence[str],
+    folders: Sequence[Path],
+    rows: _Rows,
+    by: EvaluationConfig,
+    threads: int,
+    timed: int | None,
+    report: Report,
+) -> tuple[Task, list[Record], list[Benchmarked]]:
     cards = [_card_of(reference, folder) for reference, folder in zip(references, folders, strict=True)]
     spec: dict[str, Any] = cards[0].task
     if any(card.task != spec for card in cards):
         raise SlmopsError("these models were made for different tasks", remedy="bench those of one task together")
     task = load_task(spec["name"], **spec["options"])
     task.metrics = metrics_of(task, by.metrics)
-    rows = read_records(data, read=partial(read_row, task), check=task.check, answered=True)
+    records = rows.read(task)
     subjects = [
         Subject(str(index), folder, card.prompt)
         for index, (folder, card) in enumerate(zip(folders, cards, strict=True))
     ]
     threads = threads or by.bench.threads or default_threads()
-    return task, rows, benchmark(subjects, rows, rows[:3], task=spec, threads=threads, timed=timed, report=report)
+    return (
+        task,
+        records,
+        benchmark(subjects, records, records[:3], task=spec, threads=threads, timed=timed, report=report),
+    )
+
+
+def _in_use(store: Store | None) -> AbstractContextManager[None]:
+    """Keeps gc away from what is open."""
+    return store.in_use() if store else nullcontext()
 
 
 def _card_of(reference: str, folder: Path) -> Card:
@@ -194,7 +259,3 @@ def _parts(prompt: str) -> dict[str, Any]:
     except ValueError:
         parts = None
     return {"text": prompt} | (parts if isinstance(parts, dict) else {})
-
-
-def _silent(done: int, total: int) -> None:
-    """Says nothing."""

@@ -65,7 +65,7 @@ class Used:
 
 def tokens_used(kept: Path) -> Used:
     """For all that `kept` has, whichever run asked; answers whose tokens the server did not tell are not counted."""
-    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    rows = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
     told = [(row["read"], row["wrote"]) for row in rows if row.get("read")]
     return Used(len(told), sum(read for read, _ in told), sum(wrote for _, wrote in told))
 

@@ -59,7 +59,7 @@ class Checkpoint:
         path = self._folder / "state.json"
         if not path.is_file():
             return State()
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_text("utf-8"))
         tensors = self._read(told.pop("file"))
         self._give(tensors, "weight/")
         with torch.no_grad():

@@ -75,7 +75,7 @@ def _worth(look: Point) -> tuple[float, float]:
 
 def read_curve(path: Path) -> Iterator[Point]:
     """The curve that `write_curve` wrote."""
-    return (to_point(json.loads(line)) for line in path.read_text().splitlines())
+    return (to_point(json.loads(line)) for line in path.read_text("utf-8").splitlines())
 
 
 def write_curve(path: Path, curve: Iterable[Point]) -> None:

@@ -54,7 +54,7 @@ def teach_labels(folder: Path, examples: Sequence[Example], answers: Mapping[str
         ValueError: a row is not in the folder.
     """
     torch, safetensors = need("torch", "train"), need("safetensors.torch", "train")
-    index = json.loads((folder / "targets.json").read_text())
+    index = json.loads((folder / "targets.json").read_text("utf-8"))
     probabilities = safetensors.load_file(folder / "targets.safetensors")["probabilities"]
     probabilities = probabilities.clamp(min=_FLOOR) ** (1 / index["temperature"])
     rows = find_rows(index["rows"], examples)

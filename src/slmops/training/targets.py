@@ -168,7 +168,7 @@ class Index:
 def read_cache(folder: Path) -> tuple[Codes, Index]:
     """The (target, k) codes in a folder, mapped into memory, and what they are of."""
     codes = np.load(folder / _CODES, mmap_mode="r", allow_pickle=False)
-    return codes, Index(**json.loads((folder / _INDEX).read_text()))
+    return codes, Index(**json.loads((folder / _INDEX).read_text("utf-8")))
 
 
 def write_cache(folder: Path, codes: Codes, index: Index) -> None:

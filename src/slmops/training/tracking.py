@@ -30,7 +30,7 @@ def name_of_run(scratch: Path, stage: str) -> str:
     path = scratch / "run"
     if not path.is_file():
         write_whole(path, f"{stage}-{datetime.now():%Y%m%dT%H%M%S}-{uuid4().hex[:4]}")
-    return path.read_text()
+    return path.read_text("utf-8")
 
 
 def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Parameter]:
