@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slmops.core.errors import ModelError
-from slmops.runtimes.remote import RemoteModel
+from slmops.runtimes.remote import REFUSED, RemoteModel
 from slmops.runtimes.types import Sampling
 from slmops.tasks.types import Message
 from tests.endpoint import Say, completion, served
@@ -51,13 +51,27 @@ def test_a_busy_server_is_asked_again() -> None:
         ((200, b"<html>"), "found no JSON"),
         ((200, b"[" * 100_000), "found no JSON"),
         ((200, b"{}"), "found no chat completion"),
-        ((200, b'{"choices": [{"message": {"content": null}}]}'), "found an answer without a text"),
+        ((200, b'{"choices": [{"message": {"content": 3}}]}'), "found an answer without a text"),
         ((200, b'"' + b"x" * 5_000_000 + b'"'), "found more than 4,000,000 bytes"),
     ],
 )
 def test_what_is_no_answer_is_refused(said: tuple[int, bytes], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         ask(lambda asked: said)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ((400, b"the content filter says no"), "it answers 400: the content filter says no"),
+        ((200, b'{"choices": [{"message": {"content": null, "refusal": "I cannot"}}]}'), "I cannot"),
+        ((200, b'{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}'), "finish_reason length"),
+    ],
+)
+def test_a_message_that_is_refused_is_told_with_the_reason(said: tuple[int, bytes], why: str) -> None:
+    with served(lambda asked: said) as server, closing(RemoteModel(server.url, "big")) as model:
+        refused = model.ask(ASKED[0], Sampling(5))
+    assert refused.finish == REFUSED and why in refused.text
 
 
 def test_nobody_there_and_no_key_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +116,7 @@ def test_who_stops_listening_pays_for_no_more() -> None:
 def test_a_key_is_stripped_and_never_said_again(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("THE_KEY", key)
     with (
-        served(lambda asked: (400, b"bad key sk-secret")) as server,
+        served(lambda asked: (401, b"bad key sk-secret")) as server,
         closing(RemoteModel(server.url, "big", "THE_KEY")) as model,
         pytest.raises(ModelError, match="bad key …") as refused,
     ):

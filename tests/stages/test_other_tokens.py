@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slmops.core.errors import ConfigError
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, run
@@ -60,3 +61,20 @@ def test_the_same_tokens_are_kept_as_they_are(tmp_path: Path) -> None:
     assert not [
         one for one in open_store(project).manifest("tiny/targets@latest").measurements if one.name == "respelled"
     ]
+
+
+@pytest.mark.parametrize("asked", ["temperature: 2.0", "cache: {top_k: 16, kind: sampled}", "on_policy: 0.5"])
+def test_what_needs_the_same_tokens_is_learned_of_a_teacher_that_has_them(tmp_path: Path, asked: str) -> None:
+    path = with_student(tmp_path, "summarization").path
+    *lines, _ = path.read_text().splitlines()
+    lines += [f"distillation: {{match: tokens, {asked}, loss: {{forward_kl: 1}}}}"]
+    path.write_text("\n".join(lines) + "\n")
+    name = asked.partition(":")[0]
+    with pytest.raises(
+        ConfigError, match=rf"distillation\.{name}.*: the student's tokens are others than the teacher's"
+    ):
+        run(project := Project.load(path), until="student")
+    assert not list(open_store(project).entries())
+    path.write_text(path.read_text().replace("file:other", "file:model"))
+    run(project := Project.load(path), until="student")
+    assert open_store(project).manifest("tiny/student@latest").parents["targets"]

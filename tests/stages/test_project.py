@@ -249,13 +249,19 @@ def test_what_would_be_ignored_in_silence_is_refused(tmp_path: Path) -> None:
     assert problem.startswith(
         "3 · teacher.train.quantization_aware: the teacher does not ship — set it for the student"
     )
-    ready = BASE.replace("{from: teacher}", "hf:owner/name")
+    ready = BASE.replace("{from: teacher}", "{model: 'hf:owner/name', vocabulary: 1}")
     (problem,) = problems(
         tmp_path, ready + "distillation: {match: tokens, cache: {kind: sampled}, loss: {forward_kl: 1}}"
     )
     assert "distillation.cache.kind: a student's tokens may be others than a teacher's" in problem
     (problem,) = problems(tmp_path, ready + "distillation: {match: tokens, on_policy: 0.5}")
     assert "distillation.on_policy: the teacher scores what the student writes, token by token" in problem
+    for task, augment in (("inference", 1), ("summarization", 5)):
+        (problem,) = problems(tmp_path, f"{BASE}task: {task}\nsynthesis: {{augment: {augment}}}")
+        assert f"synthesis.augment: a word less would change what {task} asks, or answers: nothing is varied" in problem
+    several = BASE.replace("teacher: t", "teacher: [t, u]")
+    (problem,) = problems(tmp_path, several + "distillation: {match: tokens, on_policy: 1}")
+    assert "distillation.on_policy: the first teacher alone scores what the student writes" in problem
     (problem,) = problems(tmp_path, BASE + "distillation: {match: tokens, classical: 0.5}")
     assert "distillation.classical: the classical baseline has an opinion of labels, not of tokens" in problem
     smooth = BASE.replace("{from: teacher}", "{from: teacher, train: {label_smoothing: 0.1}}")

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from slmops.core.errors import ConfigError, ModelError
+from slmops.data.records import read_records
 from slmops.runtimes.local import Reply
 from slmops.stages.project import Project
 from slmops.stages.report import write_report
-from slmops.stages.run import run
+from slmops.stages.run import open_store, run
 from slmops.synthesis.remote import answer_remotely
 from slmops.tasks import load_task
 from slmops.tasks.types import Record, Source
@@ -112,6 +113,39 @@ def test_what_was_answered_is_not_asked_again_after_a_failure(tmp_path: Path) ->
         server.asked.clear()
         run(Project.load(config), until="labels")
     assert len(server.asked) == 4  # of twenty
+
+
+def test_a_change_of_something_else_asks_and_pays_for_nothing_again(tmp_path: Path) -> None:
+    with served(answer) as server:
+        config = write(tmp_path, server.url)
+        run(Project.load(config), until="labels")
+        test = tmp_path / "data" / "test.jsonl"
+        write_rows(test, read_rows(test)[1:])
+        server.asked.clear()
+        run(project := Project.load(config), until="labels")
+    assert not server.asked
+    measured = open_store(project).manifest("tiny/labels@latest").measurements
+    assert next(one.value.value for one in measured if one.name == "answers") == 20
+
+
+def test_a_message_that_is_refused_is_left_out_and_asked_another_time(tmp_path: Path) -> None:
+    def say(asked: dict[str, Any]) -> tuple[int, bytes]:
+        return (400, b"content filter") if asked["messages"][-1]["content"].endswith(refused) else answer(asked)
+
+    with served(say) as server:
+        config = write(tmp_path, server.url)
+        refused = read_rows(tmp_path / "data" / "unlabelled.jsonl")[10]["text"][-6:]
+        run(project := Project.load(config), until="labels")
+        labels = open_store(project).open("tiny/labels@latest")
+        rejected = [record.answers[-1].rejected for record in read_records(labels / "labels.jsonl")]
+        server.asked.clear()
+        run(Project.load(config), until="labels", first="labels")
+        assert len(server.asked) == 1
+        server.say = lambda asked: (400, b"no such model")
+        shutil.rmtree(tmp_path / ".slmops" / "answers")
+        with pytest.raises(ModelError, match="all of 16 messages are refused: it answers 400: no such model"):
+            run(Project.load(config), until="labels", first="labels")
+    assert [why for why in rejected if why] == ["refused: it answers 400: content filter"]
 
 
 @pytest.mark.parametrize(

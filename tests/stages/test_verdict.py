@@ -113,7 +113,7 @@ def test_while_a_run_works_here_it_waits_for_nobody(judged: Project) -> None:
 
 def test_without_a_teacher_there_is_nothing_to_judge(tmp_path: Path) -> None:
     alone = {"teacher": None, "synthesis": None, "student": f"{{model: 'file:model', {TRAIN}}}"}
-    with pytest.raises(SlmopsError, match=r"no teacher here.*add teacher"):
+    with pytest.raises(SlmopsError, match=r"no teacher to judge.*add teacher"):
         judge(Project.load(write_project(tmp_path, **alone)))
 
 

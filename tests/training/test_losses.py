@@ -96,6 +96,20 @@ def test_its_gradient_is_that_of_its_value(divergence: TokenLoss, seed: int, tem
     assert torch.autograd.gradcheck(lambda value: divergence(value, NO_IDS, teacher), student, atol=1e-4)
 
 
+def test_a_student_that_is_sure_still_learns_that_other_tokens_are_likely() -> None:
+    student = torch.zeros(1, 12)
+    student[0, 0] = 25.0
+    teacher = torch.cat([torch.tensor([[0.6, 0.1]]), torch.full((1, 10), 0.03)], 1).log()
+
+    def pull(divergence: TokenLoss, k: int) -> float:
+        learning = student.clone().requires_grad_()
+        divergence(learning, NO_IDS, taught(teacher, 1.0, k)).sum().backward()
+        assert learning.grad is not None
+        return float(learning.grad[0, 0])
+
+    assert pull(forward_kl, 2) == pytest.approx(pull(forward_kl, 12), rel=1e-3) == pytest.approx(0.4, rel=1e-3)
+
+
 @every_divergence
 def test_a_token_that_is_not_there_counts_for_nothing(divergence: TokenLoss) -> None:
     teacher = taught(logits(1), 2.0, 4)

@@ -59,6 +59,15 @@ def test_where_all_answers_begin_alike_it_asks_for_what_tells_them_apart(model: 
     assert loss_of(model, alike, behind=1) == pytest.approx(loss_of(model, rows(4)), rel=1e-5)
 
 
+def test_an_answer_that_ends_before_it_tells_them_apart_is_left_out(model: torch.nn.Module) -> None:
+    """As a student may write it."""
+    *others, row = rows(4)
+    ended = Example(row.row, (*row.path[:-1], (*row.path[-1][:3], 2)), row.learn[:4])
+    for examples in ([*others, ended], [ended, *others]):
+        assert sum(ended.learn) == 1
+        assert loss_of(model, examples, behind=1) == pytest.approx(loss_of(model, others, behind=1), rel=1e-5)
+
+
 def test_a_taught_distribution_takes_the_answers_place(model: torch.nn.Module) -> None:
     examples = rows(3)
     (batch,) = pack(examples, 4096)

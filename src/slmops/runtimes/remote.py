@@ -1,8 +1,8 @@
 """A model behind an address that speaks OpenAI's chat completions: vLLM, Ollama, Azure, OpenAI and others.
 
 In come messages, out go whole answers. The key comes from the environment and goes nowhere but to that address. What
-fails for a while (429, 5xx, a broken connection) is tried again; what the server says is not trusted. Knows no task and
-no record.
+fails for a while (429, 5xx, a broken connection) is tried again; a message that it refuses (400, 422, an answer without
+a text) is told as an answer that is none; what the server says is not trusted. Knows no task and no record.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ _LONGEST_ANSWER_BYTES = 4_000_000
 _BYTES_A_TOLD_TOKEN = 400  # of JSON, for each of its alternatives
 _LONGEST_TOKEN = 256
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REFUSING = frozenset({400, 422})  # of a content filter, say; or of what is wrong in every message
+_SHOWN = 200
+REFUSED = "refused"  # the finish of an answer that is none; its text says why
+
+
+class _Refused(Exception):
+    """The server has answered, and will not answer this message."""
 
 
 class RemoteModel:
@@ -81,6 +88,11 @@ class RemoteModel:
             raise failed
 
     def ask(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
+        """One answer; finish REFUSED where the server refuses that message.
+
+        Raises:
+            ModelError: the server cannot be reached, refuses all, or says what is no answer.
+        """
         body = {
             "model": self._model,
             "messages": [{"role": message.role, "content": message.content} for message in messages],
@@ -90,16 +102,23 @@ class RemoteModel:
         }
         if self._top:
             body |= {"logprobs": True, "top_logprobs": self._top}
-        said = self._post(body, _LONGEST_ANSWER_BYTES + sampling.max_tokens * self._top * _BYTES_A_TOLD_TOKEN)
+        try:
+            said = self._post(body, _LONGEST_ANSWER_BYTES + sampling.max_tokens * self._top * _BYTES_A_TOLD_TOKEN)
+        except _Refused as refusal:
+            return Reply(str(refusal), 0, 0, 0.0, REFUSED)
         try:
             choice = said["choices"][0]
-            text, finish = choice["message"]["content"], choice.get("finish_reason")
+            message, finish = choice["message"], choice.get("finish_reason")
+            text = message["content"]
             usage = said.get("usage") or {}
             read, written = (max(0, int(usage.get(f"{part}_tokens") or 0)) for part in ("prompt", "completion"))
-            told = _token_logprobs(choice["logprobs"]["content"], self._top) if self._top else None
+            told = _token_logprobs(choice["logprobs"]["content"], self._top) if self._top and text is not None else None
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             lacks = ", or none with log-probabilities: remove teacher.top_logprobs" if self._top else ""
             raise self._error(f"found no chat completion{lacks} ({type(error).__name__}: {error})") from error
+        if text is None:
+            said = str(message.get("refusal") or f"no text, finish_reason {finish}")[:_SHOWN]
+            return Reply(said, written, 0, 0.0, REFUSED, None, read)
         if not isinstance(text, str):
             raise self._error("found an answer without a text")
         text = text.encode("utf-8", "replace").decode()  # half a character cannot be written
@@ -119,8 +138,11 @@ class RemoteModel:
                         return json.loads(_read(response.iter_bytes(), longest))
                     problem, pause = f"it answers {response.status_code}", _asked_to_wait(response.headers)
                     if response.status_code not in _BUSY:
-                        shown = " ".join(_read(response.iter_bytes(), longest).decode("utf-8", "replace").split())[:200]
-                        raise self._error(f"{problem}: {shown}")
+                        shown = " ".join(_read(response.iter_bytes(), longest).decode("utf-8", "replace").split())
+                        problem = f"{problem}: {shown[:_SHOWN]}"
+                        if response.status_code in _REFUSING:
+                            raise _Refused(self._error(problem).what)
+                        raise self._error(problem)
             except self._passing as error:
                 problem, pause = f"{type(error).__name__}: {error}", 0.0
             except self._broken as error:

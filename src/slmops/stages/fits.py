@@ -39,16 +39,16 @@ def check_base_models(project: Project) -> None:
     student, inside = project.student, project.distillation.representation
     beside = inside if project.has_teacher_beside else None
     own = folder_of(project, project.student_origin)
-    if not (student.cuts or beside) or own is None:
+    if not (student.cuts or beside or project.needs_same_tokens) or own is None:
         return
     config = read_json(own / "config.json")
     check_cuts(project, config, learned=False)
     taught = folder_of(project, project.local_teacher.model) if project.local_teacher else None
-    if not beside or taught is None:
+    if taught is None:
         return
     if student.model:
         check_same_tokens(project, own, taught)
-    if isinstance(beside.layers, dict):
+    if beside and isinstance(beside.layers, dict):
         layers = Shape.of(read_json(taught / "config.json")).layers
         check_follows(beside.follows(), student.layers or Shape.of(config).layers, layers)
 

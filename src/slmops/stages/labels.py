@@ -10,18 +10,19 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
+from slmops.core.artifact import hash_json
 from slmops.core.pipeline import Estimate, Stage, Work
 from slmops.data.augment import augment_texts
 from slmops.data.records import without_tokens, write_records
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.remote import RemoteModel
 from slmops.stages.estimates import forward_minutes
-from slmops.stages.parts import one_of_several, read_part, read_task, warn_of_long
+from slmops.stages.parts import one_of_several, read_part, read_task, read_task_spec, warn_of_long
 from slmops.stages.project import Project
 from slmops.synthesis.label import LONGER, answer_records
 from slmops.synthesis.remote import answer_remotely, tokens_used
 from slmops.synthesis.together import hear_together
-from slmops.tasks.types import Labels, Record, Task
+from slmops.tasks.types import Labels, Record
 from slmops.training.teacher_config import TeacherConfig
 
 _REMOTE_MINUTES = 0.5
@@ -34,7 +35,7 @@ def labels_stage(project: Project) -> Stage:
         asked = _asked(teacher)
         if teacher.top_logprobs:
             asked |= {"match": project.matches()}
-        make = partial(_make_remotely, teacher, project.matches() == "tokens")
+        make = partial(_make_remotely, project, teacher)
         return Stage("labels", 3, {"dataset": "dataset"}, asked, make, Estimate(_REMOTE_MINUTES, 1))
     section: dict[str, Any] = {
         "accept": synthesis.accept.model_dump(),
@@ -86,7 +87,7 @@ def _make(project: Project, work: Work) -> None:
         heard.append(said)
     parts = (slice(first), slice(first, last), slice(last, None))
     known, given, varied = ([answered[part] for answered in heard] for part in parts)
-    given += [_ask_endpoint(work, other, name, task, unlabelled) for name, other in project.endpoints.items()]
+    given += [_ask_endpoint(project, work, other, name, unlabelled) for name, other in project.endpoints.items()]
     held_out, answered, more = (_together(project, said) for said in (known, given, varied))
     _write(work, [one for one in held_out if all(answer.label_probs for answer in one.answers)], answered, more)
 
@@ -96,15 +97,20 @@ def _together(project: Project, heard: list[list[Record]]) -> list[Record]:
     return heard[0] if len(heard) == 1 else hear_together(heard, how, accept)
 
 
-def _make_remotely(teacher: TeacherConfig, tokens_are_learned: bool, work: Work) -> None:
+def _make_remotely(project: Project, teacher: TeacherConfig, work: Work) -> None:
+    answered = _ask_endpoint(project, work, teacher, "", read_part(work.inputs["dataset"], "unlabelled"))
+    _write(work, [], answered if project.matches() == "tokens" else without_tokens(answered), [])
+
+
+def _ask_endpoint(
+    project: Project, work: Work, teacher: TeacherConfig, name: str, records: list[Record]
+) -> list[Record]:
+    """The records with the answers of an endpoint, which has a `name` among several. They are kept in the project's
+    state: who changes another part of the project, or searches, does not pay for them again."""
     dataset = work.inputs["dataset"]
-    answered = _ask_endpoint(work, teacher, "", read_task(dataset), read_part(dataset, "unlabelled"))
-    _write(work, [], answered if tokens_are_learned else without_tokens(answered), [])
-
-
-def _ask_endpoint(work: Work, teacher: TeacherConfig, name: str, task: Task, records: list[Record]) -> list[Record]:
-    """The records with the answers of an endpoint, which has a `name` among several."""
-    kept = work.scratch / f"{name or 'answers'}.jsonl"
+    task = read_task(dataset)
+    kept = project.state / "answers" / f"{hash_json([_asked(teacher), read_task_spec(dataset)])[:16]}.jsonl"
+    kept.parent.mkdir(exist_ok=True)
     with closing(_remote(teacher)) as model:
         answered = answer_remotely(
             model.ask_all,
@@ -115,7 +121,7 @@ def _ask_endpoint(work: Work, teacher: TeacherConfig, name: str, task: Task, rec
             kept=kept,
             report=lambda done, total: work.progress(done / total, f"{name} {done}/{total} messages".lstrip()),
         )
-    used = tokens_used(kept)
+    used = tokens_used(kept, records)
     if teacher.usd_per_million_tokens and used.answers < len(answered):
         told = f"the endpoint told the tokens of {used.answers} of {len(answered)} answers"
         work.progress(1.0, f"warning: {told}: its bill is of those alone")

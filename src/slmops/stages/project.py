@@ -34,6 +34,24 @@ _STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "certificate", "
 _SUBJECTS = ("untrained", "teacher_int4", "classical")
 _OF_ROUNDS = re.compile(r"(student|pruned)_\d+")
 _OTHER_TOKENS = ("student.from", "student.model", "student.vocabulary")
+NEED_SAME_TOKENS = {  # key of distillation → why, and what to do where they are not
+    "temperature": (
+        "of softened probabilities those of a token's pieces cannot be joined",
+        "remove temperature, or cut the student from one teacher",
+    ),
+    "cache.kind": (
+        "a student's tokens may be others than a teacher's, whose likeliest are spelled in them",
+        "write kind: top, or cut the student from one teacher",
+    ),
+    "on_policy": (
+        "the teacher scores what the student writes, token by token",
+        "remove it, or cut the student from the teacher",
+    ),
+    "representation": (
+        "states of the two are held against one another at each token",
+        "remove it, or cut the student from the teacher",
+    ),
+}
 _IN_STEPS = ("student.units", "student.width")
 _WEIGHTS = "distillation.loss."
 _SEARCHED = ("distillation", "student", "synthesis")
@@ -109,6 +127,9 @@ class Project(Config):
             if self.teacher.top_logprobs and self.distillation.temperature != 1:
                 why = "an endpoint tells its probabilities at temperature 1"
                 yield "distillation.temperature", why, "remove temperature"
+        if self.synthesis.augment not in ("auto", 0) and not self.task.varies:
+            why = f"a word less would change what {self.task.type} asks, or answers: nothing is varied"
+            yield "synthesis.augment", why, "remove it; slmops data augment has the teacher write new texts"
         yield from self._name_conflicts()
         yield from self._search_conflicts()
         taught = self.local_teacher.train if self.local_teacher and self.student.model is None else None
@@ -129,17 +150,17 @@ class Project(Config):
         if self.matches() == "labels" and self.distillation.loss.sorted_distance:
             why = "it does not look at which label is likely, and labels need no common tokens"
             yield "distillation.loss.sorted_distance", why, "write another loss, or match: tokens"
-        if self.respells and self.distillation.temperature != 1:
-            why = "of softened probabilities those of a token's pieces cannot be joined"
-            yield "distillation.temperature", why, "remove temperature, or cut the student from one teacher"
+        if (
+            self.hears_several or not self.local_teacher or self.student.vocabulary != "all"
+        ):  # else their tokens may prove to be the same
+            for name in self.needs_same_tokens:
+                if name != "representation":
+                    yield f"distillation.{name}", *NEED_SAME_TOKENS[name]
+        if self.distillation.on_policy and self.distillation.on_policy.ratio == 1 and len(self.teachers) > 1:
+            why = "the first teacher alone scores what the student writes, and nothing else is learned"
+            yield "distillation.on_policy", why, "write a lower ratio, or one teacher"
         if self.teacher and self.teacher.top_logprobs and self.distillation.match == "answers":
             yield "distillation.match", "what teacher.top_logprobs tells is not learned so", "remove one of both"
-        if self.respells and self.distillation.cache.kind == "sampled":
-            why = "a student's tokens may be others than a teacher's, whose likeliest are spelled in them"
-            yield "distillation.cache.kind", why, "write kind: top, or cut the student from one teacher"
-        if self.respells and self.student.model and self.distillation.on_policy:
-            why = "the teacher scores what the student writes, token by token"
-            yield "distillation.on_policy", why, "remove it, or cut the student from the teacher"
         if self.distillation.match == "labels" and not self.task.closed:
             yield "distillation.match", f"{self.task.type} has no closed set of answers", "write match: tokens"
         if self.distillation.on_policy and self.matches() != "tokens":
@@ -281,6 +302,21 @@ class Project(Config):
         return self.caches_targets and self.matches() == "tokens" and ready
 
     @property
+    def needs_same_tokens(self) -> list[str]:
+        """What of `distillation` a ready student whose tokens are others than its teacher's cannot have."""
+        asked, ready = self.distillation, self.student.model is not None
+        return [
+            name
+            for name, is_asked in {
+                "temperature": self.respells and asked.temperature != 1,
+                "cache.kind": self.respells and asked.cache.kind == "sampled",
+                "on_policy": self.respells and ready and asked.on_policy is not None,
+                "representation": ready and self.has_teacher_beside and asked.representation is not None,
+            }.items()
+            if is_asked
+        ]
+
+    @property
     def leaves_out_long_rows(self) -> bool:
         """Whether a row longer than a model's context, of whatever it learns, may be left out or cut."""
         trained = (self.student.train, *(teacher.train for teacher in self.teachers.values()))
@@ -304,7 +340,8 @@ class Project(Config):
 
     def augmented(self) -> int:
         """How many varied texts are made for each text."""
-        return int(self.task.closed) if self.synthesis.augment == "auto" else self.synthesis.augment
+        asked = int(self.task.closed) if self.synthesis.augment == "auto" else self.synthesis.augment
+        return asked if self.task.varies else 0
 
     def shipped(self) -> str:
         """The stage whose artifact ships: the last optimization, else the student."""

@@ -101,7 +101,7 @@ def _make(project: Project, work: Work) -> None:
     config = read_json(source / "config.json")
     check_cuts(project, config, learned=True)
     if student.from_scratch:
-        model = fresh_model(source, student.cuts, project.seed)
+        model = fresh_model(source, student.cuts, work.seed)
     else:
         model = load_causal_lm(source)
         if student.layers is not None or student.is_narrower:

@@ -1,4 +1,5 @@
-"""A project's student, trained with another seed: all before it first learns is made once, with the project's own.
+"""A project's student, trained with another seed: all before it first learns is made once, with the project's own,
+but for weights that are drawn.
 
 What is made stands in the project's store under another name, so that the project's own artifacts stay the latest.
 """
@@ -21,7 +22,8 @@ def make_seeded(
     project: Project, until: str, store: Store, seed: int, *, name: str, folder: Path, progress: Progress
 ) -> ArtifactId:
     """What the stage `until` makes; artifacts are called `name`, and `folder` keeps where it is."""
-    stages = [_seeded(stage, seed) if stage.name.startswith("student") else stage for stage in assemble(project)]
+    begins = ("student", "pruned") if project.student.from_scratch else ("student",)  # where chance comes in
+    stages = [_seeded(stage, seed) if stage.name.startswith(begins) else stage for stage in assemble(project)]
     frozen = choices(project)
     folder.mkdir(parents=True, exist_ok=True)
     planned = pipeline.plan(stages, store, folder, name, frozen, until=until)

@@ -16,7 +16,7 @@ from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.runtimes.together import write_together
 from slmops.runtimes.types import Request, Sampling
 from slmops.stages.parts import answered_examples
-from slmops.stages.project import Project
+from slmops.stages.project import NEED_SAME_TOKENS, Project
 from slmops.tasks.types import Record, Task
 from slmops.training.distillation_config import DistillationConfig
 from slmops.training.frozen import lowest_learning
@@ -45,17 +45,16 @@ def check_follows(follows: Mapping[int, int], count: int, of_teacher: int) -> No
 
 
 def check_same_tokens(project: Project, student: Path, teacher: Path) -> None:
-    """That what goes on inside both, in their folders, can be held together token by token.
+    """That both, in their folders, can be held together token by token, where that is asked.
 
     Raises:
         ConfigError: their tokens are others.
     """
-    if Tokenizer(student).vocabulary_id != Tokenizer(teacher).vocabulary_id:
-        raise project.error(
-            "distillation.representation",
-            "the student's tokens are others than the teacher's",
-            "remove it, or cut the student from the teacher",
-        )
+    asked = project.needs_same_tokens
+    if asked and Tokenizer(student).vocabulary_id != Tokenizer(teacher).vocabulary_id:
+        why, remedy = NEED_SAME_TOKENS[asked[0]]
+        what = f"the student's tokens are others than the teacher's: {why}"
+        raise project.error(f"distillation.{asked[0]}", what, remedy)
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,11 @@ def judge(project: Project, progress: Progress = lambda stage, share, note: None
     was trained stays in the store, so that it goes on where it was; the verdict is written where the report finds it.
 
     Raises:
-        SlmopsError: there is no teacher here to judge, or what is trained would not be the same in all ways.
+        SlmopsError: there is no teacher to judge, or what is trained would not be the same in all ways.
         BusyError: a run works in this project.
     """
-    if not project.local_teacher:
-        raise SlmopsError("there is no teacher here to judge", where="verdict", remedy="add teacher: …")
+    if not project.teacher:
+        raise SlmopsError("there is no teacher to judge", where="verdict", remedy="add teacher: …")
     if project.student.train.search:
         why = "a search would train another student in each way"
         raise project.error("student.train.search", why, "write what it found, and remove search")
@@ -88,13 +88,12 @@ def _arms(project: Project, store: Store, progress: Progress) -> tuple[dict[str,
     dataset = store.open(_dataset(project, store))
     gold = read_answered(dataset, "train", read_task(dataset))
     taught = len(gold) + len(accepted(labels, {record.text for record, _ in gold}))
-    student, train, teacher = project.student, project.student.train, project.local_teacher
-    assert teacher
+    student, train = project.student, project.student.train
     asked = project.evaluation.model_copy(update={"compare": (project.shipped(),)})
     project = project.model_copy(update={"evaluation": asked, "deployment": ()})
     longer = train.model_copy(update={"epochs": train.epochs * taught / len(gold)})
     own = "scratch" if student.from_scratch else None
-    origin = {"from_": own, "model": student.model or teacher.model, "train": longer}
+    origin = {"from_": own, "model": project.student_origin, "train": longer}
     answers = DistillationConfig(match="answers", teachers=project.distillation.teachers)
     arms = {
         DISTILLED: project,

@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from slmops.core.errors import ModelError
 from slmops.privacy.find import MASK
 from slmops.privacy.mask import mask_value, unmask_value
 from slmops.runtimes.local import Reply
+from slmops.runtimes.remote import REFUSED
 from slmops.runtimes.types import Sampling
 from slmops.synthesis.label import fault
 from slmops.synthesis.told import label_probabilities
@@ -36,20 +38,33 @@ def answer_remotely(
     kept: Path,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Record]:
-    """The records with the teacher's answer, and why it was rejected if it was; nothing that `kept` has is asked."""
+    """The records with the teacher's answer, and why it was rejected if it was; nothing that `kept` has is asked. What
+    the server refuses is rejected, too, and asked again another time.
+
+    Raises:
+        ModelError: it refuses everything.
+    """
     known = _read_kept(kept)
     waiting = [record for record in records if record.id not in known]
     with kept.open("a", encoding="utf-8") as stream:
         for start in range(0, len(waiting), _AT_ONCE):
             chunk = waiting[start : start + _AT_ONCE]
             asked = [_masked(task.messages(record)) if masked else (task.messages(record), {}) for record in chunk]
+            refused: dict[int, str] = {}
             for place, reply in ask_all([messages for messages, _ in asked], Sampling(task.max_tokens)):
+                if reply.finish == REFUSED:
+                    refused[place] = reply.text
+                    continue
                 text, fault = _judged(task, reply, asked[place][1], masked)
                 told = [asdict(token) for token in reply.token_logprobs or ()]
                 known[chunk[place].id] = {"text": text, "rejected": fault} | ({"told": told} if told else {})
                 counted = {"read": reply.prompt_tokens, "wrote": reply.tokens}
                 stream.write(json.dumps({"id": chunk[place].id, **known[chunk[place].id], **counted}) + "\n")
                 stream.flush()
+            if len(refused) == len(chunk) and (len(chunk) == _AT_ONCE or not known):
+                what = f"all of {len(chunk)} messages are refused: {min(refused.values())}"
+                raise ModelError(what, where="teacher", remedy="check teacher.endpoint, teacher.model and the key")
+            known |= {chunk[place].id: {"text": "", "rejected": f"refused: {why}"} for place, why in refused.items()}
             report(len(known), len(records))
     return [replace(record, answers=(*record.answers, _answer(task, by, **known[record.id]))) for record in records]
 
@@ -63,9 +78,11 @@ class Used:
     wrote: int
 
 
-def tokens_used(kept: Path) -> Used:
-    """For all that `kept` has, whichever run asked; answers whose tokens the server did not tell are not counted."""
-    rows = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
+def tokens_used(kept: Path, records: Sequence[Record]) -> Used:
+    """For what `kept` has of the records, whichever run asked; answers whose tokens the server did not tell are not
+    counted."""
+    asked = {record.id for record in records}
+    rows = [row for line in kept.read_text("utf-8").splitlines() if (row := json.loads(line))["id"] in asked]
     told = [(row["read"], row["wrote"]) for row in rows if row.get("read")]
     return Used(len(told), sum(read for read, _ in told), sum(wrote for _, wrote in told))
 

@@ -14,7 +14,7 @@ from slmops.core.config import ConfigPath, Section, nearest, word_or_list, wrong
 from slmops.core.errors import ConfigError
 from slmops.core.mistakes import short
 from slmops.core.named import is_named
-from slmops.tasks import TASKS
+from slmops.tasks import TASKS, task_type
 from slmops.tasks.base import named_in
 
 FROM_DATA = "from-data"
@@ -147,6 +147,11 @@ class TaskConfig(Section):
     def closed(self) -> bool:
         """Whether answers are a closed set."""
         return self.type in _TAKES["labels"]
+
+    @property
+    def varies(self) -> bool:
+        """Whether texts may be varied cheaply; what a task of the user's own says is known when it is loaded."""
+        return self.type not in TASKS or task_type(self.type).varied is not None
 
     def given(self) -> dict[str, Any]:
         """What the task is made with, as far as it is not to be learned from data.

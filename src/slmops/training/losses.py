@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NEVER = -80.0  # the log of a probability that counts for nothing
 _LEAST = 1e-6  # of all tokens that are not told together, so that its log is finite
+_ROUNDED = 1e-3  # what is missing to one, if it is less, is not told exactly by the difference
 
 
 @dataclass(frozen=True)
@@ -153,15 +154,30 @@ def _buckets(logits: Tensor, taught: Taught | None) -> tuple[Tensor, Tensor, flo
     softened = logits / taught.temperature
     if taught.counts is not None:  # a sampled token counts as often whatever the temperature
         softened = softened + taught.counts * (1 - 1 / taught.temperature)
-    student = torch.log_softmax(softened, dim=-1).gather(1, taught.ids).masked_fill(absent, _NEVER)
+    says = torch.log_softmax(softened, dim=-1)
+    student = says.gather(1, taught.ids).masked_fill(absent, _NEVER)
     teacher = taught.logprobs.to(logits.dtype).masked_fill(absent, _NEVER)
-    both = [torch.cat([known, _rest(known)], dim=1) for known in (teacher, student)]
-    return both[0], both[1], taught.temperature
+    of_teacher, of_student = _rest(teacher), _rest(student)
+    is_lost = ((of_student < math.log(_ROUNDED)) & (of_teacher > math.log(_LEAST)))[:, 0]
+    if is_lost.any():
+        others = _of_others(says[is_lost], taught.ids[is_lost], absent[is_lost])
+        of_student = of_student.masked_scatter(is_lost[:, None], others)
+    return torch.cat([teacher, of_teacher], dim=1), torch.cat([student, of_student], dim=1), taught.temperature
 
 
 def _rest(known: Tensor) -> Tensor:
     """(target, 1) log of the probability that is missing to one."""
     return (1 - known.exp().sum(1, keepdim=True)).clamp(min=_LEAST).log()
+
+
+def _of_others(says: Tensor, ids: Tensor, absent: Tensor) -> Tensor:
+    """(target, 1) the same as the sum over all other tokens: exact, and with a gradient, however little is missing."""
+    import torch
+
+    rows, places = (~absent).nonzero(as_tuple=True)
+    known = torch.zeros_like(says, dtype=torch.bool)
+    known[rows, ids[rows, places]] = True
+    return says.masked_fill(known, _NEVER).logsumexp(1, keepdim=True)
 
 
 def _kl(of: Tensor, under: Tensor) -> Tensor:

@@ -35,10 +35,14 @@ FREE = Begins()  # where answers are free
 
 def replicated_loss(model: nn.Module, states: Tensor, batch: Batch, begins: Begins, taught: Taught | None) -> Tensor:
     """Cross-entropy, summed over examples, of the first targets that tell them apart, at all positions of their last
-    segments before the answer. `states` are (sequence · time, width) last hidden states."""
+    segments before the answer. `states` are (sequence · time, width) last hidden states. An answer of the student's own
+    that ends before it tells has none."""
     import torch
 
-    first, candidates = batch.first_targets(), torch.tensor(begins.ids)
+    candidates, row_of = torch.tensor(begins.ids), batch.target_row.tolist()
+    first = [
+        at for at in batch.first_targets() if row_of[at : at + begins.behind + 1].count(row_of[at]) > begins.behind
+    ]
     at: list[int] = []
     weights: list[float] = []
     example: list[int] = []
