@@ -16,11 +16,12 @@ from slmops.core.errors import FullDiskError, ModelError, ProofError, SlmopsErro
 from slmops.models.adapters import CONFIG, WEIGHTS, read_adapter
 from slmops.models.forward import load_causal_lm
 from slmops.optimization.config import OptimizationConfig
+from slmops.optimization.onnx import write_onnx
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.probes import PROBES, replay_probes
 from slmops.runtimes.proof import read_chain
 from slmops.runtimes.types import Request, Sampling
-from slmops.stages import adapters, learning
+from slmops.stages import adapters, learning, verbs
 from slmops.stages.adapters import AdapterConfig, merge_adapters, merge_into, train
 from slmops.stages.verbs import ask, convert
 from slmops.tasks.types import Message
@@ -410,6 +411,23 @@ def test_a_merge_that_changes_the_model_is_named(home: Path, tmp_path: Path) -> 
     assert not (tmp_path / "plain").exists()
     merged = merge_into(model, home / "few", tmp_path / "plain")
     assert [link.holds for link in read_chain(merged)] == [True] * 4
+
+
+def test_what_came_without_probes_is_held_against_torch_on_plain_questions(home: Path, tmp_path: Path) -> None:
+    model, bare = f"file:{home / 'model'}", shutil.copytree(home / "few", tmp_path / "bare")
+    (bare / PROBES).unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapters, "merge", lambda network: load_causal_lm(home / "model"))  # as if nothing were folded in
+        with pytest.raises(ProofError, match="adapter · merged and saved"):
+            merge_into(model, bare, tmp_path / "plain")
+    assert not (tmp_path / "plain").exists()
+    assert (merge_into(model, bare, tmp_path / "plain") / "model.safetensors").is_file()
+    assert convert(model, tmp_path / "fp32", OptimizationConfig(precision="fp32")).is_dir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verbs, "write_onnx", lambda source, out, config: write_onnx(home / "model", out, config))
+        with pytest.raises(ModelError, match="fp32 is no longer the same model"):
+            convert(f"file:{tmp_path / 'plain'}", tmp_path / "other", OptimizationConfig(precision="fp32"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_makes_no_adapter_is_refused() -> None:

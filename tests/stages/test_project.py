@@ -259,6 +259,16 @@ def test_what_would_be_ignored_in_silence_is_refused(tmp_path: Path) -> None:
     for task, augment in (("inference", 1), ("summarization", 5)):
         (problem,) = problems(tmp_path, f"{BASE}task: {task}\nsynthesis: {{augment: {augment}}}")
         assert f"synthesis.augment: a word less would change what {task} asks, or answers: nothing is varied" in problem
+    search = "{search: {num_trials: 2, search_space: {epochs: {type: int, low: 1, high: 2}}}}"
+    (problem,) = problems(tmp_path, BASE.replace("teacher}", f"teacher, train: {search}}}") + "engine: {workers: 2}")
+    assert "engine.workers: student.train is searched for: a trial that fails would end the other" in problem
+    free = BASE.replace("teacher}", "teacher, train: {target_replication: 5}}") + "task: summarization"
+    (problem,) = problems(tmp_path, free)
+    assert "student.train.target_replication: answers of summarization are no closed set" in problem
+    (problem,) = problems(
+        tmp_path, BASE.replace("teacher}", "teacher, train: {quantization_aware: 0.8}}") + "optimization: int8"
+    )
+    assert "student.train.quantization_aware: no symmetric int4 ships, so nothing is rounded" in problem
     several = BASE.replace("teacher: t", "teacher: [t, u]")
     (problem,) = problems(tmp_path, several + "distillation: {match: tokens, on_policy: 1}")
     assert "distillation.on_policy: the first teacher alone scores what the student writes" in problem

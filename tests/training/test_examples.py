@@ -48,6 +48,9 @@ def test_rows_that_are_too_long_are_left_out_or_end_it() -> None:
     assert ([example.row for example in kept], longer) == (["short"], ("long",))
     with pytest.raises(DataError, match=r"training · long: 'text of long' has 72 tokens, the model takes 40 — shorten"):
         within(examples, 40, "stop", lambda row: f"text of {row}")
+    several = [replace(example, row=f"{example.row}-{n}") for n in range(5) for example in examples[1:]]
+    with pytest.raises(DataError, match="takes 40; so it is with 4 more rows: long-1, long-2, long-3 — shorten"):
+        within([*several, *(replace(one, row=f"{one.row}#1") for one in several)], 40, "stop", str)
     with pytest.raises(DataError, match="has 72 tokens, the model takes 2 "):
         within(examples[1:], 2, "cut", str)
     with pytest.raises(DataError, match="all 2 rows are longer than 10 tokens"):

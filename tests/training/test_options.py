@@ -62,6 +62,14 @@ def loss_of(model: torch.nn.Module) -> float:
             "its sum is scaled, so int4 cannot be learned under it",
         ),
         ({"decay": 0.1}, "decay is for the schedule wsd, not for cosine"),
+        ({"patience": 2, "keep": "last"}, "patience keeps the best weights, and keep says the last"),
+        ({"judge": "metric"}, "judge says which look is the best, and the last weights are kept"),
+        (
+            {"vocabulary_sample": 64, "label_smoothing": 0.1},
+            "vocabulary_sample does nothing: label_smoothing is",
+        ),
+        ({"contrastive": {"kind": "margin", "temperature": 0.2}}, "temperature is for infonce, not for margin"),
+        ({"contrastive": {"margin": 0.2}}, "margin is for margin, not for infonce"),
         ({"neftune_alpha": 5.0}, "neftune_alpha changes what lower layers read, but they stay — write upper_layers: 1"),
         ({"targets": []}, "at least 1 item"),
         ({"learning_rate": 10}, "less than 1"),
@@ -157,6 +165,13 @@ def test_adapters_are_where_the_targets_say(tiny_model: Path) -> None:
 def test_adapters_that_cannot_be_are_refused(tiny_model: Path, options: dict[str, object], told: str) -> None:
     with pytest.raises(ModelError, match=told.replace("?", r"\?")):
         prepare(load_causal_lm(tiny_model), config(**options), 1)
+
+
+def test_parts_of_layers_that_stay_do_not_learn_whole(tiny_model: Path) -> None:
+    model = prepare(load_causal_lm(tiny_model), config(modules_to_save=["mlp", "lm_head"], upper_layers=0.5), 1)
+    wholly = {name for name, weight in model.named_parameters() if weight.requires_grad and "modules_to_save" in name}
+    assert any("lm_head" in name for name in wholly)
+    assert {name.partition("layers.")[2][:1] for name in wholly if "layers." in name} == {"1"}
 
 
 def test_b_learns_faster_than_a_and_only_matrices_decay(tiny_model: Path) -> None:

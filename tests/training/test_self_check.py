@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from slmops.core.errors import ModelError
 from slmops.models.attention import Level
 from slmops.models.forward import last_states, load_causal_lm
 from slmops.training.config import TrainConfig
@@ -29,6 +30,28 @@ CONFIG = TrainConfig(method="full", upper_layers=1, epochs=1, learning_rate=0.01
 def test_no_family_has_a_reason_not_to_be_packed(architecture, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     model = load_causal_lm(architecture.write(tmp_path))
     assert why_not_packed(model, rows(8), partial(last_states, model), "float32") == ""
+
+
+@pytest.mark.parametrize(("kind", "scaled"), [("granite", {"logits_scaling": 8.0}), ("cohere", {"logit_scale": 0.25})])
+def test_logits_that_are_scaled_are_learned_so(tmp_path: Path, kind: str, scaled: dict[str, float]) -> None:
+    write_model(tmp_path, kind, ("<|im_start|>", "<|im_end|>"), initializer_range=0.5, **scaled)
+    model = load_causal_lm(tmp_path)
+    assert why_not_packed(model, rows(8), partial(last_states, model), "float32") == ""
+
+
+def test_logits_that_are_made_otherwise_are_refused(tmp_path: Path) -> None:
+    write_model(tmp_path, "granite", ("<|im_start|>", "<|im_end|>"), initializer_range=0.5, logits_scaling=8.0)
+    model = load_causal_lm(tmp_path)
+    head = model.get_output_embeddings()
+    model.get_output_embeddings = lambda: torch.nn.Linear(head.in_features, head.out_features, bias=False)
+    with pytest.raises(ModelError, match="GraniteForCausalLM makes its logits of hidden states in a way of its own"):
+        why_not_packed(model, rows(8), partial(last_states, model), "float32")
+
+
+def test_attention_with_a_soft_cap_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    write_model(tmp_path, "gemma2", ("<start_of_turn>", "<end_of_turn>"))
+    with pytest.raises(ModelError, match="Gemma2ForCausalLM has a soft cap in its attention"):
+        load_causal_lm(tmp_path)
 
 
 def test_where_layers_join_neighbours_otherwise_rows_are_read_alone(tmp_path: Path) -> None:

@@ -87,7 +87,9 @@ def list_adapters(folders: Folders, as_json: AsJson = False) -> None:
 def merge(
     folders: Folders,
     out: Out,
-    method: Annotated[str, typer.Option(help="linear, cat, ties, dare_linear or dare_ties.")] = "linear",
+    method: Annotated[
+        str | None, typer.Option(help="linear (unless you say), cat, ties, dare_linear or dare_ties.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(metavar="W,W,…", help="How much each counts: 0.7,0.3; alike, if not said.")
     ] = None,
@@ -109,6 +111,9 @@ def merge(
         if len(folders) > 1:
             remedy = "merge them with one another first"
             raise ConfigError(f"found {len(folders)} adapters, expected one", where="--into", remedy=remedy)
+        if method or weights or density is not None:
+            why = "one adapter is folded into its base whole: --method, --weights and --density do nothing"
+            raise ConfigError(why, where="--into", remedy="leave them out, or merge first: --weights 0.3")
         written = merge_into(into, folders[0], out, store=store_if_any(config))
         if as_json:
             print_json({"folder": written})
@@ -119,7 +124,7 @@ def merge(
         weighed = [float(weight) for weight in weights.split(",")] if weights else None
     except ValueError as error:
         raise ConfigError(str(error), where="--weights", remedy="write --weights 0.7,0.3") from error
-    made = merge_adapters(folders, out, to_method(method), weighed, density)
+    made = merge_adapters(folders, out, to_method(method or "linear"), weighed, density)
     if as_json:
         print_json(_told(made))
     else:

@@ -29,6 +29,7 @@ from slmops.core.store import Store
 
 Progress = Callable[[float, str], None]  # share done (0…1), a short note
 _AGAIN = ("asked for", "follows")  # why a stage runs though what it made is there
+_BEGUN = "never made; since it was begun"
 _WORK = "work"
 
 
@@ -169,7 +170,7 @@ def run(
             ran = manifest is None
             place = folder / _WORK / f"{stage.name}-{key[:12]}"
             if manifest is None:
-                progress(stage.name, 0.0, item.why)
+                progress(stage.name, 0.0, f"warning: {item.why}" if item.why.startswith(_BEGUN) else item.why)
                 manifest = _make(stage, key, parents, store, place, name, choices, seed, force, run_id, progress)
             for called in filter(None, (LATEST, alias)):
                 _call(store, f"{name}/{stage.name}", called, manifest.id)
@@ -213,7 +214,7 @@ def _why(
     changed = describe_changes(json.loads(file.read_text("utf-8")), now) if file.is_file() else ""
     if made:
         return changed or "config or input changed"
-    return f"never made; since it was begun: {changed}" if changed else "never made"
+    return f"{_BEGUN}: {changed}" if changed else "never made"
 
 
 def _is_same_work(stage: Stage, choices: Mapping[str, Any], folder: Path) -> bool:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NumberFormat = Literal["float32", "bfloat16"]
 
+_SCALES = {"logit_scale": 1, "lm_head_multiplier": 1, "logits_scaling": -1}  # of Cohere, of Falcon H1, of Granite
+
 
 def load_causal_lm(folder: Path, number_format: NumberFormat = "float32") -> nn.Module:
     """The model of a checked folder, its weights in `number_format`, without any code from the folder.
@@ -46,7 +48,7 @@ def load_causal_lm(folder: Path, number_format: NumberFormat = "float32") -> nn.
     if lacking := sorted(loaded["missing_keys"]):  # transformers would draw them at random
         what = f"its weights lack {lacking[0]}" + f" and {len(lacking) - 1} more" * (len(lacking) > 1)
         raise ModelError(what, where=str(folder), remedy="fetch the whole model, or correct config.json")
-    _check_layers(model, folder)
+    _check_known(model, folder)
     whole: nn.Module = model.eval()
     return whole
 
@@ -61,7 +63,7 @@ def load_skeleton(folder: Path) -> nn.Module:
     with _damage_told(folder), torch.device("meta"):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model: nn.Module = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    _check_layers(model, folder)
+    _check_known(model, folder)
     return model
 
 
@@ -76,7 +78,10 @@ def _damage_told(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_layers(model: nn.Module, folder: Path) -> None:
+def _check_known(model: nn.Module, folder: Path) -> None:
+    if getattr(model.config, "attn_logit_softcapping", None):
+        what = f"{type(model).__name__} has a soft cap in its attention, which ours has not"
+        raise ModelError(what, where=str(folder), remedy="choose a model without one (Gemma 3 for Gemma 2)")
     if not hasattr(getattr(model, model.base_model_prefix), _name_of_layers(model)):
         what = f"{type(model).__name__} keeps its layers where we do not look: it may see images, too"
         raise ModelError(what, where=str(folder), remedy="choose one that reads text only")
@@ -137,6 +142,9 @@ def head_logits(model: nn.Module, states: Tensor, among: Ids | None = None) -> T
         rows = head.rows_of(kept) if hasattr(head, "rows_of") else head.weight[kept]  # not all, where some are learned
         bias = None if head.bias is None else head.bias[kept]
         logits = functional.linear(states, rows, bias).float()
+    for name, power in _SCALES.items():
+        if scale := getattr(model.config, name, None):
+            logits = logits * scale**power
     cap = getattr(model.config, "final_logit_softcapping", None)
     return (logits / cap).tanh() * cap if cap else logits
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 from pydantic import model_validator
@@ -29,6 +30,7 @@ from slmops.models.adapters import Adapter, AdapterCard, base_id, check_base, ch
 from slmops.models.folder import Card, read_card, write_card
 from slmops.models.forward import load_causal_lm
 from slmops.models.lora import attach, layers_of, use, write_adapter
+from slmops.models.tokenizer import Tokenizer
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.probes import PROBES, Probe, pairs_of, read_probes, record_probes
 from slmops.runtimes.proof import require, same_logprobs, write_chain
@@ -38,6 +40,7 @@ from slmops.runtimes.types import Scores
 from slmops.stages.dataset import stratum_of
 from slmops.stages.learning import Lesson, learned
 from slmops.stages.parts import read_answered, read_task, read_task_spec
+from slmops.stages.placed import record_plain
 from slmops.stages.run import frozen_choices
 from slmops.stages.saved import LOOK_AT_DISK, as_trained, save_weights, to_ask
 from slmops.stages.verbs import find_model
@@ -52,6 +55,7 @@ Method = Literal["linear", "cat", "ties", "dare_linear", "dare_ties"]
 METHODS: tuple[Method, ...] = get_args(Method)
 _THINNED = ("ties", "dare_linear", "dare_ties")
 _VALIDATION = 0.15
+_MERGE_AGAIN = "look at the disk, then merge it again; or keep the adapter beside its base, and report this"
 
 
 class AdapterConfig(Section):
@@ -249,15 +253,26 @@ def merge_into(reference: str, folder: Path, out: Path, *, store: Store | None =
         if (folder / PROBES).is_file():
             shutil.copyfile(folder / PROBES, made / PROBES)
             _prove_merged(made)
+        else:
+            _prove_plainly(base.folder, adapter, made)
     return out
+
+
+def _prove_plainly(base: Path, adapter: Adapter, made: Path) -> None:
+    """That the whole model says to plain questions what the adapter beside its base does, where no probes lie there."""
+    with TemporaryDirectory() as place:
+        probes = Path(place) / PROBES
+        runtime = TorchRuntime(base, ends=frozenset(), adapters={ADAPTER: adapter.folder})
+        record_plain(runtime, Tokenizer(base), probes, ADAPTER)
+        found = TorchRuntime(made, ends=frozenset()).score(pairs_of(read_probes(probes)))
+        require([same_logprobs("adapter", "merged and saved", read_probes(probes), found, _MERGE_AGAIN)])
 
 
 def _prove_merged(made: Path) -> None:
     probes = read_probes(made / PROBES)
     found = TorchRuntime(made, ends=frozenset()).score(pairs_of(probes))
-    remedy = "look at the disk, then merge it again; or keep the adapter beside its base, and report this"
     links = [
-        same_logprobs("adapter", "merged and saved", probes, found, remedy),
+        same_logprobs("adapter", "merged and saved", probes, found, _MERGE_AGAIN),
         *check_asking("adapter", made, probes),
     ]
     write_chain(made, links)

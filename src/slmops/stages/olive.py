@@ -15,7 +15,8 @@ from slmops.core.begun import begin_or_go_on
 from slmops.core.config import validate
 from slmops.core.errors import ConfigError, need
 from slmops.core.files import full_disk_explained, lock, write_whole
-from slmops.models.folder import context_of, read_json, text_part
+from slmops.models.adapters import AdapterCard, base_id
+from slmops.models.folder import context_of, read_json, text_part, write_card
 from slmops.models.forward import load_causal_lm
 from slmops.models.packing import Example
 from slmops.models.references import Model, resolve
@@ -25,7 +26,7 @@ from slmops.stages.diagnosis import Diagnosis
 from slmops.stages.learning import CURVE_FILE, has_room
 from slmops.stages.olive_texts import faults_of_texts, read_texts
 from slmops.stages.run import frozen_choices
-from slmops.training.config import TrainConfig
+from slmops.training.config import MOST_EPOCHS, TrainConfig
 from slmops.training.curve import Point, write_curve
 from slmops.training.diagnosis import Course, Fault
 from slmops.training.methods import prepare, save_adapter, usual_targets
@@ -118,6 +119,9 @@ def _config(asked: Finetuning, texts: int, model_type: str) -> TrainConfig:
     steps_an_epoch = math.ceil(texts / keys["batch_size"])
     steps = asked.steps or max(1, round(steps_an_epoch * keys["epochs"]))
     keys["epochs"] = steps / steps_an_epoch
+    if keys["epochs"] > MOST_EPOCHS:
+        what = f"{steps:,} steps are {keys['epochs']:,.0f} passes over {texts:,} texts, more than {MOST_EPOCHS:,}"
+        raise ConfigError(what, where="max_steps", remedy=f"write at most {MOST_EPOCHS * steps_an_epoch:,}")
     keys["max_tokens"] = max(1024, asked.texts.max_tokens)
     if "targets" not in keys:
         keys["targets"] = usual_targets(model_type)
@@ -133,6 +137,7 @@ def _write(model: nn.Module, asked: Finetuning, base: Model, curve: Sequence[Poi
     name = asked.model.removeprefix("hf:").partition("@")[0] if asked.model.startswith("hf:") else str(base.folder)
     part, adapter = asked.out / _SCRATCH / "adapter", asked.out / "adapter"
     save_adapter(model, name, part)
+    write_card(part, AdapterCard(base_id(base.folder), None, "full", base.licence))
     shutil.rmtree(adapter, ignore_errors=True)
     part.rename(adapter)
     told = {"model_path": name, "task": "text-generation", "adapter_path": str(adapter.resolve())}

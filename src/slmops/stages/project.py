@@ -22,6 +22,7 @@ from slmops.evaluation.gates_config import GatesConfig, gates_of, most_of
 from slmops.optimization.config import OptimizationConfig
 from slmops.stages.engine import EngineConfig
 from slmops.synthesis.config import SynthesisConfig
+from slmops.tasks import TASKS
 from slmops.tasks.config import TaskConfig
 from slmops.training.distillation_config import DistillationConfig
 from slmops.training.student_config import StudentConfig
@@ -116,6 +117,7 @@ class Project(Config):
             if teacher.train and teacher.train.quantization_aware:
                 where = "teacher.train.quantization_aware" if name == "teacher" else "teacher"
                 yield where, "the teacher does not ship", "set it for the student"
+        yield from self._idle_options()
         yield from self._distillation_conflicts()
         if self.teacher and self.teacher.endpoint:
             idle = {"synthesis"} if self.teacher.top_logprobs else {"synthesis", "distillation"}
@@ -138,6 +140,26 @@ class Project(Config):
         if self.deployment and not self.optimization:
             yield "deployment", "there is no optimization to deploy", "write optimization: int4"
         yield from self._gate_conflicts(absent)
+
+    def _idle_options(self) -> Iterator[tuple[str, str, str]]:
+        """What is written of how models learn, and would do nothing."""
+        trained = {"student": self.student.train} | {
+            name: one.train for name, one in self.teachers.items() if one.train
+        }
+        for name, train in trained.items():
+            where = f"{name}.train" if name in ("student", "teacher") else "teacher"
+            for option in {"target_replication", "vocabulary_sample"} & train.model_fields_set:
+                if self.task.type in TASKS and not self.task.closed and getattr(train, option):
+                    why = f"answers of {self.task.type} are no closed set: {option} does nothing"
+                    yield f"{where}.{option}", why, f"remove {option}"
+        aware, usual = (
+            self.student.train.quantization_aware,
+            StudentConfig.model_fields["train"].default.quantization_aware,
+        )
+        shipped = self.optimization[-1] if self.optimization else None
+        if aware not in (0, usual) and not (shipped and shipped.precision == "int4" and shipped.symmetric):
+            why = "no symmetric int4 ships, so nothing is rounded"
+            yield "student.train.quantization_aware", why, "write optimization: int4, or remove it"
 
     def _distillation_conflicts(self) -> Iterator[tuple[str, str, str]]:
         if "teachers" in self.distillation.model_fields_set and not self.hears_several:
@@ -209,6 +231,11 @@ class Project(Config):
             return
         if self.search and self.engine.workers > 1:
             yield "engine.workers", "trials are made by one process", "write engine: local"
+        trained = {"student.train": self.student.train} | {name: one.train for name, one in self.teachers.items()}
+        for name, train in trained.items() if self.engine.workers > 1 and self.engine.type != "ray" else ():
+            if train and train.search:
+                why = f"{name} is searched for: a trial that fails would end the other workers"
+                yield "engine.workers", why, f"write engine: {{type: ray, workers: {self.engine.workers}}}, or local"
         for key, space in self.search.search_space.items() if self.search else ():
             if key.split(".")[0] not in _SEARCHED:
                 why = f"{key} is no key of {', '.join(_SEARCHED)}"

@@ -107,6 +107,11 @@ def run(
     _check_convertible(project, planned)
     if any(item.stage.name == "student" and item.runs for item in planned):
         check_adapted(project)
+    for item in planned:
+        needed, free = (item.estimate.memory_mb or 0) * 1e6 if item.runs else 0, machine.free_memory_bytes()
+        if needed > free:
+            told = f"about {needed / 1e6:,.0f} MB of memory are needed, {free / 1e6:,.0f} MB are free"
+            progress(item.stage.name, 0.0, f"warning: {told}; before it learns it is looked at more closely")
     if runs and project.matches() == "labels" and "cache" in project.distillation.model_fields_set:
         progress("targets", 0.0, "warning: distillation.cache does nothing: probabilities of labels are kept whole")
     if runs and project.caches_targets and not project.distillation.loss.follows_teacher:

@@ -28,8 +28,11 @@ from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.onnx import write_onnx
 from slmops.privacy.mask import mask_value
 from slmops.runtimes.local import LocalModel, Reply
+from slmops.runtimes.probes import PROBES
+from slmops.runtimes.proof import read_chain, require, write_chain
 from slmops.runtimes.types import Sampling
-from slmops.stages.placed import put_adapters
+from slmops.stages.converted import check_answers, check_converted
+from slmops.stages.placed import check_plainly, put_adapters
 from slmops.tasks import load_task, metrics_of, read_row
 from slmops.tasks.types import Message, Record, Source, Task
 
@@ -96,14 +99,34 @@ def convert(
     store: Store | None = None,
     say: Say = lambda text: None,
 ) -> Path:
-    """Writes the model as ONNX into the new folder `out`, whole or not at all, with `adapters` to switch between."""
+    """Writes the model as ONNX into the new folder `out`, whole or not at all, with `adapters` to switch between.
+
+    Raises:
+        ModelError: it cannot be converted, or is no longer the same model.
+        ProofError: so it is on the probes that lie beside it.
+    """
     with _in_use(store), folder_written_whole(out) as written:
         source = find_model(reference, store, say).folder
         say(f"writing {config.precision}")
         write_onnx(source, written, config)
+        say("comparing with torch")
+        _prove(source, written, config)
         if adapters:
             put_adapters(source, written, adapters, config.precision)
     return out
+
+
+def _prove(source: Path, converted: Path, config: OptimizationConfig) -> None:
+    """That what was made of `source` is the same model: on its probes, where it has some."""
+    if not (source / PROBES).is_file():
+        check_plainly(source, converted, config.precision)
+        return
+    model, card = LocalModel(converted), read_card(source)
+    links = check_converted(config.precision, converted, model, source, config)
+    if card and card.task:
+        links.append(check_answers(config.precision, model, source, 0))
+    write_chain(converted, [*read_chain(source), *links])
+    require(links)
 
 
 def evaluate(

@@ -14,7 +14,7 @@ from slmops.core.mistakes import nearest
 from slmops.core.named import Named
 from slmops.core.search import SearchConfig, begin_of
 
-_MOST_EPOCHS = 1000
+MOST_EPOCHS = 1000
 
 
 class ContrastiveConfig(Section):
@@ -28,6 +28,13 @@ class ContrastiveConfig(Section):
     )
     temperature: float = Field(default=0.1, gt=0, le=100, description="how sharply near ones count (infonce)")
     margin: float = Field(default=0.5, gt=-1, lt=1, description="how similar others may be, as a cosine (margin)")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ContrastiveConfig:
+        idle, kind = ("margin", "margin") if self.kind == "infonce" else ("temperature", "infonce")
+        if idle in self.model_fields_set:
+            raise wrong(f"{idle} is for {kind}, not for {self.kind}", f"write kind: {kind}, or remove {idle}")
+        return self
 
 
 class TrainConfig(Section):
@@ -87,7 +94,7 @@ class TrainConfig(Section):
     epochs: float = Field(
         default=1.0,
         gt=0,
-        le=_MOST_EPOCHS,
+        le=MOST_EPOCHS,
         description="how often each row is seen; if absent, a teacher sees few rows as often as 100 steps take",
     )
     learning_rate: float = Field(default=1.5e-3, gt=0, lt=1, description="the learning rate at its height")
@@ -144,7 +151,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
-        given = self.model_fields_set
+        given, own = self.model_fields_set, {self.loss} - {"cross_entropy"}
         used = _USED.get(self.method, _OF_ADAPTERS)
         if idle := next((name for name in (*_OF_ADAPTERS, *_OF_PROMPT) if name in given and name not in used), None):
             of, method = ("virtual tokens", "prompt") if idle in _OF_PROMPT else ("adapters", "lora")
@@ -173,6 +180,13 @@ class TrainConfig(Section):
             raise wrong("embeddings learn with all weights, beneath all layers", "write method: full, upper_layers: 1")
         if self.label_smoothing and self.loss != "cross_entropy":
             raise wrong("label_smoothing is for cross_entropy, not for a loss of your own", "smooth in your loss")
+        if "vocabulary_sample" in given and self.vocabulary_sample and (self.label_smoothing or own):
+            why = "label_smoothing is of all tokens" if self.label_smoothing else "a loss of your own gets all tokens"
+            raise wrong(f"vocabulary_sample does nothing: {why}", "write vocabulary_sample: 0")
+        if "keep" in given and self.keep == "last" and self.patience:
+            raise wrong("patience keeps the best weights, and keep says the last", "remove keep, or patience")
+        if self.judge == "metric" and not self.keeps_best:
+            raise wrong("judge says which look is the best, and the last weights are kept", "write keep: best")
         for name, space in self.search.search_space.items() if self.search else ():
             known = [key for key in type(self).model_fields if key != "search"]
             if name not in known:
@@ -201,7 +215,7 @@ class TrainConfig(Section):
         """As it is; where nobody wrote `epochs`, or which of them to try, with as many more as give so few rows the
         steps that it takes to learn anything."""
         searched = self.search is not None and "epochs" in self.search.search_space
-        needed = min(_MOST_EPOCHS, math.ceil(_LEAST_STEPS * self.batch_size / max(1, rows)))
+        needed = min(MOST_EPOCHS, math.ceil(_LEAST_STEPS * self.batch_size / max(1, rows)))
         if searched or "epochs" in self.model_fields_set or needed <= self.epochs:
             return self
         return self.model_copy(update={"epochs": float(needed)})

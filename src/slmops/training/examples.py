@@ -46,19 +46,23 @@ def within(
     Raises:
         DataError: a row is longer, and that is to `stop`; or it would be even without all that can be cut. Or all are.
     """
-    kept, longer = [], dict[str, None]()
+    kept, longer, refused = [], dict[str, None](), dict[str, int]()
     for example in examples:
         over = example.length - longest
         if over <= 0:
             kept.append(example)
             continue
         longer[example.row.partition("#")[0]] = None
-        if too_long == "stop" or (too_long == "cut" and over > example.learn.index(True)):
-            remedy = "shorten the row, or write train.too_long: drop" + (", or cut" if too_long == "stop" else "")
-            what = f"{show(example.row)[:80]!r} has {over + longest:,} tokens, the model takes {longest:,}"
-            raise DataError(what, where=f"training · {example.row}", remedy=remedy)
-        if too_long == "cut":
+        if too_long == "stop" or (too_long == "cut" and over >= example.learn.index(True)):
+            refused.setdefault(example.row.partition("#")[0], over + longest)
+        elif too_long == "cut":
             kept.append(_cut(example, over))
+    if refused:
+        (first, *others), length = refused, next(iter(refused.values()))
+        what = f"{show(first)[:80]!r} has {length:,} tokens, the model takes {longest:,}"
+        what += f"; so it is with {len(others)} more rows: {', '.join(others[:3])}" if others else ""
+        remedy = "shorten what is too long, or write train.too_long: drop" + (", or cut" if too_long == "stop" else "")
+        raise DataError(what, where=f"training · {first}", remedy=remedy)
     if examples and not kept:
         raise DataError(
             f"all {len(longer)} rows are longer than {longest:,} tokens",

@@ -104,7 +104,9 @@ def named_parts(model: nn.Module, layers: nn.ModuleList, config: TrainConfig) ->
         ModelError: a name is that of no part, or the rank is larger than that of one.
     """
     torch, transposed = need("torch", "train"), need("transformers.pytorch_utils", "train").Conv1D
-    names = {module: name for name, module in model.named_modules()}
+    names, learned = {module: name for name, module in model.named_modules()}, set(layers)
+    below = tuple(f"{names[layer]}." for layer in decoder_layers(model) if layer not in learned)  # these stay
+    parts = [name for name in names.values() if not f"{name}.".startswith(below)]
     linear = {names[part]: part for part in layers.modules() if isinstance(part, (torch.nn.Linear, transposed))}
     learning = list(linear)
     if config.targets != ("all",):
@@ -116,7 +118,7 @@ def named_parts(model: nn.Module, layers: nn.ModuleList, config: TrainConfig) ->
             raise ModelError(
                 f"rank {config.rank} is larger than {name}, whose rank is at most {widest}", remedy="lower train.rank"
             )
-    return learning, _named(names.values(), config.modules_to_save, "train.modules_to_save: no part of the model")
+    return learning, _named(parts, config.modules_to_save, "train.modules_to_save: no part of the model")
 
 
 def _named(known: Collection[str], asked: Sequence[str], lacking: str) -> list[str]:

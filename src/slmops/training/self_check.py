@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _TOLERATED = {"float32": 1e-2, "bfloat16": 0.3}  # nats a target: rounding, and not another computation
+_OFF = {"float32": 0.1, "bfloat16": 1.0}  # at any token of the vocabulary
 _CHECKED = 3
 
 
@@ -36,7 +37,12 @@ class PlainReader:
 def why_not_packed(
     model: nn.Module, examples: Sequence[Example], read: Callable[[Batch], Tensor], number_format: NumberFormat
 ) -> str:
-    """Why packed sequences cannot be trusted with this model; nothing where they compute what it does."""
+    """Why packed sequences cannot be trusted with this model; nothing where they compute what it does.
+
+    Raises:
+        ModelError: not even the output head computes what it does.
+    """
+    _check_head(model, min(examples, key=lambda example: example.length), number_format)
     if not keeps_apart(model):
         return "rows in packed sequences would not stay apart: this model's layers join neighbours by convolutions"
     some = sorted(examples, key=lambda example: len(example.path[-1]))[:_CHECKED]
@@ -51,6 +57,18 @@ def why_not_packed(
     if off <= _TOLERATED[number_format]:
         return ""
     return f"packed sequences are {off:.2g} nats a token off with this model"
+
+
+def _check_head(model: nn.Module, example: Example, number_format: NumberFormat) -> None:
+    import torch
+
+    (batch,) = pack([example], example.length)
+    with torch.inference_mode():
+        ours = head_logits(model, PlainReader(model).last_states(batch)).log_softmax(-1)
+        own = model(input_ids=batch.ids, use_cache=False).logits.flatten(0, 1).float().log_softmax(-1)
+    if (off := float((ours - own).abs().max())) > _OFF[number_format]:
+        what = f"{type(model).__name__} makes its logits of hidden states in a way of its own ({off:.2g} nats off)"
+        raise ModelError(what, remedy="choose a model of another architecture")
 
 
 def _losses(model: nn.Module, examples: Sequence[Example], read: Callable[[Batch], Tensor]) -> dict[str, float]:
