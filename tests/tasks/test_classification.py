@@ -63,13 +63,20 @@ TRAIN = [record(f"{verb} {thing}", label) for verb in ("where is", "when comes",
 def test_the_classical_baseline_learns_and_repeats_itself() -> None:
     test = [record("any sign of the parcel?"), record("plus plan, monthly")]
     assert TASK.baseline(TRAIN, test) == ["order_status", "membership"]
-    first, second = (TASK.baseline_probabilities(TRAIN, test) for _ in range(2))
+    first, second = (TASK.fit_baseline(TRAIN).probabilities([one.text for one in test]) for _ in range(2))
     assert np.array_equal(first, second) and np.allclose(first.sum(axis=1), 1)
+
+
+def test_the_baseline_tells_what_it_takes() -> None:
+    fitted = TASK.fit_baseline(TRAIN)
+    assert len(fitted.latencies_ms(["a parcel", "plus"])) == 2 and min(fitted.latencies_ms(["a parcel"])) > 0
+    more = [record(f"{one.text} {number}", str(one.gold)) for number, one in enumerate(TRAIN)]
+    assert 0 < fitted.size_bytes < TASK.fit_baseline(more).size_bytes
 
 
 def test_the_baseline_gives_a_label_it_never_saw_no_probability() -> None:
     wider = Classification(["a_new_label", *TASK.labels])
-    assert (wider.baseline_probabilities(TRAIN, TRAIN[:2])[:, 0] == 0).all()
+    assert (wider.fit_baseline(TRAIN).probabilities([one.text for one in TRAIN[:2]])[:, 0] == 0).all()
 
 
 def test_the_baseline_learns_from_a_single_message_of_a_label() -> None:

@@ -89,8 +89,8 @@ def benchmark(
             workers.append(_Worker(subject, task, threads))
         for worker in workers:  # one after another: loading times are not of two at once
             worker.load([_to_json(row) for row in warmup[:_WARMUP]])
-        count = len(rows) if timed is None else min(timed, len(rows))
-        spread = [len(rows) * place // count for place in range(count)]
+        spread = spread_over(len(rows), timed)
+        count = len(spread)
         order = [*spread, *sorted({*range(len(rows))}.difference(spread))]
         alone, together = [rows[at] for at in order[:count]], [rows[at] for at in order[count:]]
         for start in range(0, len(alone), _BLOCK):
@@ -110,6 +110,12 @@ def benchmark(
     finally:
         for worker in workers:
             worker.stop()
+
+
+def spread_over(rows: int, timed: int | None) -> list[int]:
+    """Which of so many rows are timed: so many, evenly spread; all, if None."""
+    count = rows if timed is None else min(timed, rows)
+    return [rows * place // count for place in range(count)]
 
 
 class _Worker:

@@ -62,26 +62,31 @@ def quality_figures(task: Task, predicted: Sequence[Json | None], gold: Sequence
 
 def cost_figures(done: Benchmarked, usd_per_hour: float, seed: int) -> Figures:
     """Times, memory, bytes, throughput and cost of a benchmarked model."""
-    latency = np.array([answer.latency_ms for answer in done.timed])
-    first = np.array([answer.ttft_ms for answer in done.timed])
-    mean = bootstrap(np.c_[latency, np.ones(len(latency))], lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
-    per_second = Interval(1e3 / mean.value, 1e3 / mean.high, 1e3 / mean.low, mean.level, mean.n)
-    figures = {
-        "latency_ms": percentile_interval(latency, 50, seed=seed),
-        "latency_p95_ms": percentile_interval(latency, 95, seed=seed),
-        "ttft_ms": percentile_interval(first, 50, seed=seed),
-        "throughput_per_s": per_second,
+    figures = time_figures([answer.latency_ms for answer in done.timed], usd_per_hour, seed)
+    figures |= {
+        "ttft_ms": percentile_interval([answer.ttft_ms for answer in done.timed], 50, seed=seed),
         "peak_memory_mb": Interval.exact(done.peak_memory_mb),
         "load_memory_mb": Interval.exact(done.load_memory_mb),
         "load_s": Interval.exact(done.load_s),
         "cpu_percent": Interval.exact(done.cpu_percent),
         "model_bytes": Interval.exact(float(done.model_bytes)),
         "disk_bytes": Interval.exact(float(done.disk_bytes)),
-        "cost_per_million_usd": mean.scaled(usd_per_hour / 3.6),  # ms × USD/h ÷ 3.6·10⁶ ms/h × 10⁶ answers
     }
     if len(done.token_ms) >= 2:
         figures["per_token_ms"] = percentile_interval(done.token_ms, 50, seed=seed)
     return figures
+
+
+def time_figures(latencies_ms: Sequence[float], usd_per_hour: float, seed: int) -> Figures:
+    """What follows from how long each message takes, asked alone."""
+    latency = np.array(latencies_ms)
+    mean = bootstrap(np.c_[latency, np.ones(len(latency))], lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
+    return {
+        "latency_ms": percentile_interval(latency, 50, seed=seed),
+        "latency_p95_ms": percentile_interval(latency, 95, seed=seed),
+        "throughput_per_s": Interval(1e3 / mean.value, 1e3 / mean.high, 1e3 / mean.low, mean.level, mean.n),
+        "cost_per_million_usd": mean.scaled(usd_per_hour / 3.6),  # ms × USD/h ÷ 3.6·10⁶ ms/h × 10⁶ answers
+    }
 
 
 def gains(

@@ -14,9 +14,17 @@ from slmops.core.files import write_whole
 from slmops.core.measurement import Interval
 from slmops.core.named import code_of, is_named
 from slmops.core.pipeline import Estimate, Stage, Work
-from slmops.evaluation.benchmark import Subject, benchmark
+from slmops.evaluation.benchmark import Subject, benchmark, spread_over
 from slmops.evaluation.calibration import calibration_error, confidences
-from slmops.evaluation.compare import compare_pairs, cost_figures, gains, parse_all, quality_figures, scores
+from slmops.evaluation.compare import (
+    compare_pairs,
+    cost_figures,
+    gains,
+    parse_all,
+    quality_figures,
+    scores,
+    time_figures,
+)
 from slmops.evaluation.figures import describe_figure
 from slmops.stages.parts import read_part, read_task, read_task_spec
 from slmops.stages.project import Project
@@ -39,7 +47,7 @@ def evidence_stage(project: Project) -> Stage:
         "seed": project.seed,
     }
     minutes = 0.4 + 0.25 * len(subjects)
-    return Stage("evidence", 8, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
+    return Stage("evidence", 9, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
 
 
 def _make(project: Project, work: Work) -> None:
@@ -47,7 +55,10 @@ def _make(project: Project, work: Work) -> None:
     task, test = read_task(dataset), read_part(dataset, "test")
     task.metrics = metrics_of(task, project.evaluation.metrics)
     gold, seed = [record.gold for record in test], work.seed
-    threads = project.evaluation.bench.threads or work.choices["threads"]
+    threads, usd_per_hour = (
+        project.evaluation.bench.threads or work.choices["threads"],
+        project.evaluation.cost.usd_per_hour,
+    )
     subjects = [
         Subject(name, folder, "full" if name.startswith("teacher") else project.student.prompt)
         for name, folder in work.inputs.items()
@@ -65,9 +76,18 @@ def _make(project: Project, work: Work) -> None:
     work.progress(0.9, "intervals and paired tests")
     texts: dict[str, list[str]] = {result.name: list(result.texts) for result in done}
     classical: list[Json] | None = None
+    costs = {result.name: cost_figures(result, usd_per_hour, seed) for result in done}
     if CLASSICAL in project.subjects():
         work.progress(0.9, "asking the classical baseline")
-        classical = task.baseline(read_part(dataset, "train"), test)
+        train = read_part(dataset, "train")
+        if fitted := task.fit_baseline(train):
+            asked = [task.features(record) for record in test]
+            classical = list(fitted.answers(asked))
+            alone = [asked[place] for place in spread_over(len(asked), project.evaluation.bench.messages)]
+            costs[CLASSICAL] = time_figures(fitted.latencies_ms(alone), usd_per_hour, seed)
+            costs[CLASSICAL]["model_bytes"] = Interval.exact(float(fitted.size_bytes))
+        else:
+            classical = task.baseline(train, test)
     predicted = {name: parse_all(task, answers) for name, answers in texts.items()}
     if classical is not None:
         predicted[CLASSICAL], texts[CLASSICAL] = classical, [_text_of(answer) for answer in classical]
@@ -80,8 +100,10 @@ def _make(project: Project, work: Work) -> None:
         if sure and isinstance(task.grammar, Labels):  # of free answers, probabilities say little
             right = scores(task.metrics[0], task.metrics[0].rows(predicted[result.name], gold))
             work.measure("calibration_error", "share", calibration_error(sure, right, seed), subject=result.name)
-        for figure, value in cost_figures(result, project.evaluation.cost.usd_per_hour, seed).items():
-            work.measure(figure, describe_figure(figure).unit, value, subject=result.name, **conditions)
+    for name, figures in costs.items():
+        told = conditions if name != CLASSICAL else conditions | {"threads": 1}
+        for figure, value in figures.items():
+            work.measure(figure, describe_figure(figure).unit, value, subject=name, **told)
     by_name = {result.name: result for result in done}
     shipped = project.shipped()
     for against in ("teacher", "teacher_int4"):

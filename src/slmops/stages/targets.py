@@ -153,8 +153,9 @@ def _match_labels(
     opinions[ALL if opinions else "teacher"] = teacher
     weight = project.distillation.classical
     unknown = weight == "auto" and not validation  # a teacher behind an address is not asked what is known
-    other = None if unknown else task.baseline_probabilities([record for record, _ in gold], asked)
-    if other is not None:
+    other = None
+    if not unknown and (fitted := task.fit_baseline([record for record, _ in gold])):
+        other = fitted.probabilities([task.features(record) for record in asked])
         if weight == "auto":
             weight = best_weight(teacher[held_out], other[held_out], truth)
         opinions |= {"classical": other, "together": mix(teacher, other, weight)}

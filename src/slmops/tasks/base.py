@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from slmops.core.errors import ConfigError, InvalidAnswer
 from slmops.tasks.types import Grammar, Json, Message, Metric, Parts, Record
+
+if TYPE_CHECKING:
+    from slmops.tasks.classical import Classical
 
 
 class TaskBase:
@@ -75,7 +75,10 @@ class TaskBase:
     def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> list[Json] | None:
         return None
 
-    def baseline_probabilities(self, train: Sequence[Record], test: Sequence[Record]) -> NDArray[np.float64] | None:
+    def features(self, record: Record) -> str:
+        return record.text
+
+    def fit_baseline(self, train: Sequence[Record]) -> Classical | None:
         return None
 
 

@@ -6,12 +6,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from slmops.core.errors import ConfigError, InvalidAnswer
 from slmops.tasks.base import TaskBase
-from slmops.tasks.classical import fit_classical
+from slmops.tasks.classical import Classical, fit_classical
 from slmops.tasks.metrics import MacroF1, accuracy, valid_answers
 from slmops.tasks.types import Json, Labels, Parts, Record
 
@@ -43,10 +40,6 @@ class LabelTask(TaskBase):
         """What is asked about."""
         return {"text": parts["text"]}
 
-    def features(self, record: Record) -> str:
-        """The text that the classical baseline sees."""
-        return record.text
-
     def check(self, gold: Json) -> None:
         if self.labels and gold not in self.labels:
             near = difflib.get_close_matches(str(gold).strip(), self.labels, n=1)
@@ -61,15 +54,12 @@ class LabelTask(TaskBase):
 
     def baseline(self, train: Sequence[Record], test: Sequence[Record]) -> list[Json]:
         """The classical baseline's labels for `test`, learned from the gold of `train`."""
-        return [self.labels[best] for best in self.baseline_probabilities(train, test).argmax(axis=1)]
+        return list(self.fit_baseline(train).answers([self.features(record) for record in test]))
 
-    def baseline_probabilities(self, train: Sequence[Record], test: Sequence[Record]) -> NDArray[np.float64]:
-        """(test row, label) probabilities by the classical baseline; a label that `train` lacks gets 0."""
-        model = fit_classical([self.features(record) for record in train], [str(record.gold) for record in train])
-        probabilities = np.zeros((len(test), len(self.labels)))
-        columns = [self.labels.index(label) for label in model.classes_]
-        probabilities[:, columns] = model.predict_proba([self.features(record) for record in test])
-        return probabilities
+    def fit_baseline(self, train: Sequence[Record]) -> Classical:
+        """The classical baseline, learned from the gold of `train`; it reads what `features` says of a record."""
+        texts, golds = [self.features(record) for record in train], [str(record.gold) for record in train]
+        return Classical(fit_classical(texts, golds), self.labels)
 
 
 def _label(found: Json) -> str | None:

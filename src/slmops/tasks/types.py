@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from slmops.tasks.classical import Classical
 
 Json = Any
 Parts = Mapping[str, Json]  # what a row holds, by names such as text, label, answer, context, messages
@@ -178,6 +181,11 @@ class Task(Protocol):
         """A classical baseline's answers to `test`, or None where there is no sensible one."""
         ...
 
-    def baseline_probabilities(self, train: Sequence[Record], test: Sequence[Record]) -> NDArray[np.float64] | None:
-        """(test row, answer of the grammar) probabilities by the classical baseline, None where there is none."""
+    def fit_baseline(self, train: Sequence[Record]) -> Classical | None:
+        """The classical baseline by itself, where answers are a closed set: it reads what `features` says of a
+        record."""
+        ...
+
+    def features(self, record: Record) -> str:
+        """The text that the classical baseline sees."""
         ...
