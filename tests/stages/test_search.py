@@ -56,6 +56,14 @@ def test_trials_share_what_they_have_in_common_and_the_best_is_made_already(tmp_
     assert again.trials == found.trials
 
 
+def test_ends_that_cannot_be_are_told_before_anything_is_made(tmp_path: Path) -> None:
+    space = "{student.layers: {type: int, low: 1, high: 3}}"
+    project = Project.load(write_project(tmp_path, student=STUDENT, search=asked(space)))
+    with pytest.raises(ConfigError, match=r"student\.layers: 3 is more than the teacher's 2"):
+        search(project)
+    assert not list(open_store(project).entries())
+
+
 def test_the_report_draws_the_trials_of_what_is_asked_now(tmp_path: Path) -> None:
     space = "{distillation.loss.cross_entropy: {type: float, low: 0.1, high: 1}}"
     path = write_project(tmp_path, student=STUDENT, search=asked(space, 2), evaluation="{compare: [student]}")

@@ -24,10 +24,11 @@ from slmops.core.measurement import Interval
 from slmops.models.folder import read_json
 from slmops.stages.azure_job import EXTRA, OUTPUT, Job, write_job
 from slmops.stages.base_models import remember_models
+from slmops.stages.before import Progress
 from slmops.stages.engine import follows
 from slmops.stages.evidence import gate_figures
 from slmops.stages.project import CHOICES_FILE, MODELS_FILE, Command, Project
-from slmops.stages.run import Outcome, Progress, figures_of, open_store, plan, run
+from slmops.stages.run import Outcome, figures_of, open_store, plan, run
 
 _ENDED = ("Completed", "Failed", "Canceled")
 _STUCK = ("NotResponding", "Paused")

@@ -13,9 +13,10 @@ from slmops.core.errors import ConfigError
 from slmops.models.families import encode_lesson, family_of
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.base_models import base_model
+from slmops.stages.before import Progress
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
-from slmops.stages.run import Progress, open_store, run
+from slmops.stages.run import open_store, run
 
 Part = Literal["train", "validation", "test"]
 Learner = Literal["teacher", "student"]

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from slmops.core import gates, machine, pipeline
 from slmops.core.artifact import Manifest
 from slmops.core.config import MAIN
-from slmops.core.errors import GateError, MissingExtraError, ModelError, need
+from slmops.core.errors import GateError, need
 from slmops.core.files import lock, write_whole
 from slmops.core.pipeline import Made, Planned
 from slmops.core.store import Store
 from slmops.evaluation.figures import FIGURES
-from slmops.optimization.onnx import check_convertible
-from slmops.runtimes.remote import read_key
 from slmops.stages.assemble import assemble
-from slmops.stages.base_models import fetch_models, folder_of
+from slmops.stages.base_models import fetch_models
+from slmops.stages.before import Progress, check_before
 from slmops.stages.context import check_labels_are_spelled, check_test_fits
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.engine import dismiss, follow, follows, lead
 from slmops.stages.evidence import gate_figures
-from slmops.stages.fits import check_adapted, check_base_models
+from slmops.stages.fits import check_base_models
 from slmops.stages.parts import read_task
 from slmops.stages.project import CHOICES_FILE, Project
 from slmops.tasks import metrics_of
 from slmops.tasks.types import Labels
 from slmops.training.diagnosis import Fault
-
-Progress = Callable[[str, float, str], None]
-_ONNX = (("onnxruntime_genai", "onnx"),)
-_NEEDS = {  # (module, extra) of stages that come late
-    "teacher_int4": _ONNX,
-    "evidence": (("sklearn", "evaluation"), ("scipy", "evaluation"), ("matplotlib", "evaluation")),
-    "bundle": (("foundry_local_sdk", "foundry"),),
-}
 
 
 @dataclass(frozen=True)
@@ -99,30 +89,11 @@ def run(
     lead()
     planned = plan(project, first=first, only=only, until=until)
     runs = any(item.runs for item in planned)
-    _check_installed(project, planned)
     with lock(project.state / "lock"):  # a second run is told so at once, not when this one has fetched its models
         is_new = runs and fetch_models(project, progress)
     if is_new:
         planned = plan(project, first=first, only=only, until=until)
-    _check_convertible(project, planned)
-    if any(item.stage.name == "student" and item.runs for item in planned):
-        check_adapted(project)
-    for item in planned:
-        needed, free = (item.estimate.memory_mb or 0) * 1e6 if item.runs else 0, machine.free_memory_bytes()
-        if needed > free:
-            told = f"about {needed / 1e6:,.0f} MB of memory are needed, {free / 1e6:,.0f} MB are free"
-            progress(item.stage.name, 0.0, f"warning: {told}; before it learns it is looked at more closely")
-    if runs and project.matches() == "labels" and "cache" in project.distillation.model_fields_set:
-        progress("targets", 0.0, "warning: distillation.cache does nothing: probabilities of labels are kept whole")
-    if runs and project.caches_targets and not project.distillation.loss.follows_teacher:
-        told = "no loss follows the probabilities of the teacher; add forward_kl: …, or write match: answers"
-        progress("targets", 0.0, f"warning: distillation.loss: {told}")
-    for name in ("distillation", "synthesis"):
-        if runs and project.teacher is None and name in project.model_fields_set:
-            progress("student", 0.0, f"warning: {name} does nothing: there is no teacher")
-    if any(item.stage.name == "labels" and item.runs for item in planned):
-        for teacher in project.endpoints.values():
-            read_key(teacher.api_key_env)
+    check_before(project, planned, progress)
     tests = any(item.stage.name == "evidence" and item.runs for item in planned)
     made: list[Made] = []
     verdicts: list[gates.Verdict] = []
@@ -153,37 +124,6 @@ def run(
                 verdicts = _pass_gates(project, step.manifest, made)
     dismiss()
     return _outcome(project, made, verdicts)
-
-
-def _check_installed(project: Project, planned: Sequence[Planned]) -> None:
-    """That what stages need is there, of those whose need would be found out only when all before them is made.
-
-    Raises:
-        MissingExtraError: it is not.
-    """
-    late = dict.fromkeys((one.name for one in project.optimization), _ONNX) | _NEEDS
-    for item in planned:
-        for module, extra in late.get(item.stage.name, ()) if item.runs else ():
-            if find_spec(module) is None:
-                remedy = f"pip install 'slmops[{extra}]'"
-                raise MissingExtraError(f"{item.stage.name} needs {module}, which is not installed", remedy=remedy)
-
-
-def _check_convertible(project: Project, planned: Sequence[Planned]) -> None:
-    """That the student can become what it is to be: told before it is made, not after.
-
-    Raises:
-        ConfigError: ONNX has no form of such models.
-    """
-    running = {item.stage.name for item in planned if item.runs}
-    wanted = [one for one in project.optimization if one.name in running]
-    origin = folder_of(project, project.student_origin)
-    if not wanted or "student" not in running or origin is None:
-        return
-    try:
-        check_convertible(origin, wanted[0])
-    except ModelError as error:
-        raise project.error("optimization", error.what, "write optimization: [], or another model") from error
 
 
 def _check_gated_figures(project: Project, dataset: Path) -> None:

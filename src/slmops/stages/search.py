@@ -23,9 +23,11 @@ from slmops.core.search import Found, Tell, Trials, Values, begin_of, say_values
 from slmops.core.search import search as try_out
 from slmops.core.store import Store
 from slmops.stages.base_models import fetch_models, identity_of, references_of
+from slmops.stages.before import Progress, check_before
+from slmops.stages.fits import check_adapted, check_base_models
 from slmops.stages.learning import CURVE_FILE
 from slmops.stages.project import Project
-from slmops.stages.run import Progress, open_store
+from slmops.stages.run import open_store, plan
 from slmops.stages.seeded import make_seeded
 from slmops.stages.trials import score_of
 from slmops.training.curve import read_curve
@@ -43,6 +45,12 @@ def search(project: Project, progress: Progress = lambda stage, share, note: Non
     asked = project.search
     if asked is None:
         raise SlmopsError("nothing is to be searched for", where=str(project.path), remedy="add search: …")
+    fetch_models(project, progress)
+    check_before(project, plan(project, until="student"), progress)
+    for key, space in asked.search_space.items():
+        for value in space.ends():
+            check_base_models(tried := project.tried_out({key: value}))
+            check_adapted(tried)
     store = open_store(project)
     with lock(project.state / "lock"), store.in_use():
         return _search(project, asked, store, progress)

@@ -14,8 +14,9 @@ from slmops.core.measurement import ArtifactId
 from slmops.core.pipeline import Stage
 from slmops.core.store import Store
 from slmops.stages.assemble import assemble
+from slmops.stages.before import Progress
 from slmops.stages.project import Project
-from slmops.stages.run import Progress, choices
+from slmops.stages.run import choices
 
 
 def make_seeded(

@@ -17,11 +17,12 @@ from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.config import OptimizationConfig
 from slmops.optimization.vocabulary import trim_tokenizer
 from slmops.stages.base_models import base_model, fetch_models
+from slmops.stages.before import Progress
 from slmops.stages.estimates import cut
 from slmops.stages.parts import read_answered, read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.pruned import encoded
-from slmops.stages.run import Progress, choices, open_store, plan, run
+from slmops.stages.run import choices, open_store, plan, run
 from slmops.tasks.types import Task
 from slmops.training.estimate import Shape
 

@@ -21,9 +21,10 @@ from slmops.evaluation.benchmark import Subject, benchmark
 from slmops.evaluation.compare import parse_all
 from slmops.evaluation.summary import Against, Verdict
 from slmops.stages.base_models import fetch_models
+from slmops.stages.before import Progress, check_before
 from slmops.stages.parts import read_answered, read_part, read_task, read_task_spec
 from slmops.stages.project import Project
-from slmops.stages.run import Progress, choices, open_store
+from slmops.stages.run import choices, open_store, plan
 from slmops.stages.seeded import make_seeded
 from slmops.stages.targets import accepted
 from slmops.training.distillation_config import DistillationConfig
@@ -49,6 +50,7 @@ def judge(project: Project, progress: Progress = lambda stage, share, note: None
     if project.engine.workers > 1:
         raise project.error("engine.workers", "a verdict is found by one process", "write engine: local")
     fetch_models(project, progress)
+    check_before(project, plan(project, until=project.shipped()), progress)
     store = open_store(project)
     with lock(project.state / "lock"), store.in_use():
         return _judge(project, store, progress)
