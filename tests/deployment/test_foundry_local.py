@@ -108,13 +108,15 @@ def test_a_model_that_foundry_local_cannot_load_is_an_error_with_its_words(
 
 
 def test_a_text_that_foundry_local_refuses_is_named(foundry_folder: Path) -> None:
+    heard: list[int] = []
     with pytest.raises(ModelError, match=r"nothing to generate from.*text 2"):
-        ask(foundry_folder, [asked("hello"), asked("")], max_tokens=2)
+        ask(foundry_folder, [asked("hello"), asked("")], max_tokens=2, report=heard.append)
+    assert heard == [1]
 
 
 def test_foundry_local_is_not_waited_for_for_ever(foundry_folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"within 0\.01 s"):
-        ask(foundry_folder, [asked("hello")], max_tokens=2, timeout_s=0.01)
+    with pytest.raises(ModelError, match=r"was silent for 0\.01 s"):
+        ask(foundry_folder, [asked("hello")], max_tokens=2, silence_s=0.01)
 
 
 def test_a_missing_sdk_says_what_to_install(foundry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

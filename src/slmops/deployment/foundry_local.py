@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,25 +55,26 @@ def ask(
     *,
     max_tokens: int,
     labels: Sequence[str] = (),
-    timeout_s: float = 600,
+    silence_s: float = 600,
+    report: Callable[[int], None] = lambda done: None,
 ) -> FoundryRun:
     """Registers and loads `folder` and lets it answer each conversation by itself, greedily. Given `labels`, an answer
-    is one of them.
+    is one of them. `report` hears how many it has answered.
 
     Raises:
         MissingExtraError: the Foundry Local SDK is not installed.
-        ModelError: the folder is not well-formed, or Foundry Local cannot load or ask it, or not within `timeout_s`.
+        ModelError: the folder is not well-formed, or Foundry Local cannot load or ask it, or is silent for `silence_s`.
     """
     _need_sdk()
     with tempfile.TemporaryDirectory(prefix="slmops-foundry-") as scratch:
         spec = _spec(folder, Path(scratch), Path(scratch) / "models")
         messages = [[{"role": said.role, "content": said.content} for said in one] for one in asked]
-        reply = _run(spec | {"asked": messages, "max_tokens": max_tokens, "labels": list(labels)}, timeout_s)
+        reply = _run(spec | {"asked": messages, "max_tokens": max_tokens, "labels": list(labels)}, silence_s, report)
     answers = tuple(FoundryAnswer(**answer) for answer in reply["answers"])
     return FoundryRun(answers, reply["register_ms"], reply["load_ms"])
 
 
-def install(folder: Path, cache: Path, *, timeout_s: float = 60) -> str:
+def install(folder: Path, cache: Path, *, silence_s: float = 60) -> str:
     """Copies `folder` into a Foundry Local model cache and registers it there; returns the model's id.
 
     An application finds it if `cache` is its `model_cache_dir` (by default ~/.APPLICATION/cache/models).
@@ -91,7 +95,7 @@ def install(folder: Path, cache: Path, *, timeout_s: float = 60) -> str:
         shutil.rmtree(part, ignore_errors=True)
     try:
         with tempfile.TemporaryDirectory(prefix="slmops-foundry-") as scratch:
-            _run(_spec(place, Path(scratch), cache.absolute()), timeout_s)
+            _run(_spec(place, Path(scratch), cache.absolute()), silence_s)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -110,31 +114,56 @@ def _spec(folder: Path, scratch: Path, cache: Path) -> dict[str, Any]:
     return {"folder": str(folder.resolve()), "id": verify(folder), "scratch": str(scratch), "cache": str(cache)}
 
 
-def _run(spec: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-    """What the worker replied to `spec`."""
+def _run(spec: dict[str, Any], silence_s: float, report: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+    """What the worker replied to `spec`; `report` hears of each answer."""
     # With CI set, Foundry Local and ONNX Runtime send no telemetry and keep no device id; no other setting stops all of
     # it. It also saves about two seconds without a network.
     environment = os.environ | {"CI": "1", "PYTHONSAFEPATH": "1"}  # no file of the folder it is run in is imported
-    try:
-        worker = subprocess.run(
-            [sys.executable, "-m", "slmops.deployment.foundry_worker"],
-            input=json.dumps(spec),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=environment,
-            timeout=timeout_s,
+    command = [sys.executable, "-m", "slmops.deployment.foundry_worker"]
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        worker = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, encoding="utf-8"
         )
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(
-            f"Foundry Local did not finish within {timeout_s:g} s", where=spec["folder"], remedy="allow it more time"
-        ) from error
-    reply: dict[str, Any] = json.loads(worker.stdout) if worker.returncode == 0 else {"error": worker.stderr.strip()}
+        try:
+            reply = _replied(worker, spec, silence_s, report)
+            worker.wait(silence_s)
+        except (queue.Empty, subprocess.TimeoutExpired) as error:
+            what = f"Foundry Local was silent for {silence_s:g} s"
+            raise ModelError(what, where=spec["folder"], remedy="allow it more time") from error
+        finally:
+            worker.kill()
+            worker.wait()
+        said.seek(0)
+        if worker.returncode or not reply:
+            reply = {"error": reply.get("error") or said.read().strip() or f"it ended with {worker.returncode}"}
     if "error" in reply:
         raise ModelError(
-            f"Foundry Local failed: {reply['error'][-_SAID_CHARACTERS:] or worker.returncode}",
+            f"Foundry Local failed: {reply['error'][-_SAID_CHARACTERS:]}",
             where=spec["folder"],
             remedy="slmops ask MODEL PROMPT shows whether the model itself works",
         )
     return reply
+
+
+def _replied(
+    worker: subprocess.Popen[str], spec: dict[str, Any], silence_s: float, report: Callable[[int], None]
+) -> dict[str, Any]:
+    """The worker's last line; nothing where it ended before. Raises queue.Empty where it is silent for too long."""
+    assert worker.stdin and worker.stdout
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    heard = worker.stdout
+
+    def listen() -> None:
+        for line in heard:
+            lines.put(line)
+        lines.put("{}")
+
+    threading.Thread(target=listen, daemon=True).start()
+    with suppress(BrokenPipeError):  # it has ended: what it said of that is told
+        worker.stdin.write(json.dumps(spec))
+        worker.stdin.close()
+    while True:
+        told: dict[str, Any] = json.loads(lines.get(timeout=silence_s))
+        if "done" not in told:
+            return told
+        report(told["done"])

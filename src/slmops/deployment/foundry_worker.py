@@ -1,8 +1,8 @@
 """Runs Foundry Local's SDK in a process of its own.
 
 Reads one JSON object on stdin: the folder, its id, a scratch folder, the model cache, and either conversations to
-answer or nothing, which leaves the model registered. Writes one JSON object on stdout: answers and times, or
-{"error": …}. Started by `foundry_local`, which has checked the folder.
+answer or nothing, which leaves the model registered. Writes JSON on stdout, a line each: {"done": n} after each answer,
+then answers and times, or {"error": …}. Started by `foundry_local`, which has checked the folder.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ def main() -> None:
     os.dup2(2, 1)  # what the SDK prints goes to stderr
     spec = json.loads(sys.stdin.buffer.read())
     try:
-        reply = _reply(spec)
+        reply = _reply(spec, lambda done: print(json.dumps({"done": done}), file=replies, flush=True))
     except sdk.FoundryLocalException as error:
         reply = {"error": str(error)}
-    replies.write(json.dumps(reply))
+    print(json.dumps(reply), file=replies)
     replies.close()
 
 
-def _reply(spec: dict[str, Any]) -> dict[str, Any]:
+def _reply(spec: dict[str, Any], report: Callable[[int], None]) -> dict[str, Any]:
     scratch = Path(spec["scratch"])
     configuration = sdk.Configuration(
         app_name="slmops",
@@ -56,6 +57,7 @@ def _reply(spec: dict[str, Any]) -> dict[str, Any]:
                 answers.append(_ask(model, messages, spec["max_tokens"], spec["labels"]))
             except sdk.FoundryLocalException as error:
                 raise sdk.FoundryLocalException(f"{error} (text {number})") from error
+            report(number)
         model.unload()
         catalog.unregister_model(spec["id"])
     times = {"register_ms": (registered - started) * 1e3, "load_ms": (loaded - registered) * 1e3}

@@ -50,8 +50,15 @@ def _make(project: Project, work: Work) -> None:
         asked = [task.messages(record) for record in test]
     work.progress(0.1, f"asking Foundry Local {len(asked)} messages")
     all_asked = [*asked, *(probe.messages for probe in probes)]
-    patience_s = _START_S + _SLOWEST_S * task.max_tokens * len(all_asked)
-    run = ask(work.out, all_asked, max_tokens=task.max_tokens, timeout_s=patience_s)
+    run = ask(
+        work.out,
+        all_asked,
+        max_tokens=task.max_tokens,
+        silence_s=_START_S + _SLOWEST_S * task.max_tokens,
+        report=lambda done: work.progress(
+            0.1 + 0.4 * done / len(all_asked), f"{done}/{len(all_asked)} by Foundry Local"
+        ),
+    )
     answered, of_probes = run.answers[: len(asked)], run.answers[len(asked) :]
     own = LocalModel(work.out, threads=work.choices["threads"])
     links = check_bundle("bundle", work.out, own, before, task, probes, of_probes)
