@@ -120,22 +120,20 @@ def _run(spec: dict[str, Any], silence_s: float, report: Callable[[int], None] =
     # it. It also saves about two seconds without a network.
     environment = os.environ | {"CI": "1", "PYTHONSAFEPATH": "1"}  # no file of the folder it is run in is imported
     command = [sys.executable, "-m", "slmops.deployment.foundry_worker"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
-        worker = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, encoding="utf-8"
-        )
-        try:
-            reply = _replied(worker, spec, silence_s, report)
-            worker.wait(silence_s)
-        except (queue.Empty, subprocess.TimeoutExpired) as error:
-            what = f"Foundry Local was silent for {silence_s:g} s"
-            raise ModelError(what, where=spec["folder"], remedy="allow it more time") from error
-        finally:
-            worker.kill()
-            worker.wait()
+        with subprocess.Popen(command, stderr=said, env=environment, **pipes) as worker:
+            try:
+                reply = _replied(worker, spec, silence_s, report)
+                worker.wait(silence_s)
+            except (queue.Empty, subprocess.TimeoutExpired) as error:
+                what = f"Foundry Local was silent for {silence_s:g} s"
+                raise ModelError(what, where=spec["folder"], remedy="allow it more time") from error
+            finally:
+                worker.kill()
         said.seek(0)
-        if worker.returncode or not reply:
-            reply = {"error": reply.get("error") or said.read().strip() or f"it ended with {worker.returncode}"}
+        if worker.returncode or reply is None:
+            reply = {"error": (reply or {}).get("error") or said.read().strip() or f"it ended with {worker.returncode}"}
     if "error" in reply:
         raise ModelError(
             f"Foundry Local failed: {reply['error'][-_SAID_CHARACTERS:]}",
@@ -147,8 +145,8 @@ def _run(spec: dict[str, Any], silence_s: float, report: Callable[[int], None] =
 
 def _replied(
     worker: subprocess.Popen[str], spec: dict[str, Any], silence_s: float, report: Callable[[int], None]
-) -> dict[str, Any]:
-    """The worker's last line; nothing where it ended before. Raises queue.Empty where it is silent for too long."""
+) -> dict[str, Any] | None:
+    """The worker's last line; None where it ended before. Raises queue.Empty where it is silent for too long."""
     assert worker.stdin and worker.stdout
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     heard = worker.stdout
@@ -156,14 +154,14 @@ def _replied(
     def listen() -> None:
         for line in heard:
             lines.put(line)
-        lines.put("{}")
+        lines.put("null")
 
     threading.Thread(target=listen, daemon=True).start()
     with suppress(BrokenPipeError):  # it has ended: what it said of that is told
         worker.stdin.write(json.dumps(spec))
         worker.stdin.close()
     while True:
-        told: dict[str, Any] = json.loads(lines.get(timeout=silence_s))
-        if "done" not in told:
+        told: dict[str, Any] | None = json.loads(lines.get(timeout=silence_s))
+        if told is None or "done" not in told:
             return told
         report(told["done"])
