@@ -90,10 +90,11 @@ def report(
 
 def prove(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
     """Hold every stage of the export against the one before it, on the same probes, and name what breaks."""
-    from slmops.core.console import console, print_json, print_table
+    from slmops.core.console import console, print_json, print_table, show_progress
     from slmops.stages.prove import prove as prove_project
 
-    links = prove_project(load(config, variant))
+    with show_progress() as progress:
+        links = prove_project(load(config, variant), progress)
     broken = [link for link in links if not link.holds]
     if as_json:
         print_json({"holds": not broken, "links": links})

@@ -125,9 +125,12 @@ def alias(
 
 def verify(config: Config = CONFIG, as_json: AsJson = False) -> None:
     """Read every stored file and the audit log, and say what is damaged."""
-    from slmops.core.console import console, print_json, print_table
+    from slmops.core.console import console, print_json, print_table, show_progress
 
-    damages = open_store(config).verify()
+    with show_progress() as progress:
+        damages = open_store(config).verify(
+            lambda done, total: progress("verify", done / total, f"{done}/{total} artifacts")
+        )
     if as_json:
         print_json({"damages": damages})
     elif damages:

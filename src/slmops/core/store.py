@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,12 +168,15 @@ class Store:
         """Everything that was done to the store, oldest first."""
         return self._index.audit_entries()
 
-    def verify(self) -> list[Damage]:
-        """Reads every file and the index, and says what is missing, truncated or changed."""
+    def verify(self, report: Callable[[int, int], None] = lambda done, total: None) -> list[Damage]:
+        """Reads every file and the index, and says what is missing, truncated or changed; `report` hears of how many
+        artifacts, of all."""
         problems = self._index.problems()
         found = [Damage("index.sqlite", problem, "", "restore it from a backup") for problem in problems]
         hashes: Hashes = {}
-        for manifest in self._index.manifests():
+        manifests = self._index.manifests()
+        for number, manifest in enumerate(manifests):
+            report(number, len(manifests))
             for path, digest in manifest.files.items():
                 what = self._contents.damage(manifest, path, hashes) or self._contents.stored_damage(digest, hashes)
                 if what:

@@ -14,6 +14,7 @@ from slmops.runtimes.probes import PROBES, pairs_of, read_probes
 from slmops.runtimes.proof import Link, read_chain, same_logprobs
 from slmops.runtimes.rendering import check_asking
 from slmops.runtimes.torch_lm import TorchRuntime
+from slmops.stages.before import Progress
 from slmops.stages.bundle import check_bundle
 from slmops.stages.converted import check_answers, check_converted
 from slmops.stages.parts import read_task
@@ -21,7 +22,7 @@ from slmops.stages.project import Project
 from slmops.stages.run import choices, open_store, plan
 
 
-def prove(project: Project) -> list[Link]:
+def prove(project: Project, progress: Progress = lambda stage, share, note: None) -> list[Link]:
     """Every link, the earliest first, checked now; what was compared with the model in memory as it was found then.
 
     Raises:
@@ -32,17 +33,25 @@ def prove(project: Project) -> list[Link]:
         raise SlmopsError("no model was made of this config", where="prove", remedy="slmops run")
     store, threads = open_store(project), choices(project)["threads"]
     folders = {name: store.open(manifest.id) for name, manifest in made.items()}
-    links = []
+    optimizations = [config.name for config in project.optimization]
+    links, checked = [], [name for name in ("teacher", "student", *optimizations, "bundle") if name in folders]
+
+    def tell(name: str) -> None:
+        progress("prove", checked.index(name) / len(checked), name)
+
     for name in ("teacher", "student"):
         if name in folders:
+            tell(name)
             links += [read_chain(folders[name])[0], *_replay(name, folders[name], threads)]
     student = folders["student"]
     for config in project.optimization:
         if config.name in folders:
+            tell(config.name)
             model = LocalModel(folders[config.name], threads=threads)
             links += check_converted(config.name, folders[config.name], model, student, config)
             links.append(check_answers(config.name, model, student, threads))
     if "bundle" in folders:
+        tell("bundle")
         task, shipped, folder = read_task(folders["dataset"]), folders[project.shipped()], folders["bundle"]
         probes = read_probes(shipped / PROBES)
         answers = ask(folder, [probe.messages for probe in probes], max_tokens=task.max_tokens).answers
