@@ -66,6 +66,23 @@ def test_the_family_is_told_from_the_tokenizer(architecture: Architecture, folde
     assert family_of(Tokenizer(folders[architecture.name])).name == architecture.family
 
 
+@pytest.mark.parametrize(
+    ("template", "family"),
+    [("<|im_start|>assistant\n<think>\n\n</think>\n\n", "qwen-3"), ("<|im_start|>assistant\n", "chatml")],
+)
+def test_who_never_writes_a_thought_is_asked_without_one(tmp_path: Path, template: str, family: str) -> None:
+    write_tokenizer(tmp_path, ("<think>", "</think>", "<|im_start|>", "<|im_end|>"))
+    (tmp_path / "chat_template.jinja").unlink(missing_ok=True)
+    told = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    for said in (template, [{"name": "default", "template": template}]):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(told | {"chat_template": said}))
+        assert family_of(Tokenizer(tmp_path)).name == family
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    assert family_of(Tokenizer(tmp_path)).name == "qwen-3"
+    (tmp_path / "chat_template.jinja").write_text(template)
+    assert family_of(Tokenizer(tmp_path)).name == family
+
+
 @each_architecture
 def test_the_packed_gradient_equals_the_padded_one(architecture: Architecture, folders: dict[str, Path]) -> None:
     model = load_causal_lm(folders[architecture.name])

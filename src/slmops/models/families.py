@@ -16,7 +16,8 @@ from slmops.tasks.types import Message, Role
 
 @dataclass(frozen=True)
 class Family:
-    """A chat format: per role the text before and after the content; `markers` are tokens only this format has."""
+    """A chat format: per role the text before and after the content; `markers` are tokens only this format has. Where
+    it `thinks`, a model whose own template never writes a thought is of another one, with the same tokens."""
 
     name: str
     markers: tuple[str, ...]
@@ -25,6 +26,7 @@ class Family:
     assistant: tuple[str, str]
     end: str  # the token that ends an answer
     begin: str = ""
+    thinks: bool = False
 
     def around(self, role: Role) -> tuple[str, str]:
         turns = {"system": self.system, "user": self.user, "assistant": self.assistant}
@@ -60,7 +62,8 @@ _CHATML = Family(
 def _thinking(family: Family, name: str, *markers: str, thought: str = _NO_THOUGHT) -> Family:
     """The format of a model that thinks, with more `markers`, told to answer at once."""
     before, after = family.assistant
-    return replace(family, name=name, markers=(*family.markers, *markers), assistant=(before + thought, after))
+    more = (*family.markers, *markers)
+    return replace(family, name=name, markers=more, assistant=(before + thought, after), thinks=True)
 
 
 FAMILIES = (
@@ -139,8 +142,10 @@ def family_of(tokenizer: Tokenizer) -> Family:
     Raises:
         ModelError: no known family; the model has no chat format that we know.
     """
+    template = tokenizer.chat_template
+    thinks = template is None or "<think>" in template  # Qwen 3's Instruct-2507 has the token, and no thought
     for family in FAMILIES:
-        if all(marker in tokenizer for marker in family.markers):
+        if all(marker in tokenizer for marker in family.markers) and (thinks or not family.thinks):
             return replace(family, begin=family.begin + "".join(tokenizer.virtual))
     raise ModelError(
         "the tokenizer has the markers of no known chat format",

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from slmops.core.artifact import hash_json
 from slmops.core.errors import ModelError
+from slmops.models.folder import read_json
 
 Ids = tuple[int, ...]
 MAX_TOKENIZER_BYTES = 100_000_000
@@ -30,6 +31,7 @@ class Tokenizer:
     """The tokenizer of a model folder (`tokenizer.json`)."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise ModelError("there is no tokenizer.json", where=str(folder), remedy="save the fast tokenizer with it")
@@ -71,6 +73,16 @@ class Tokenizer:
     @property
     def virtual_ids(self) -> Ids:
         return tuple(self.virtual.values())
+
+    @property
+    def chat_template(self) -> str | None:
+        """How its authors write conversations, in Jinja; None where they do not say. Never run."""
+        alone, config = self._folder / "chat_template.jinja", self._folder / "tokenizer_config.json"
+        if alone.is_file():
+            return alone.read_text("utf-8", "replace")
+        told = read_json(config) if config.is_file() else None
+        found = told.get("chat_template") if isinstance(told, dict) else None
+        return None if found is None else json.dumps(found, ensure_ascii=False)
 
     @property
     def vocabulary_size(self) -> int:
