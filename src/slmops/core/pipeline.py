@@ -175,6 +175,9 @@ def run(
             for called in filter(None, (LATEST, alias)):
                 _call(store, f"{name}/{stage.name}", called, manifest.id)
             shutil.rmtree(place, ignore_errors=True)
+            if ran:
+                (folder / "made").mkdir(exist_ok=True)
+                write_whole(_file_of_made(folder, stage), json.dumps([manifest.id, _own(stage, choices)], default=str))
             made[stage.name] = manifest
             yield Made(stage, manifest, ran)
 
@@ -217,25 +220,35 @@ def _why(
     return f"{_BEGUN}: {changed}" if changed else "never made"
 
 
-def _is_same_work(stage: Stage, choices: Mapping[str, Any], folder: Path) -> bool:
-    """Whether all that is asked of the stage now, but for its inputs, was asked when it last ran: then it takes about
-    as long."""
-    file = _file_of_asked(folder, stage)
-    if not file.is_file():
-        return False
-    asked = (json.loads(file.read_text("utf-8")), json.loads(_asked(stage, {}, choices)))
-    last, now = ({key: one[key] for key in one if key not in ("code", *stage.inputs)} for one in asked)
-    return last == now
+def _estimate(stage: Stage, choices: Mapping[str, Any], store: Store, folder: Path) -> Estimate:
+    """What it took when it was last made, if all that is asked of it now, but for its inputs, was asked then."""
+    file = _file_of_made(folder, stage)
+    made, asked = json.loads(file.read_text("utf-8")) if file.is_file() else ("", None)
+    if asked != json.loads(json.dumps(_own(stage, choices), default=str)):
+        return stage.estimate
+    with suppress(StoreError):  # which was collected
+        manifest = store.manifest(made)
+        return Estimate(manifest.made_by.seconds / 60, manifest.size_bytes / 1e6, stage.estimate.memory_mb)
+    return stage.estimate
 
 
 def _asked(stage: Stage, parents: Mapping[str, ArtifactId], choices: Mapping[str, Any]) -> str:
-    section = stage.section if isinstance(stage.section, Mapping) else {"config": stage.section}
     sources = {role: parent[:12] for role, parent in parents.items()}
-    return json.dumps({"code": stage.version, **sources, **section, **_used(stage, choices)}, indent=1, default=str)
+    return json.dumps({"code": stage.version, **sources, **_own(stage, choices)}, indent=1, default=str)
+
+
+def _own(stage: Stage, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked of the stage itself, whatever its inputs are."""
+    section = stage.section if isinstance(stage.section, Mapping) else {"config": stage.section}
+    return {**section, **_used(stage, choices)}
 
 
 def _file_of_asked(folder: Path, stage: Stage) -> Path:
     return folder / "asked" / f"{stage.name}.json"
+
+
+def _file_of_made(folder: Path, stage: Stage) -> Path:
+    return folder / "made" / f"{stage.name}.json"
 
 
 def _ancestors(stage: str, planned: Mapping[str, Planned]) -> set[str]:
@@ -255,9 +268,7 @@ def _plan_stage(
 ) -> Planned:
     sources = [planned[source] for source in stage.inputs.values()]
     before = _newest(store, name, stage.name)
-    estimate = stage.estimate
-    if before is not None and _is_same_work(stage, choices, folder):
-        estimate = Estimate(before.made_by.seconds / 60, before.size_bytes / 1e6, estimate.memory_mb)
+    estimate = _estimate(stage, choices, store, folder)
     waiting = [source for source in sources if source.made is None]
     asked = stage.name in (first, only) or any(source.why in _AGAIN for source in sources)
     if waiting:

@@ -13,13 +13,12 @@ import queue
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from slmops.core.errors import MissingExtraError, ModelError
@@ -66,7 +65,7 @@ def ask(
         ModelError: the folder is not well-formed, or Foundry Local cannot load or ask it, or is silent for `silence_s`.
     """
     _need_sdk()
-    with tempfile.TemporaryDirectory(prefix="slmops-foundry-") as scratch:
+    with TemporaryDirectory(prefix="slmops-foundry-") as scratch:
         spec = _spec(folder, Path(scratch), Path(scratch) / "models")
         messages = [[{"role": said.role, "content": said.content} for said in one] for one in asked]
         reply = _run(spec | {"asked": messages, "max_tokens": max_tokens, "labels": list(labels)}, silence_s, report)
@@ -94,7 +93,7 @@ def install(folder: Path, cache: Path, *, silence_s: float = 60) -> str:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     try:
-        with tempfile.TemporaryDirectory(prefix="slmops-foundry-") as scratch:
+        with TemporaryDirectory(prefix="slmops-foundry-") as scratch:
             _run(_spec(place, Path(scratch), cache.absolute()), silence_s)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
@@ -120,11 +119,16 @@ def _run(spec: dict[str, Any], silence_s: float, report: Callable[[int], None] =
     # it. It also saves about two seconds without a network.
     environment = os.environ | {"CI": "1", "PYTHONSAFEPATH": "1"}  # no file of the folder it is run in is imported
     command = [sys.executable, "-m", "slmops.deployment.foundry_worker"]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
-        with subprocess.Popen(command, stderr=said, env=environment, **pipes) as worker:
+    with (
+        TemporaryFile("w+", encoding="utf-8") as asked,
+        TemporaryFile("w+", encoding="utf-8", errors="replace") as said,
+    ):
+        asked.write(json.dumps(spec))
+        asked.seek(0)
+        pipes: dict[str, Any] = {"stdin": asked, "stdout": subprocess.PIPE, "stderr": said, "encoding": "utf-8"}
+        with subprocess.Popen(command, env=environment, **pipes) as worker:
             try:
-                reply = _replied(worker, spec, silence_s, report)
+                reply = _replied(worker, silence_s, report)
                 worker.wait(silence_s)
             except (queue.Empty, subprocess.TimeoutExpired) as error:
                 what = f"Foundry Local was silent for {silence_s:g} s"
@@ -143,11 +147,9 @@ def _run(spec: dict[str, Any], silence_s: float, report: Callable[[int], None] =
     return reply
 
 
-def _replied(
-    worker: subprocess.Popen[str], spec: dict[str, Any], silence_s: float, report: Callable[[int], None]
-) -> dict[str, Any] | None:
+def _replied(worker: subprocess.Popen[str], silence_s: float, report: Callable[[int], None]) -> dict[str, Any] | None:
     """The worker's last line; None where it ended before. Raises queue.Empty where it is silent for too long."""
-    assert worker.stdin and worker.stdout
+    assert worker.stdout
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     heard = worker.stdout
 
@@ -157,9 +159,6 @@ def _replied(
         lines.put("null")
 
     threading.Thread(target=listen, daemon=True).start()
-    with suppress(BrokenPipeError):  # it has ended: what it said of that is told
-        worker.stdin.write(json.dumps(spec))
-        worker.stdin.close()
     while True:
         told: dict[str, Any] | None = json.loads(lines.get(timeout=silence_s))
         if told is None or "done" not in told:

@@ -143,7 +143,7 @@ def family_of(tokenizer: Tokenizer) -> Family:
         ModelError: no known family; the model has no chat format that we know.
     """
     template = tokenizer.chat_template
-    thinks = template is None or "<think>" in template  # Qwen 3's Instruct-2507 has the token, and no thought
+    thinks = template is None or "think>" in template  # Qwen 3's Instruct-2507 has the token, and no thought
     for family in FAMILIES:
         if all(marker in tokenizer for marker in family.markers) and (thinks or not family.thinks):
             return replace(family, begin=family.begin + "".join(tokenizer.virtual))

@@ -30,10 +30,11 @@ from slmops.models.adapters import Adapter, AdapterCard, base_id, check_base, ch
 from slmops.models.folder import Card, read_card, write_card
 from slmops.models.forward import load_causal_lm
 from slmops.models.lora import attach, layers_of, use, write_adapter
+from slmops.models.references import Model
 from slmops.models.tokenizer import Tokenizer
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.probes import PROBES, Probe, pairs_of, read_probes, record_probes
-from slmops.runtimes.proof import require, same_logprobs, write_chain
+from slmops.runtimes.proof import Link, require, same_logprobs, write_chain
 from slmops.runtimes.rendering import check_asking
 from slmops.runtimes.torch_lm import TorchRuntime
 from slmops.runtimes.types import Scores
@@ -240,11 +241,15 @@ def merge_into(reference: str, folder: Path, out: Path, *, store: Store | None =
     """
     base, adapter = find_model(reference, store), read_adapter(folder)
     check_base([adapter], base.folder)
-    model = load_causal_lm(base.folder)
-    attach(model, {ADAPTER: adapter})
-    use(model, ADAPTER)
-    with folder_written_whole(out) as made:
+    with folder_written_whole(out) as made, TemporaryDirectory() as place:
+        plain = Path(place) / PROBES
+        if not (folder / PROBES).is_file():
+            record_plain(_beside(base, adapter), Tokenizer(base.folder), plain, ADAPTER)
+        model = load_causal_lm(base.folder)
+        attach(model, {ADAPTER: adapter})
+        use(model, ADAPTER)
         save_weights(merge(model), base.folder, made)
+        del model  # one at a time
         card = adapter.card
         if card and card.task:
             write_card(made, Card(card.task, card.prompt, card.licence))
@@ -252,28 +257,20 @@ def merge_into(reference: str, folder: Path, out: Path, *, store: Store | None =
             write_card(made, own)
         if (folder / PROBES).is_file():
             shutil.copyfile(folder / PROBES, made / PROBES)
-            _prove_merged(made)
+            links = [_as_beside(made, folder / PROBES), *check_asking("adapter", made, read_probes(folder / PROBES))]
+            write_chain(made, links)
         else:
-            _prove_plainly(base.folder, adapter, made)
+            links = [_as_beside(made, plain)]
+        require(links)
     return out
 
 
-def _prove_plainly(base: Path, adapter: Adapter, made: Path) -> None:
-    """That the whole model says to plain questions what the adapter beside its base does, where no probes lie there."""
-    with TemporaryDirectory() as place:
-        probes = Path(place) / PROBES
-        runtime = TorchRuntime(base, ends=frozenset(), adapters={ADAPTER: adapter.folder})
-        record_plain(runtime, Tokenizer(base), probes, ADAPTER)
-        found = TorchRuntime(made, ends=frozenset()).score(pairs_of(read_probes(probes)))
-        require([same_logprobs("adapter", "merged and saved", read_probes(probes), found, _MERGE_AGAIN)])
+def _beside(base: Model, adapter: Adapter) -> TorchRuntime:
+    return TorchRuntime(base.folder, ends=frozenset(), adapters={ADAPTER: adapter.folder})
 
 
-def _prove_merged(made: Path) -> None:
-    probes = read_probes(made / PROBES)
+def _as_beside(made: Path, recorded: Path) -> Link:
+    """Whether the whole model says what the adapter beside its base was found to say."""
+    probes = read_probes(recorded)
     found = TorchRuntime(made, ends=frozenset()).score(pairs_of(probes))
-    links = [
-        same_logprobs("adapter", "merged and saved", probes, found, _MERGE_AGAIN),
-        *check_asking("adapter", made, probes),
-    ]
-    write_chain(made, links)
-    require(links)
+    return same_logprobs("adapter", "merged and saved", probes, found, _MERGE_AGAIN)

@@ -53,15 +53,15 @@ class _Names(Section):
     names: tuple[Name, ...]
 
 
-def check_plainly(source: Path, converted: Path, precision: Precision) -> None:
-    """That the model which was made of `source` says to plain questions what that does.
+def check_plainly(runtime: Runtime, source: Path, converted: Path, precision: Precision) -> None:
+    """That the model which was made of `source` says to plain questions what that does in `runtime`.
 
     Raises:
         ModelError: it says something else.
     """
     with TemporaryDirectory() as place:
         probes = Path(place) / PROBES
-        record_plain(TorchRuntime(source, ends=_NONE), Tokenizer(source), probes)
+        record_plain(runtime, Tokenizer(source), probes)
         _check_parity(replay_probes(OnnxRuntime(converted, ends=_NONE), probes), precision, str(converted))
 
 

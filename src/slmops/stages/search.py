@@ -33,6 +33,7 @@ from slmops.stages.trials import score_of
 from slmops.training.curve import read_curve
 
 FILE = "search.json"
+_TOGETHER = {"student.heads", "student.kv_heads", "student.width"}  # which may fit only with one another's values
 
 
 def search(project: Project, progress: Progress = lambda stage, share, note: None) -> Found:
@@ -47,8 +48,9 @@ def search(project: Project, progress: Progress = lambda stage, share, note: Non
         raise SlmopsError("nothing is to be searched for", where=str(project.path), remedy="add search: …")
     fetch_models(project, progress)
     check_before(project, plan(project, until="student"), progress)
+    together = _TOGETHER & asked.search_space.keys()
     for key, space in asked.search_space.items():
-        for value in space.ends():
+        for value in space.ends() if key not in together or len(together) == 1 else ():
             check_base_models(tried := project.tried_out({key: value}))
             check_adapted(tried)
     store = open_store(project)

@@ -30,7 +30,7 @@ def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity:
         estimate = replace(estimate, minutes=estimate.minutes + 1)
     return Stage(
         name,
-        8,
+        9,
         {"dataset": "dataset"},
         section,
         lambda work: _make(project, name, teacher, work),

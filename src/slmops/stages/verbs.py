@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from slmops.privacy.mask import mask_value
 from slmops.runtimes.local import LocalModel, Reply
 from slmops.runtimes.probes import PROBES
 from slmops.runtimes.proof import read_chain, require, write_chain
+from slmops.runtimes.torch_lm import TorchRuntime
 from slmops.runtimes.types import Sampling
 from slmops.stages.converted import check_answers, check_converted
 from slmops.stages.placed import check_plainly, put_adapters
@@ -110,16 +111,22 @@ def convert(
         say(f"writing {config.precision}")
         write_onnx(source, written, config)
         say("comparing with torch")
-        _prove(source, written, config)
+        _prove(source, written, config, say)
         if adapters:
             put_adapters(source, written, adapters, config.precision)
     return out
 
 
-def _prove(source: Path, converted: Path, config: OptimizationConfig) -> None:
-    """That what was made of `source` is the same model: on its probes, where it has some."""
+def _prove(source: Path, converted: Path, config: OptimizationConfig, say: Say) -> None:
+    """That what was made of `source` is the same model: on its probes, where it has some. `say` hears where torch has
+    no such model to compare with."""
     if not (source / PROBES).is_file():
-        check_plainly(source, converted, config.precision)
+        try:
+            runtime = TorchRuntime(source, ends=frozenset())
+        except ModelError as error:
+            say(f"warning: not compared with torch: {error.what}")
+            return
+        check_plainly(runtime, source, converted, config.precision)
         return
     model, card = LocalModel(converted), read_card(source)
     links = check_converted(config.precision, converted, model, source, config)
@@ -197,15 +204,16 @@ class _Rows:
             return read_records(
                 self.file, read=partial(read_row, task), check=task.check, answered=True, fields=self.fields
             )
-        found = None if self.fields else recognise_file(by.train, by.fields, by.max_row_bytes)
-        kinds = by.privacy.kinds()
+        kinds, fields = by.privacy.kinds(), self.fields
+        with suppress(DataError):  # it has other columns than the project's files
+            recognise_file(self.file, fields or by.fields, by.max_row_bytes)
+            fields = fields or by.fields
         return read_records(
             self.file,
             read=lambda parts: read_row(task, mask_value(parts, kinds).value if kinds else parts),
             check=task.check,
             answered=True,
-            fields=self.fields,
-            like=found.unanswered() if found else None,
+            fields=fields,
             max_row_bytes=by.max_row_bytes,
         )
 

@@ -61,11 +61,12 @@ def answer_remotely(
                 counted = {"read": reply.prompt_tokens, "wrote": reply.tokens}
                 stream.write(json.dumps({"id": chunk[place].id, **known[chunk[place].id], **counted}) + "\n")
                 stream.flush()
-            if len(refused) == len(chunk) and (len(chunk) == _AT_ONCE or not known):
+            answered = sum(record.id in known for record in records)
+            if len(refused) == len(chunk) and not answered:
                 what = f"all of {len(chunk)} messages are refused: {min(refused.values())}"
                 raise ModelError(what, where="teacher", remedy="check teacher.endpoint, teacher.model and the key")
             known |= {chunk[place].id: {"text": "", "rejected": f"refused: {why}"} for place, why in refused.items()}
-            report(len(known), len(records))
+            report(answered + len(refused), len(records))
     return [replace(record, answers=(*record.answers, _answer(task, by, **known[record.id]))) for record in records]
 
 

@@ -34,8 +34,7 @@ class Classical:
         """(text, label); a label that no text had, of which it learned, gets 0."""
         probabilities = np.zeros((len(texts), len(self.labels)))
         columns = [self.labels.index(label) for label in self.pipeline.classes_]
-        with need("threadpoolctl", _EXTRA).threadpool_limits(1):
-            probabilities[:, columns] = self.pipeline.predict_proba(texts)
+        probabilities[:, columns] = self.pipeline.predict_proba(texts)
         return probabilities
 
     def answers(self, texts: Sequence[str]) -> list[str]:
@@ -44,10 +43,12 @@ class Classical:
     def latencies_ms(self, texts: Sequence[str]) -> list[float]:
         """What each takes by itself, one after another, on one thread."""
         taken = []
-        for text in texts:
-            begun = time.perf_counter()
-            self.answers([text])
-            taken.append(1e3 * (time.perf_counter() - begun))
+        with need("threadpoolctl", _EXTRA).threadpool_limits(1):
+            self.answers(texts[:1])  # what is slow once
+            for text in texts:
+                begun = time.perf_counter()
+                self.answers([text])
+                taken.append(1e3 * (time.perf_counter() - begun))
         return taken
 
     @property

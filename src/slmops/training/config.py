@@ -185,7 +185,7 @@ class TrainConfig(Section):
             raise wrong(f"vocabulary_sample does nothing: {why}", "write vocabulary_sample: 0")
         if "keep" in given and self.keep == "last" and self.patience:
             raise wrong("patience keeps the best weights, and keep says the last", "remove keep, or patience")
-        if self.judge == "metric" and not self.keeps_best:
+        if self.judge == "metric" and not (self.keeps_best or self.callbacks):
             raise wrong("judge says which look is the best, and the last weights are kept", "write keep: best")
         for name, space in self.search.search_space.items() if self.search else ():
             known = [key for key in type(self).model_fields if key != "search"]
