@@ -122,19 +122,8 @@ def evaluate(
     from slmops.core.console import print_json, show_progress
     from slmops.stages.verbs import evaluate as evaluate_model
 
-    project = project_if_any(config)
     with show_progress() as progress:
-        found = evaluate_model(
-            model,
-            data,
-            store=store_if_any(config),
-            evaluation=project.evaluation if project else None,
-            reading=project.data if project else None,
-            fields=parse_fields(fields),
-            threads=threads,
-            report=lambda done, total: progress("eval", done / total, f"{done}/{total} rows"),
-            say=lambda text: progress("models", 0.0, text),
-        )
+        found = evaluate_model(model, data, threads=threads, **_how(config, fields, progress, "eval"))
     if as_json:
         print_json(found)
     else:
@@ -153,23 +142,25 @@ def bench(
     from slmops.core.console import print_json, show_progress
     from slmops.stages.verbs import bench as bench_models
 
-    project = project_if_any(config)
     with show_progress() as progress:
-        found = bench_models(
-            models,
-            data,
-            store=store_if_any(config),
-            evaluation=project.evaluation if project else None,
-            reading=project.data if project else None,
-            fields=parse_fields(fields),
-            threads=threads,
-            report=lambda done, total: progress("bench", done / total, f"{done}/{total} rows"),
-            say=lambda text: progress("models", 0.0, text),
-        )
+        found = bench_models(models, data, threads=threads, **_how(config, fields, progress, "bench"))
     if as_json:
         print_json(found)
     else:
         _print_figures(found)
+
+
+def _how(config: Path, fields: list[str] | None, progress: Any, told: str) -> dict[str, Any]:
+    """How rows are read and judged, as the project says, where there is one; and who hears of it."""
+    project = project_if_any(config)
+    return {
+        "store": store_if_any(config),
+        "evaluation": project.evaluation if project else None,
+        "reading": project.data if project else None,
+        "fields": parse_fields(fields),
+        "report": lambda done, total: progress(told, done / total, f"{done}/{total} rows"),
+        "say": lambda text: progress("models", 0.0, text),
+    }
 
 
 def _print_figures(found: list[Any]) -> None:
