@@ -10,16 +10,21 @@ import peft
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from slmops.cli import olive
-from slmops.core.errors import SlmopsError
+from slmops.core.errors import ProofError, SlmopsError
+from slmops.models.adapters import WEIGHTS, base_id, read_adapter
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.olive import Texts
 from slmops.optimization.olive_options import read_options
+from slmops.runtimes.proof import read_chain
+from slmops.stages import olive as stage
 from slmops.stages.olive import finetune
 from slmops.stages.olive_texts import read_texts
 from slmops.training.curve import read_curve
+from slmops.training.methods import save_adapter
 from tests.models.architectures import ARCHITECTURES
 from tests.stages.tiny_project import write_rows
 from tests.tiny import write_model
@@ -141,6 +146,26 @@ def test_the_guides_first_example_sorts_phrases_with_lora() -> None:
         name.endswith(("q_proj", "v_proj")) for name in settings["target_modules"]
     )
     assert list(read_curve(Path("models/llama/ft/curve.jsonl")))[-1].step == 100
+    adapter = Path("models/llama/ft/adapter")
+    assert [link.holds for link in read_chain(adapter)] == [True]
+    other = LLAMA.write(Path("other"))
+    assert read_adapter(adapter).card.base.weights != base_id(other).weights  # by which another base is refused
+
+
+def test_an_adapter_that_is_not_what_was_trained_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def save_half(model: torch.nn.Module, name: str, folder: Path) -> None:
+        save_adapter(model, name, folder)
+        file = folder / WEIGHTS
+        save_file({key: 0.5 * weight for key, weight in load_file(file).items()}, file, {"format": "pt"})
+
+    write_llama("meta-llama/Llama-3.2-1B-Instruct")
+    Path("xxyyzzz").mkdir()
+    rows = [{"phrase": f"phrase {number}", "tone": "joy"} for number in range(20)]
+    write_rows(Path("xxyyzzz/phrase_classification/train.jsonl"), rows)
+    monkeypatch.setattr(stage, "save_adapter", save_half)
+    with pytest.raises(ProofError, match="adapter · saved"):
+        slmops(PHRASES, "--max_seq_len", "64", "--max_samples", "8", "--learning_rate", "0.01")
+    assert not Path("models/llama/ft/adapter").exists()
 
 
 def test_a_model_with_code_of_its_own_is_refused_where_it_is_to_be_trusted() -> None:

@@ -22,10 +22,14 @@ from slmops.models.packing import Example
 from slmops.models.references import Model, resolve
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.olive import Finetuning, read_run
+from slmops.runtimes.probes import Probe
+from slmops.runtimes.proof import require, same_logprobs, write_chain
+from slmops.runtimes.types import Scores
 from slmops.stages.diagnosis import Diagnosis
 from slmops.stages.learning import CURVE_FILE, has_room
 from slmops.stages.olive_texts import faults_of_texts, read_texts
 from slmops.stages.run import frozen_choices
+from slmops.stages.saved import LOOK_AT_DISK, as_trained
 from slmops.training.config import MOST_EPOCHS, TrainConfig
 from slmops.training.curve import Point, write_curve
 from slmops.training.diagnosis import Course, Fault
@@ -34,9 +38,10 @@ from slmops.training.own import gold_loss
 from slmops.training.trainer import train
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 Report = Callable[[float, str], None]
+_PROBES, _PROBED = 4, 64  # texts, and tokens of each
 _SCRATCH = ".slmops-finetune"  # in the folder asked for: what a killed run goes on from
 
 
@@ -103,7 +108,11 @@ def finetune(asked: Finetuning, *, force: bool = False, report: Report = lambda 
         )
         of_texts = faults_of_texts(asked.texts, examples, min(asked.texts.max_tokens, context), base.folder)
         faults = [*diagnosis.end(curve), *of_texts]
-        adapter = _write(model, asked, base, curve)
+        trained, part = as_trained(model, _probes(examples)), asked.out / _SCRATCH / "adapter"
+        save_adapter(model, _name_of(asked, base), part)
+        del model  # one at a time
+        _prove_saved(trained, base, part, exact=config.method != "qlora")
+        adapter = _publish(part, asked, base, curve)
     shutil.rmtree(asked.out / _SCRATCH)
     return Finetuned(adapter, len(examples), sum(sum(one.learn) for one in examples), tuple(curve), tuple(faults))
 
@@ -132,11 +141,33 @@ def _config(asked: Finetuning, texts: int, model_type: str) -> TrainConfig:
     return validate(TrainConfig, keys, "what Olive was asked for")
 
 
-def _write(model: nn.Module, asked: Finetuning, base: Model, curve: Sequence[Point]) -> Path:
+def _name_of(asked: Finetuning, base: Model) -> str:
+    return asked.model.removeprefix("hf:").partition("@")[0] if asked.model.startswith("hf:") else str(base.folder)
+
+
+def _probes(examples: Sequence[Example]) -> list[Probe]:
+    """Some texts' beginnings, the second half of each to be found as likely by what was saved."""
+    beginnings = [one.path[-1][:_PROBED] for one in examples[:_PROBES] if len(one.path[-1]) > 1]
+    return [Probe(ids[: len(ids) // 2], ids[len(ids) // 2 :], row=str(at)) for at, ids in enumerate(beginnings)]
+
+
+def _prove_saved(trained: Sequence[Probe], base: Model, part: Path, *, exact: bool) -> None:
+    """Holds what peft reads in `part`, beside its base, against what was trained; not `exact`: on a base in four bits.
+
+    Raises:
+        ProofError: it is not what was trained.
+    """
+    saved = need("peft", "train").PeftModel.from_pretrained(load_causal_lm(base.folder), part).get_base_model()
+    found = [Scores(probe.logprobs) for probe in as_trained(saved, trained)]
+    compared = "saved" if exact else "saved, its base no longer in four bits"
+    link = same_logprobs("adapter", compared, trained, found, LOOK_AT_DISK, exact=exact)
+    write_chain(part, [link])
+    require([link])
+
+
+def _publish(part: Path, asked: Finetuning, base: Model, curve: Sequence[Point]) -> Path:
     """The adapter, whole, in place of one that was there; what Olive's other commands read of it; the curve."""
-    name = asked.model.removeprefix("hf:").partition("@")[0] if asked.model.startswith("hf:") else str(base.folder)
-    part, adapter = asked.out / _SCRATCH / "adapter", asked.out / "adapter"
-    save_adapter(model, name, part)
+    name, adapter = _name_of(asked, base), asked.out / "adapter"
     write_card(part, AdapterCard(base_id(base.folder), None, "full", base.licence))
     shutil.rmtree(adapter, ignore_errors=True)
     part.rename(adapter)
