@@ -15,8 +15,9 @@ from slmops.models.packing import Example
 from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.runtimes.together import write_together
 from slmops.runtimes.types import Request, Sampling
+from slmops.stages.conflicts import NEED_SAME_TOKENS
 from slmops.stages.parts import answered_examples
-from slmops.stages.project import NEED_SAME_TOKENS, Project
+from slmops.stages.project import Project
 from slmops.tasks.types import Record, Task
 from slmops.training.distillation_config import DistillationConfig
 from slmops.training.frozen import lowest_learning
