@@ -30,11 +30,10 @@ from slmops.models.adapters import Adapter, AdapterCard, base_id, check_base, ch
 from slmops.models.folder import Card, read_card, write_card
 from slmops.models.forward import load_causal_lm
 from slmops.models.lora import attach, layers_of, use, write_adapter
-from slmops.models.references import Model
 from slmops.models.tokenizer import Tokenizer
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.probes import PROBES, Probe, pairs_of, read_probes, record_probes
-from slmops.runtimes.proof import Link, require, same_logprobs, write_chain
+from slmops.runtimes.proof import require, same_logprobs, write_chain
 from slmops.runtimes.rendering import check_asking
 from slmops.runtimes.torch_lm import TorchRuntime
 from slmops.runtimes.types import Scores
@@ -43,7 +42,7 @@ from slmops.stages.learning import Lesson, learned
 from slmops.stages.parts import read_answered, read_task, read_task_spec
 from slmops.stages.placed import record_plain
 from slmops.stages.run import frozen_choices
-from slmops.stages.saved import LOOK_AT_DISK, as_trained, save_weights, to_ask
+from slmops.stages.saved import as_trained, prove_adapter, save_weights, to_ask
 from slmops.stages.verbs import find_model
 from slmops.tasks import load_task, read_row
 from slmops.tasks.config import TaskConfig
@@ -144,10 +143,7 @@ def _prove_written(trained: Sequence[Probe], base: Path, made: Path, *, exact: b
     """
     reloaded = LocalModel(base, adapters={ADAPTER: made}).runtime
     found = [Scores(probe.logprobs) for probe in record_probes(reloaded, trained, made / PROBES, ADAPTER)]
-    compared = "saved" if exact else "saved, its base no longer in four bits"
-    link = same_logprobs("adapter", compared, trained, found, LOOK_AT_DISK, exact=exact)
-    write_chain(made, [link])
-    require([link])
+    prove_adapter(trained, found, made, exact=exact)
 
 
 def _write_dataset(data: Path, out: Path, config: TaskConfig, fields: Mapping[str, str] | None, seed: int) -> None:
@@ -242,35 +238,29 @@ def merge_into(reference: str, folder: Path, out: Path, *, store: Store | None =
     base, adapter = find_model(reference, store), read_adapter(folder)
     check_base([adapter], base.folder)
     with folder_written_whole(out) as made, TemporaryDirectory() as place:
-        plain = Path(place) / PROBES
-        if not (folder / PROBES).is_file():
-            record_plain(_beside(base, adapter), Tokenizer(base.folder), plain, ADAPTER)
+        probes = folder / PROBES
+        comes_with_probes = probes.is_file()
+        if not comes_with_probes:
+            probes = Path(place) / PROBES
+            beside = TorchRuntime(base.folder, ends=frozenset(), adapters={ADAPTER: folder})
+            record_plain(beside, Tokenizer(base.folder), probes, ADAPTER)
+            del beside  # one at a time
         model = load_causal_lm(base.folder)
         attach(model, {ADAPTER: adapter})
         use(model, ADAPTER)
         save_weights(merge(model), base.folder, made)
-        del model  # one at a time
+        del model
         card = adapter.card
         if card and card.task:
             write_card(made, Card(card.task, card.prompt, card.licence))
         elif own := read_card(base.folder):
             write_card(made, own)
-        if (folder / PROBES).is_file():
-            shutil.copyfile(folder / PROBES, made / PROBES)
-            links = [_as_beside(made, folder / PROBES), *check_asking("adapter", made, read_probes(folder / PROBES))]
+        was = read_probes(probes)
+        found = TorchRuntime(made, ends=frozenset()).score(pairs_of(was))
+        links = [same_logprobs("adapter", "merged and saved", was, found, _MERGE_AGAIN)]
+        if comes_with_probes:
+            shutil.copyfile(probes, made / PROBES)
+            links += check_asking("adapter", made, was)
             write_chain(made, links)
-        else:
-            links = [_as_beside(made, plain)]
         require(links)
     return out
-
-
-def _beside(base: Model, adapter: Adapter) -> TorchRuntime:
-    return TorchRuntime(base.folder, ends=frozenset(), adapters={ADAPTER: adapter.folder})
-
-
-def _as_beside(made: Path, recorded: Path) -> Link:
-    """Whether the whole model says what the adapter beside its base was found to say."""
-    probes = read_probes(recorded)
-    found = TorchRuntime(made, ends=frozenset()).score(pairs_of(probes))
-    return same_logprobs("adapter", "merged and saved", probes, found, _MERGE_AGAIN)

@@ -33,16 +33,16 @@ def check_before(project: Project, planned: Sequence[Planned], progress: Progres
         SlmopsError: it cannot be.
     """
     running = {item.stage.name for item in planned if item.runs}
-    _check_installed(project, planned)
+    _check_installed(project, running)
     _check_convertible(project, running)
     if "student" in running:
         check_adapted(project)
     for teacher in project.endpoints.values() if "labels" in running else ():
         read_key(teacher.api_key_env)
+    free_mb = machine.free_memory_bytes() / 1e6
     for item in planned:
-        needed, free = (item.estimate.memory_mb or 0) * 1e6 if item.runs else 0, machine.free_memory_bytes()
-        if needed > free:
-            told = f"about {needed / 1e6:,.0f} MB of memory are needed, {free / 1e6:,.0f} MB are free"
+        if item.runs and (needed_mb := item.estimate.memory_mb or 0) > free_mb:
+            told = f"about {needed_mb:,.0f} MB of memory are needed, {free_mb:,.0f} MB are free"
             progress(item.stage.name, 0.0, f"warning: {told}; before it learns it is looked at more closely")
     if running:
         _warn_of_idle(project, progress)
@@ -59,18 +59,18 @@ def _warn_of_idle(project: Project, progress: Progress) -> None:
             progress("student", 0.0, f"warning: {name} does nothing: there is no teacher")
 
 
-def _check_installed(project: Project, planned: Sequence[Planned]) -> None:
+def _check_installed(project: Project, running: Collection[str]) -> None:
     """That what stages need is there, of those whose need would be found out only when all before them is made.
 
     Raises:
         MissingExtraError: it is not.
     """
     late = dict.fromkeys((one.name for one in project.optimization), _ONNX) | _NEEDS
-    for item in planned:
-        for module, extra in late.get(item.stage.name, ()) if item.runs else ():
+    for stage, needed in late.items():
+        for module, extra in needed if stage in running else ():
             if find_spec(module) is None:
                 remedy = f"pip install 'slmops[{extra}]'"
-                raise MissingExtraError(f"{item.stage.name} needs {module}, which is not installed", remedy=remedy)
+                raise MissingExtraError(f"{stage} needs {module}, which is not installed", remedy=remedy)
 
 
 def _check_convertible(project: Project, running: Collection[str]) -> None:

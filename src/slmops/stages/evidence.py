@@ -55,10 +55,8 @@ def _make(project: Project, work: Work) -> None:
     task, test = read_task(dataset), read_part(dataset, "test")
     task.metrics = metrics_of(task, project.evaluation.metrics)
     gold, seed = [record.gold for record in test], work.seed
-    threads, usd_per_hour = (
-        project.evaluation.bench.threads or work.choices["threads"],
-        project.evaluation.cost.usd_per_hour,
-    )
+    threads = project.evaluation.bench.threads or work.choices["threads"]
+    usd_per_hour = project.evaluation.cost.usd_per_hour
     subjects = [
         Subject(name, folder, "full" if name.startswith("teacher") else project.student.prompt)
         for name, folder in work.inputs.items()

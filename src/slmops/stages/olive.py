@@ -22,14 +22,13 @@ from slmops.models.packing import Example
 from slmops.models.references import Model, resolve
 from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.olive import Finetuning, read_run
-from slmops.runtimes.probes import Probe
-from slmops.runtimes.proof import require, same_logprobs, write_chain
-from slmops.runtimes.types import Scores
+from slmops.runtimes.probes import Probe, pairs_of
+from slmops.runtimes.torch_lm import score
 from slmops.stages.diagnosis import Diagnosis
 from slmops.stages.learning import CURVE_FILE, has_room
 from slmops.stages.olive_texts import faults_of_texts, read_texts
 from slmops.stages.run import frozen_choices
-from slmops.stages.saved import LOOK_AT_DISK, as_trained
+from slmops.stages.saved import as_trained, prove_adapter
 from slmops.training.config import MOST_EPOCHS, TrainConfig
 from slmops.training.curve import Point, write_curve
 from slmops.training.diagnosis import Course, Fault
@@ -158,11 +157,7 @@ def _prove_saved(trained: Sequence[Probe], base: Model, part: Path, *, exact: bo
         ProofError: it is not what was trained.
     """
     saved = need("peft", "train").PeftModel.from_pretrained(load_causal_lm(base.folder), part).get_base_model()
-    found = [Scores(probe.logprobs) for probe in as_trained(saved, trained)]
-    compared = "saved" if exact else "saved, its base no longer in four bits"
-    link = same_logprobs("adapter", compared, trained, found, LOOK_AT_DISK, exact=exact)
-    write_chain(part, [link])
-    require([link])
+    prove_adapter(trained, score(saved.eval(), pairs_of(trained)), part, exact=exact)
 
 
 def _publish(part: Path, asked: Finetuning, base: Model, curve: Sequence[Point]) -> Path:

@@ -70,6 +70,19 @@ def as_trained(model: nn.Module, asked: Sequence[Probe]) -> list[Probe]:
     return [replace(probe, logprobs=found.logprobs) for probe, found in zip(asked, scores, strict=True)]
 
 
+def prove_adapter(trained: Sequence[Probe], found: Sequence[Scores], folder: Path, *, exact: bool) -> None:
+    """Holds what was found of an adapter, read anew from `folder`, against what was trained; not `exact`: it learned
+    beside a base in four bits, and what that moves stands in the proof.
+
+    Raises:
+        ProofError: what was written is not what was trained.
+    """
+    compared = "saved" if exact else "saved, its base no longer in four bits"
+    link = same_logprobs("adapter", compared, trained, found, LOOK_AT_DISK, exact=exact)
+    write_chain(folder, [link])
+    require([link])
+
+
 def to_ask(source: Path, dataset: Path, prompt: Prompt, context: int) -> list[Probe]:
     """Validation rows, of those that a model reads with its `context`; where they are few, rows to train on, too: what
     is asked is whether two models are the same.

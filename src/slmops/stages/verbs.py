@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from slmops.core.machine import default_threads
 from slmops.core.measurement import Interval
 from slmops.core.store import Store
 from slmops.data.config import DataConfig
-from slmops.data.read import read_records, recognise_file
+from slmops.data.read import MAX_ROW_BYTES, read_records, recognise_file
 from slmops.evaluation.benchmark import Benchmarked, Subject, benchmark
 from slmops.evaluation.compare import cost_figures, parse_all, quality_figures
 from slmops.evaluation.config import EvaluationConfig
@@ -199,22 +198,19 @@ class _Rows:
     fields: Mapping[str, str]
 
     def read(self, task: Task) -> list[Record]:
-        by = self.reading
-        if by is None:
-            return read_records(
-                self.file, read=partial(read_row, task), check=task.check, answered=True, fields=self.fields
-            )
-        kinds, fields = by.privacy.kinds(), self.fields
-        with suppress(DataError):  # it has other columns than the project's files
-            recognise_file(self.file, fields or by.fields, by.max_row_bytes)
-            fields = fields or by.fields
+        by, fields = self.reading, self.fields
+        kinds, longest = (by.privacy.kinds(), by.max_row_bytes) if by else ((), MAX_ROW_BYTES)
+        if by and by.fields and not fields:
+            with suppress(DataError):  # it has other columns than the project's files
+                recognise_file(self.file, by.fields, longest)
+                fields = by.fields
         return read_records(
             self.file,
             read=lambda parts: read_row(task, mask_value(parts, kinds).value if kinds else parts),
             check=task.check,
             answered=True,
             fields=fields,
-            max_row_bytes=by.max_row_bytes,
+            max_row_bytes=longest,
         )
 
 

@@ -44,7 +44,8 @@ def answer_remotely(
     Raises:
         ModelError: it refuses everything.
     """
-    known = _read_kept(kept)
+    before = _read_kept(kept)  # of other data, too
+    known = {record.id: before[record.id] for record in records if record.id in before}
     waiting = [record for record in records if record.id not in known]
     with kept.open("a", encoding="utf-8") as stream:
         for start in range(0, len(waiting), _AT_ONCE):
@@ -61,12 +62,11 @@ def answer_remotely(
                 counted = {"read": reply.prompt_tokens, "wrote": reply.tokens}
                 stream.write(json.dumps({"id": chunk[place].id, **known[chunk[place].id], **counted}) + "\n")
                 stream.flush()
-            answered = sum(record.id in known for record in records)
-            if len(refused) == len(chunk) and not answered:
+            if len(refused) == len(chunk) and not known:
                 what = f"all of {len(chunk)} messages are refused: {min(refused.values())}"
                 raise ModelError(what, where="teacher", remedy="check teacher.endpoint, teacher.model and the key")
             known |= {chunk[place].id: {"text": "", "rejected": f"refused: {why}"} for place, why in refused.items()}
-            report(answered + len(refused), len(records))
+            report(len(known), len(records))
     return [replace(record, answers=(*record.answers, _answer(task, by, **known[record.id]))) for record in records]
 
 

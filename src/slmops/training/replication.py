@@ -40,9 +40,8 @@ def replicated_loss(model: nn.Module, states: Tensor, batch: Batch, begins: Begi
     import torch
 
     candidates, row_of = torch.tensor(begins.ids), batch.target_row.tolist()
-    first = [
-        at for at in batch.first_targets() if row_of[at : at + begins.behind + 1].count(row_of[at]) > begins.behind
-    ]
+    tells = [(at, at + begins.behind) for at in batch.first_targets()]
+    first = [at for at, telling in tells if row_of[telling : telling + 1] == [row_of[at]]]
     at: list[int] = []
     weights: list[float] = []
     example: list[int] = []
