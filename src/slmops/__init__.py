@@ -25,6 +25,7 @@ _EXPORTS = {
     "write_report": "slmops.stages.report",
     "prove": "slmops.stages.prove",
     "judge": "slmops.stages.verdict",
+    "account": "slmops.stages.ledger",
     "search": "slmops.stages.search",
     "sizes": "slmops.stages.sizes",
     "ask": "slmops.stages.verbs",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from slmops.stages.adapters import train as train
     from slmops.stages.advise import advise as advise
     from slmops.stages.doctor import doctor as doctor
+    from slmops.stages.ledger import account as account
     from slmops.stages.olive import run_olive as run_olive
     from slmops.stages.on_azure import run_on_azure as run_on_azure
     from slmops.stages.project import Project as Project

@@ -12,7 +12,7 @@ from slmops.cli.run import distill, plan, print_headline, run, status, train
 
 
 def register(app: typer.Typer) -> None:
-    of_a_run = (init, new, advise, run, plan, status, report, prove, verdict, search)
+    of_a_run = (init, new, advise, run, plan, status, report, prove, verdict, ledger, search)
     for command in (*of_a_run, train, distill, schema, doctor):
         app.command()(command)
 
@@ -126,6 +126,26 @@ def verdict(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = 
     print_table((f"{found.metric}, {found.steps:,} steps each", *(f"seed {n}" for n in range(1, seeds + 1))), rows)
     for one in found.against:
         console.print(str(one), soft_wrap=True)
+
+
+def ledger(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:
+    """Find out where points were lost: train the student with nothing cut, and with all tokens, too."""
+    from slmops.core.console import print_json, print_table, show_progress
+    from slmops.evaluation.figures import describe_figure, write, write_difference
+    from slmops.stages.ledger import account
+
+    project = load(config, variant)
+    with show_progress() as progress:
+        found = account(project, progress)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    unit = describe_figure(found.metric).unit
+    rows = [
+        (step.after, write(step.figure, unit), *(write_difference(step.difference, unit) if step.difference else ()))
+        for step in found.steps
+    ]
+    print_table(("after which step", found.metric, "change", "95 % interval"), rows)
 
 
 def search(config: Config = CONFIG, variant: Variant = None, as_json: AsJson = False) -> None:

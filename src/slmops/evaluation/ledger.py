@@ -5,47 +5,59 @@ In comes a summary, out go pieces of the page. Knows no store, no model, no file
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from slmops.core.measurement import Interval
 from slmops.core.page import Html, element, join, table
 from slmops.evaluation.figures import MISSING, describe_figure, write, write_difference
-from slmops.evaluation.summary import Comparison, Summary
+from slmops.evaluation.summary import Comparison, LedgerStep, Summary
 
 _SHOWN = 10
 
 
 def show_ledger(summary: Summary) -> Html:
-    """A row a step on the way: the figure behind it, and by how much it changed on the same messages. Being made
-    smaller and being taught are one: a model that was only cut knows nothing, which says nothing of either."""
-    steps = _steps(summary)
-    origin = steps[0][1].b if steps else ""
-    start = summary.figure(origin, summary.quality)
-    if start is None:
-        return element("p", "It was not compared with what it was made of.")
+    """A row a step on the way: the figure behind it, and by how much it changed on the same messages. Unless students
+    were trained to tell them apart, being made smaller and being taught are one: a model that was only cut knows
+    nothing, which says nothing of either."""
     unit, label = describe_figure(summary.quality).unit, describe_figure(summary.quality).label
-    rows: list[list[Html | str]] = [[f"the {origin}", write(start.value, unit), MISSING]]
-    for what, step in steps:
-        after = summary.figure(step.a, summary.quality)
-        change, between = write_difference(step.difference, unit)
-        cell = element("td", change, element("small", between))
-        rows.append([what, write(after.value, unit) if after else MISSING, cell])
+    rows: list[list[Html | str]] = []
+    for step in _steps(summary):
+        cell: Html | str = MISSING
+        if step.difference:
+            change, between = write_difference(step.difference, unit)
+            cell = element("td", change, element("small", between))
+        rows.append([step.after, write(step.figure, unit), cell])
+    if not rows:
+        return element("p", "It was not compared with what it was made of.")
     rows += _in_its_runtime(summary)
     caption = "Each step against the one before, on the same messages"
     return join(table(["after which step", label, "change"], rows, caption=caption), *_apart(summary))
 
 
-def _steps(summary: Summary) -> list[tuple[str, Comparison]]:
+def _steps(summary: Summary) -> list[LedgerStep]:
     """The steps one after another, where each was compared with the one before; else all of them together, or what
-    came behind a student that had no teacher here."""
+    came behind a student that had no teacher here. The first is what it begins with."""
     compared = {(one.a, one.b): one for one in summary.comparisons}
     learned, quantized = compared.get(("student", "teacher")), compared.get((summary.shipped, "student"))
+    last = [(f"quantized: {summary.shipped}", quantized)] if quantized else []
+    if summary.ledger and (quantized or summary.shipped == "student"):
+        return [*summary.ledger.steps, *_chain(summary, last)[1:]]
     if learned and (quantized or summary.shipped == "student"):
-        steps = [("made smaller, and taught", learned)]
-        return [*steps, (f"quantized: {summary.shipped}", quantized)] if quantized else steps
+        return _chain(summary, [("made smaller, and taught", learned), *last])
     if whole := compared.get((summary.shipped, "teacher")):
-        return [("all steps together", whole)]
-    return [(f"quantized: {summary.shipped}", quantized)] if quantized else []
+        return _chain(summary, [("all steps together", whole)])
+    return _chain(summary, last)
+
+
+def _chain(summary: Summary, compared: Sequence[tuple[str, Comparison]]) -> list[LedgerStep]:
+    """Comparisons, each with the one before, as steps behind what they begin with; none where a figure is missing."""
+    names = [compared[0][1].b, *(one.a for _, one in compared)] if compared else []
+    figures = [figure.value for name in names if (figure := summary.figure(name, summary.quality))]
+    if len(figures) < len(names) or not names:
+        return []
+    begin = LedgerStep(after=f"the {names[0]}", figure=figures[0])
+    steps = zip(compared, figures[1:], strict=True)
+    return [begin, *(LedgerStep(after=what, figure=at, difference=one.difference) for (what, one), at in steps)]
 
 
 def _apart(summary: Summary) -> Iterator[Html]:

@@ -208,6 +208,23 @@ class Verdict(_Part):
     dataset: ArtifactId
 
 
+class LedgerStep(_Part):
+    """The figure that decides after a step, and its difference to the one before on the same messages."""
+
+    after: str
+    figure: float
+    difference: Interval | None = None
+
+
+class Ledger(_Part):
+    """From the teacher to the student, one step after another, each a student that was trained for it."""
+
+    metric: str
+    steps: tuple[LedgerStep, ...]
+    student: ArtifactId
+    dataset: ArtifactId
+
+
 class Slice(_Part):
     """A part of the test, by label, length or language: the figure that decides of teacher and student, and the
     difference."""
@@ -269,6 +286,7 @@ class Summary(Gain):
     lineage: tuple[Step, ...] = ()
     foundry_local: FoundryLocal | None = None
     verdict: Verdict | None = None
+    ledger: Ledger | None = None
     agreement: Measured = None
     slices: tuple[Slice, ...] = ()
     calibration: dict[str, tuple[Bin, ...]] = {}

@@ -28,6 +28,7 @@ from slmops.stages.certificate import read_certificates, say_worth
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
 from slmops.stages.evidence import CLASSICAL, SOURCES, has_answers, read_answers
 from slmops.stages.learning import CURVE_FILE
+from slmops.stages.ledger import read_ledger
 from slmops.stages.making import making_of
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
@@ -118,6 +119,9 @@ def summarize(project: Project) -> Summary:
         lineage=_lineage(planned),
         foundry_local=_foundry(bundle, quality.name) if bundle else None,
         verdict=read_verdict(project, evidence.parents[shipped], evidence.parents["dataset"]),
+        ledger=read_ledger(project, evidence.parents["student"], evidence.parents["dataset"])
+        if "student" in evidence.parents
+        else None,
         **_against_teacher(answers, scored, shipped, task, bool(labels), evidence.made_by.seed),
         calibration=_calibration(answers, scored, shipped, task) if labels else {},
         making=making,

@@ -17,15 +17,14 @@ from slmops.core.files import lock, write_whole
 from slmops.core.measurement import ArtifactId, Interval
 from slmops.core.statistics import Rows, difference_over_runs
 from slmops.core.store import Store
-from slmops.evaluation.benchmark import Subject, benchmark
-from slmops.evaluation.compare import parse_all
+from slmops.evaluation.benchmark import Subject
 from slmops.evaluation.summary import Against, Verdict
 from slmops.stages.base_models import fetch_models
 from slmops.stages.before import Progress, check_before
-from slmops.stages.parts import read_answered, read_part, read_task, read_task_spec
+from slmops.stages.parts import read_answered, read_part, read_task
 from slmops.stages.project import Project
-from slmops.stages.run import choices, open_store, plan
-from slmops.stages.seeded import make_seeded
+from slmops.stages.run import open_store, plan
+from slmops.stages.seeded import answers_to_test, check_made_alike, make_seeded
 from slmops.stages.targets import accepted
 from slmops.training.distillation_config import DistillationConfig
 
@@ -44,11 +43,7 @@ def judge(project: Project, progress: Progress = lambda stage, share, note: None
     """
     if not project.teacher:
         raise SlmopsError("there is no teacher to judge", where="verdict", remedy="add teacher: …")
-    if project.student.train.search:
-        why = "a search would train another student in each way"
-        raise project.error("student.train.search", why, "write what it found, and remove search")
-    if project.engine.workers > 1:
-        raise project.error("engine.workers", "a verdict is found by one process", "write engine: local")
+    check_made_alike(project, "a verdict")
     fetch_models(project, progress)
     check_before(project, plan(project, until=project.shipped()), progress)
     store = open_store(project)
@@ -135,14 +130,9 @@ def _dataset(project: Project, store: Store) -> ArtifactId:
 def _ask(project: Project, store: Store, made: Mapping[str, ArtifactId]) -> dict[str, Rows]:
     """The (message, statistic) rows of the test for each model, all asked together."""
     dataset = store.open(_dataset(project, store))
-    task, test = read_task(dataset), read_part(dataset, "test")
+    metric, gold = read_task(dataset).metrics[0], [record.gold for record in read_part(dataset, "test")]
     subjects = [Subject(name, store.open(one), project.student.prompt) for name, one in made.items()]
-    threads, spec = choices(project)["threads"], read_task_spec(dataset)
-    gold = [record.gold for record in test]
-    return {
-        done.name: task.metrics[0].rows(parse_all(task, done.texts), gold)
-        for done in benchmark(subjects, test, test[:3], task=spec, threads=threads, timed=0)
-    }
+    return {name: metric.rows(said, gold) for name, said in answers_to_test(project, dataset, subjects).items()}
 
 
 def _weigh(
