@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmops.core.errors import ModelError
+from slmops.models.families import family_of
+from slmops.models.folder import CHAT_TEMPLATE
 from slmops.models.forward import load_causal_lm, target_logits
 from slmops.models.packing import Example, pack
 from slmops.models.tokenizer import Tokenizer
@@ -125,12 +127,19 @@ def test_so_is_a_tokenizer_that_falls_back_to_bytes(tmp_path: Path) -> None:
     loses_nothing()
 
 
+def test_the_template_that_tells_families_apart_stays(tmp_path: Path) -> None:
+    folder = next(one for one in ARCHITECTURES if one.name == "qwen-3").write(tmp_path / "model")
+    (folder / CHAT_TEMPLATE).write_text("{{ messages }}")  # writes no thought, as that of Instruct-2507
+    small = written(trimmed(Tokenizer(folder)), folder, tmp_path / "small")
+    assert family_of(small).name == family_of(Tokenizer(folder)).name == "chatml"
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
 def test_what_is_kept_is_computed_as_before(architecture: Architecture, tmp_path: Path) -> None:
     folder = architecture.write(tmp_path / "model")
     source, model = Tokenizer(folder), load_causal_lm(folder)
     vocabulary = trimmed(source)
-    small = trim_model(copy.deepcopy(model), vocabulary)
+    small = trim_model(copy.deepcopy(model), vocabulary.kept)
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert (small.get_output_embeddings().weight is small.get_input_embeddings().weight) == tied
     assert small.config.vocab_size == len(vocabulary.kept)
@@ -151,7 +160,7 @@ def test_the_ids_that_a_config_names_are_the_new_ones(tmp_path: Path) -> None:
     source, model = Tokenizer(folder), load_causal_lm(folder)
     model.config.eos_token_id = [source.special_ids["<|im_end|>"], source.vocabulary_size - 1]
     vocabulary = trimmed(source)
-    trim_model(model, vocabulary)
+    trim_model(model, vocabulary.kept)
     assert model.config.eos_token_id == [vocabulary.new_id[source.special_ids["<|im_end|>"]]]
 
 

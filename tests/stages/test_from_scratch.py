@@ -42,7 +42,7 @@ def test_another_seed_makes_it_anew_and_a_model_is_an_architecture_too(tmp_path:
     alone = STUDENT.replace("from: scratch", "from: scratch, model: 'file:model'")
     project = Project.load(write_config(tmp_path, student=alone, teacher=None, synthesis=None))
     run(project, until="pruned")
-    assert set(open_store(project).manifest("tiny/pruned@latest").parents) == {"dataset"}
+    assert set(open_store(project).manifest("tiny/pruned@latest").parents) == {"dataset", "vocabulary"}
 
 
 @pytest.mark.parametrize(

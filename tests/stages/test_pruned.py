@@ -13,7 +13,7 @@ from slmops.optimization.vocabulary import read_kept
 from slmops.stages.certificate import read_certificates
 from slmops.stages.project import Project
 from slmops.stages.report import summarize
-from slmops.stages.run import figures_of, open_store, run
+from slmops.stages.run import figures_of, open_store, plan, run
 from slmops.stages.verbs import ask
 from tests.stages.tiny_project import LABELS, read_rows, write_config, write_project
 
@@ -46,6 +46,15 @@ def test_a_student_of_fewer_tokens_goes_the_whole_way(tmp_path: Path, distillati
     worth = summary.trainings.get("targets", "")
     assert worth.startswith("keep ") == ("tokens" in distillation)
     assert ask("tiny/int4@latest", "Wo ist mein Paket? 包裹", store=store).text in LABELS
+
+
+def test_students_of_many_shapes_learn_from_one_cache(tmp_path: Path) -> None:
+    student = "{{from: teacher, layers: {}, vocabulary: 1, train: {{epochs: 1, learning_rate: 0.01}}}}"
+    path = write_project(tmp_path, student=student.format(1), distillation="{match: tokens}")
+    run(Project.load(path), until="targets")
+    write_config(tmp_path, student=student.format(2), distillation="{match: tokens}")
+    planned = {item.stage.name: item.runs for item in plan(Project.load(path), until="student")}
+    assert planned["pruned"] and planned["student"] and not planned["vocabulary"] and not planned["targets"]
 
 
 def test_a_cache_of_tokens_says_what_it_is_worth(tmp_path: Path) -> None:

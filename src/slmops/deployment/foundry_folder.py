@@ -20,10 +20,10 @@ from slmops.core.errors import ModelError
 from slmops.core.files import write_whole
 from slmops.deployment.chat_template import chat_template
 from slmops.models.families import end_token, family_of
-from slmops.models.folder import check_model_folder, is_onnx, read_json
+from slmops.models.folder import CHAT_TEMPLATE, check_model_folder, is_onnx, read_json
 from slmops.models.tokenizer import Tokenizer
 
-_REWRITTEN = ("genai_config.json", "tokenizer_config.json", "chat_template.jinja", "inference_model.json")
+_REWRITTEN = ("genai_config.json", "tokenizer_config.json", CHAT_TEMPLATE, "inference_model.json")
 _GREEDY = {"do_sample": False, "top_k": 1, "num_beams": 1, "min_length": 0}
 _UNPENALIZED = {"no_repeat_ngram_size": 0, "repetition_penalty": 1.0, "diversity_penalty": 0.0}
 

@@ -16,6 +16,7 @@ from slmops.core.errors import ModelError, need
 from slmops.core.files import write_whole
 
 CARD = "slmops.json"
+CHAT_TEMPLATE = "chat_template.jinja"  # beside the tokenizer, unless it stands in tokenizer_config.json
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MAX_CONFIG_BYTES = 10_000_000
 _NAMES_A_FILE = re.compile(r".*filename|data_file|tokenizer_dir")

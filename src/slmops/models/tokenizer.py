@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from slmops.core.artifact import hash_json
 from slmops.core.errors import ModelError
-from slmops.models.folder import read_json
+from slmops.models.folder import CHAT_TEMPLATE, read_json
 
 Ids = tuple[int, ...]
 MAX_TOKENIZER_BYTES = 100_000_000
@@ -77,7 +77,7 @@ class Tokenizer:
     @property
     def chat_template(self) -> str | None:
         """How its authors write conversations, in Jinja; None where they do not say. Never run."""
-        alone, config = self._folder / "chat_template.jinja", self._folder / "tokenizer_config.json"
+        alone, config = self._folder / CHAT_TEMPLATE, self._folder / "tokenizer_config.json"
         if alone.is_file():
             return alone.read_text("utf-8", "replace")
         told = read_json(config) if config.is_file() else None

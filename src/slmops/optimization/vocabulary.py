@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmops.core.errors import ModelError, need
 from slmops.core.files import write_whole
-from slmops.models.folder import read_json, text_part
+from slmops.models.folder import CHAT_TEMPLATE, read_json, text_part
 from slmops.models.spelling import byte_of, parts_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Vocabulary:
 
     @property
     def new_id(self) -> dict[int, int]:
-        return {old: new for new, old in enumerate(self.kept) if old is not None}
+        return _new_ids(self.kept)
 
 
 def trim_tokenizer(tokenizer: Json, used: Collection[int], at_least: int, rows: int = sys.maxsize) -> Vocabulary:
@@ -73,7 +73,7 @@ def trim_tokenizer(tokenizer: Json, used: Collection[int], at_least: int, rows: 
         if {left, right, left + right} <= keep
     ]
     trimmed = tokenizer | {"model": tokenizer["model"] | {"vocab": vocabulary, "merges": merges}}
-    return Vocabulary(kept, _renumber(trimmed, Vocabulary(kept, {}).new_id))
+    return Vocabulary(kept, _renumber(trimmed, _new_ids(kept)))
 
 
 def write_tokenizer(vocabulary: Vocabulary, source: Path, out: Path) -> None:
@@ -85,6 +85,8 @@ def write_tokenizer(vocabulary: Vocabulary, source: Path, out: Path) -> None:
         added = {int(id): token for id, token in told["added_tokens_decoder"].items()}
         told["added_tokens_decoder"] = {str(new_id[id]): token for id, token in added.items() if id in new_id}
     write_whole(out / "tokenizer_config.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    if (source / CHAT_TEMPLATE).is_file():  # by which some families are told
+        shutil.copyfile(source / CHAT_TEMPLATE, out / CHAT_TEMPLATE)
 
 
 def write_kept(vocabulary: Vocabulary, folder: Path) -> None:
@@ -113,9 +115,9 @@ def heard_tokens(student: Path, teacher: Path) -> list[int | None] | None:
     return None if own == there else [id if id < there else None for id in range(own)]
 
 
-def trim_model(model: nn.Module, vocabulary: Vocabulary) -> nn.Module:
-    """The model with only the rows that are kept, in place; a head that is tied to the embeddings stays so. A token
-    that is new has the mean of all.
+def trim_model(model: nn.Module, kept: Sequence[int | None]) -> nn.Module:
+    """The model with only the rows of the tokens that are kept (`Vocabulary.kept`), in place; a head that is tied to
+    the embeddings stays so. A token that is new has the mean of all.
 
     Raises:
         ModelError: a token that is kept has no row.
@@ -124,21 +126,25 @@ def trim_model(model: nn.Module, vocabulary: Vocabulary) -> nn.Module:
 
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     tied, rows = head.weight is embeddings.weight, embeddings.weight.shape[0]
-    if highest := max((id for id in vocabulary.kept if id is not None and id >= rows), default=0):
+    if highest := max((id for id in kept if id is not None and id >= rows), default=0):
         raise ModelError(f"the tokenizer has a token {highest}, the model {rows} rows", remedy=_REMEDY)
-    embeddings.weight = torch.nn.Parameter(_rows(embeddings.weight, vocabulary.kept))
-    embeddings.num_embeddings = head.out_features = len(vocabulary.kept)
-    head.weight = embeddings.weight if tied else torch.nn.Parameter(_rows(head.weight, vocabulary.kept))
+    embeddings.weight = torch.nn.Parameter(_rows(embeddings.weight, kept))
+    embeddings.num_embeddings = head.out_features = len(kept)
+    head.weight = embeddings.weight if tied else torch.nn.Parameter(_rows(head.weight, kept))
     if head.bias is not None:
-        head.bias = torch.nn.Parameter(_rows(head.bias, vocabulary.kept))
+        head.bias = torch.nn.Parameter(_rows(head.bias, kept))
     embeddings.padding_idx = None
-    new_id = vocabulary.new_id
+    new_id = _new_ids(kept)
     for config in (model.config, model.generation_config):
         for name, value in list(vars(config).items()):
             if name.endswith("_token_id") and value is not None:
                 setattr(config, name, _renumber_ids(value, new_id))
-    model.config.vocab_size = len(vocabulary.kept)
+    model.config.vocab_size = len(kept)
     return model
+
+
+def _new_ids(kept: Sequence[int | None]) -> dict[int, int]:
+    return {old: new for new, old in enumerate(kept) if old is not None}
 
 
 def _rows(weight: Tensor, kept: Sequence[int | None]) -> Tensor:

@@ -16,6 +16,7 @@ from slmops.stages.pruned import pruned_again_stage, pruned_stage
 from slmops.stages.student import student_stage
 from slmops.stages.targets import targets_stage
 from slmops.stages.teacher import teacher_stage
+from slmops.stages.vocabulary import vocabulary_stage
 
 
 def assemble(project: Project) -> list[Stage]:
@@ -26,7 +27,9 @@ def assemble(project: Project) -> list[Stage]:
     if project.teacher:
         stages.append(labels_stage(project))
     student_model = project.student.model
-    stages.append(pruned_stage(project, identity_of(project, student_model) if student_model else None))
+    identity = identity_of(project, student_model) if student_model else None
+    stages += [vocabulary_stage(project, identity)] if project.student.vocabulary != "all" else []
+    stages.append(pruned_stage(project, identity))
     if project.caches_targets:
         stages.append(targets_stage(project))
         if project.matches() == "tokens" and not project.respells:

@@ -21,7 +21,18 @@ from slmops.training.student_config import StudentConfig
 if TYPE_CHECKING:
     from slmops.stages.project import Project
 
-_STAGES = ("dataset", "teacher", "labels", "pruned", "targets", "certificate", "student", "evidence", "bundle")
+_STAGES = (
+    "dataset",
+    "teacher",
+    "labels",
+    "vocabulary",
+    "pruned",
+    "targets",
+    "certificate",
+    "student",
+    "evidence",
+    "bundle",
+)
 _SUBJECTS = ("untrained", "teacher_int4", "classical")
 _OF_ROUNDS = re.compile(r"(student|pruned)_\d+")
 _OTHER_TOKENS = ("student.from", "student.model", "student.vocabulary")

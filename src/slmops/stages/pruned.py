@@ -3,19 +3,17 @@ with the tokens that it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmops.core.errors import need
 from slmops.core.pipeline import Stage, Work
-from slmops.data.records import read_records
-from slmops.models.families import encode_lesson, family_of
 from slmops.models.folder import read_json
 from slmops.models.forward import last_states, load_causal_lm, pack_for
 from slmops.models.packing import Example, by_length
-from slmops.models.tokenizer import Ids, Tokenizer
+from slmops.models.tokenizer import Tokenizer
 from slmops.optimization.fresh import fresh_model
 from slmops.optimization.importance import Importance, measure
 from slmops.optimization.narrow import keep_channels, keep_groups, keep_heads, keep_units
@@ -28,7 +26,7 @@ from slmops.optimization.prune import (
     spread_layers,
     with_layers,
 )
-from slmops.optimization.vocabulary import copy_kept, trim_model, trim_tokenizer, write_kept, write_tokenizer
+from slmops.optimization.vocabulary import copy_kept, read_kept, trim_model
 from slmops.stages.base_models import base_of_stage, stored_base
 from slmops.stages.estimates import pruned_estimate
 from slmops.stages.fits import check_cuts
@@ -36,7 +34,6 @@ from slmops.stages.parts import Prompt, answered_examples, read_answered, read_t
 from slmops.stages.project import Project
 from slmops.stages.rounds import of_round
 from slmops.stages.saved import save_model
-from slmops.tasks.types import Labels, Record, Task
 from slmops.training.estimate import Shape
 from slmops.training.looks import mean_loss
 from slmops.training.losses import cross_entropy
@@ -58,12 +55,10 @@ def pruned_stage(project: Project, identity: str | None) -> Stage:
     section |= {"from": "scratch", "seed": project.seed} if student.from_scratch else {}
     section |= {"rounds": student.rounds} if student.rounds > 1 else {}
     section |= student.cuts
-    if student.vocabulary != "all":
-        section["vocabulary"] = student.vocabulary
-        inputs |= {"labels": "labels"} if project.teacher else {}  # whose answers are learned, too
+    inputs |= {"vocabulary": "vocabulary"} if student.vocabulary != "all" else {}
     estimate = pruned_estimate(project)
     stored = stored_base(project, student.model)
-    return Stage("pruned", 6, inputs, section, lambda work: _make(project, work), estimate, ("threads",), stored)
+    return Stage("pruned", 7, inputs, section, lambda work: _make(project, work), estimate, ("threads",), stored)
 
 
 def pruned_again_stage(project: Project, number: int) -> Stage:
@@ -110,7 +105,11 @@ def _make(project: Project, work: Work) -> None:
     if student.context is not None:
         _shorten(model, student.context, project)
     if student.vocabulary != "all":
-        source = _trim(model, source, student.vocabulary, work)
+        source = work.inputs["vocabulary"]
+        kept_tokens = read_kept(source)
+        assert kept_tokens is not None
+        trim_model(model, kept_tokens)
+        copy_kept(source, work.out)
     save_model("pruned", model, source, work.out, work.inputs["dataset"], student.prompt, work.licence)
 
 
@@ -179,35 +178,3 @@ def _choose_layers(
 def _strongest(magnitudes: Tensor, count: int) -> Tensor:
     """Their indices, in order; of several rows those in each."""
     return magnitudes.topk(count).indices.sort().values
-
-
-def _trim(model: nn.Module, source: Path, at_least: int, work: Work) -> Path:
-    """Trims the model in place; returns the folder of the tokenizer that goes with it."""
-    tokenizer, before = Tokenizer(source), model.get_input_embeddings().weight.shape[0]
-    used = {id for ids in encoded(tokenizer, work.inputs["dataset"], work.inputs.get("labels")) for id in ids}
-    vocabulary = trim_tokenizer(tokenizer.description(), used, at_least, before)
-    trim_model(model, vocabulary)
-    work.measure("vocabulary", "tokens", float(len(vocabulary.kept)), of=before, used=len(used))
-    write_kept(vocabulary, work.out)
-    folder = work.scratch / "trimmed"
-    folder.mkdir(exist_ok=True)
-    write_tokenizer(vocabulary, source, folder)
-    return folder
-
-
-def encoded(tokenizer: Tokenizer, dataset: Path, labels: Path | None) -> Iterator[Ids]:
-    """All that the student will read and write, but for the test: with the instruction and without it; `labels` are a
-    teacher's answers."""
-    task, family = read_task(dataset), family_of(tokenizer)
-    for record, answer in _answered(task, dataset, labels):
-        for ask in (task.messages, task.short_messages):
-            yield encode_lesson(tokenizer, family, ask(record, answer))[0]
-
-
-def _answered(task: Task, dataset: Path, labels: Path | None) -> Iterator[tuple[Record, str]]:
-    rows = [row for part in ("train", "validation") for row in read_answered(dataset, part, task)]
-    yield from rows
-    if isinstance(task.grammar, Labels):
-        yield from ((rows[0][0], label) for label in task.grammar.values)
-    if labels:
-        yield from ((record, record.answers[-1].text) for record in read_records(labels / "labels.jsonl"))

@@ -21,8 +21,8 @@ from slmops.stages.before import Progress
 from slmops.stages.estimates import cut
 from slmops.stages.parts import read_answered, read_part, read_task
 from slmops.stages.project import Project
-from slmops.stages.pruned import encoded
 from slmops.stages.run import choices, open_store, plan, run
+from slmops.stages.vocabulary import encoded
 from slmops.tasks.types import Task
 from slmops.training.estimate import Shape
 

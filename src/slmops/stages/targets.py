@@ -77,12 +77,13 @@ def targets_stage(project: Project) -> Stage:
         section["cache"] = distillation.cache.model_dump()
         section |= {"seed": project.seed} if distillation.cache.kind == "sampled" else {}
         inputs |= {name: name for name in project.teachers}
-        inputs |= {"pruned": "pruned"} if project.student.vocabulary != "all" or project.respells else {}
+        own = "vocabulary" if project.student.vocabulary != "all" else "pruned" if project.respells else None
+        inputs |= {own: own} if own else {}  # what knows the student's tokens
         section |= {"teachers": distillation.teachers} if project.hears_several else {}
         section |= {"too_long": "leave out"} if project.leaves_out_long_rows else {}
         choices = ("number_format", "threads")
         minutes = forward_minutes(project, "targets") * len(project.teachers)
-    return Stage("targets", 5, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
+    return Stage("targets", 6, inputs, section, lambda work: _make(project, work), Estimate(minutes, 5), choices)
 
 
 def read_answers(folder: Path) -> Rows:
@@ -185,9 +186,9 @@ def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted:
     """Each teacher reads every row, with the answer that is learned behind it: what it says at each of its tokens, in
     those of the student."""
     need("torch", "train").set_num_threads(work.choices["threads"])
-    pruned = work.inputs.get("pruned")
-    own = Tokenizer(pruned or work.inputs["teacher"])
-    learned = answered_examples(own, task, rows, project.student.prompt if pruned else "full")
+    student = _of_student(work)
+    own = Tokenizer(student or work.inputs["teacher"])
+    learned = answered_examples(own, task, rows, project.student.prompt if student else "full")
     k = min(project.distillation.cache.k(sum(sum(example.learn) for example in learned)), own.vocabulary_size)
     if not project.teachers:
         spelling = Spelling(own)
@@ -208,11 +209,16 @@ def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted:
         combine_targets(list(folders.values()), work.out, k, project.distillation.teachers)
 
 
+def _of_student(work: Work) -> Path | None:
+    """A folder with the student's tokenizer, where its tokens may be others than the teacher's."""
+    return work.inputs.get("vocabulary", work.inputs.get("pruned"))
+
+
 def _ask(project: Project, work: Work, name: str, reading: _Reading, folder: Path) -> None:
     """Caches what one teacher says. Its tokens are the student's, or these are some of the first one's, or its are
     spelled in them."""
-    tokenizer, pruned, own = Tokenizer(work.inputs[name]), work.inputs.get("pruned"), reading.own
-    examples = answered_examples(tokenizer, reading.task, reading.rows, "full") if pruned else reading.learned
+    tokenizer, student, own = Tokenizer(work.inputs[name]), _of_student(work), reading.own
+    examples = answered_examples(tokenizer, reading.task, reading.rows, "full") if student else reading.learned
     teacher = load_causal_lm(work.inputs[name], work.choices["number_format"])
     temperature = project.distillation.temperature
     report = one_of_several(work.progress, name, list(project.teachers), "texts")
@@ -227,7 +233,7 @@ def _ask(project: Project, work: Work, name: str, reading: _Reading, folder: Pat
             temperature=temperature,
             max_tokens=_MAX_TOKENS,
             kind=project.distillation.cache.kind,
-            vocabulary=heard_tokens(pruned, work.inputs[name]) if pruned else None,
+            vocabulary=heard_tokens(student, work.inputs[name]) if student else None,
             seed=work.seed,
             report=report,
         )
