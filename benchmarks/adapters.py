@@ -112,16 +112,16 @@ def _times(models: Models, rounds: int) -> Iterator[tuple[str, Measured]]:
         same = _first_token_ms(runtime, next(prompts), NAMES[1])
         switched.append(_first_token_ms(runtime, next(prompts), NAMES[0]))
         later.append(switched[-1] - same)
-    yield SWITCH.id, Measured(float(np.median(later)), percentile_interval(later, 50, seed=SEED))
+    yield SWITCH.id, Measured(float(np.median(later)), percentile_interval(later, 50))
     ratios = [ours / theirs for ours, theirs in zip(switched, opened, strict=True)]
-    interval = percentile_interval(ratios, 50, seed=SEED)
+    interval = percentile_interval(ratios, 50)
     yield RELOAD.id, Measured(float(np.median(switched)), interval, float(np.median(opened)))
     ours, theirs = [], []
     for prompt in _prompts(rounds):
         ours.append(_speed(runtime, prompt, NAMES[0]))
         theirs.append(_speed(merged, prompt, None))
     ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    interval = percentile_interval(ratios, 50, seed=SEED)
+    interval = percentile_interval(ratios, 50)
     yield SPEED.id, Measured(float(np.median(ours)), interval, float(np.median(theirs)))
 
 

@@ -3,8 +3,8 @@
 CLINC150's banking and credit cards, with its own validation and all 900 test messages. The teacher is the default
 model, fine-tuned; the student is cut from it, has the domain's tokens only, and ships as int4. The project stands in
 build/bench/COMMIT, and is run by `slmops run` as a user would. The recipe was chosen by validation messages: with two
-varied texts for each and certain labels alone the student kept 97.8 % there, in twice the epochs 98.1; so there are
-four of them, doubtful labels are learned as well, and there are five epochs.
+varied texts for each and certain labels alone the student kept 97.8 % there, in twice the epochs 98.1; with four of
+them, five epochs instead of three change nothing (validation loss 0.0321, not 0.0319).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CONFIG: dict[str, Any] = {
     "data": {"train": "train.jsonl", "validation": "validation.jsonl", "test": "test.jsonl"},
     "teacher": {"model": "smollm2-135m-instruct", "train": {"epochs": 2, "batch_size": 16}},
     "synthesis": {"augment": 4, "accept": {"confidence": 0.4}},
-    "student": {"from": "teacher", "layers": 6, "vocabulary": 1, "context": 2048, "train": {"epochs": 5}},
+    "student": {"from": "teacher", "layers": 6, "vocabulary": 1, "context": 2048},
     "optimization": "int4",
 }
 _BYTES, _LOADED, _PEAK = (

@@ -111,7 +111,7 @@ def time_help() -> Measured:
     slmops = str(Path(sys.executable).with_name("slmops"))
     pairs = np.array([(_time_ms([slmops, "--help"]), _time_ms([sys.executable, "-c", "pass"])) for _ in range(11)])
     ours, peer = pairs[1:].T  # the first pair fills the disk's cache
-    found = percentile_interval(ours, 50, seed=SEED)
+    found = percentile_interval(ours, 50)
     return Measured(found.value, found, float(np.median(peer)))
 
 

@@ -58,7 +58,8 @@ def test_an_error_of_the_system_is_one_line_with_the_files_name(tmp_path: Path) 
     assert "Traceback" in slmops("init", "a-file/project", "--debug", folder=tmp_path).stderr
 
 
-def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path, by: signal.Signals) -> None:
     slmops("init", ".", "--name", "held", folder=tmp_path)
     held = tmp_path / ".slmops" / "store" / "lock"
     with wait_for_lock(held):
@@ -67,11 +68,11 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
             cwd=tmp_path,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+            preexec_fn=lambda: signal.signal(by, signal.SIG_DFL),  # a job in the background ignores it
         )
         while child.poll() is None and held not in map(Path.resolve, Path(f"/proc/{child.pid}/fd").iterdir()):
             time.sleep(0.02)
-        child.send_signal(signal.SIGINT)
+        child.send_signal(by)
         _, said = child.communicate(timeout=10)
     assert (child.returncode, said) == (130, "interrupted; the same command goes on where it was\n")
 
@@ -106,6 +107,40 @@ def test_gc_names_what_a_killed_run_had_begun_and_deletes_it_when_asked(tmp_path
     told = json.loads(slmops("gc", "--unfinished", "--json", folder=tmp_path).stdout)
     assert (told["unfinished"], told["freed_bytes"]) == (begun, 3_000_000)
     assert not list((tmp_path / ".slmops").glob("**/scratch"))
+
+
+def test_a_project_that_is_a_link_to_another_has_a_store_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "link").mkdir()
+    slmops("init", ".", "--name", "own", folder=tmp_path / "own")
+    (tmp_path / "link" / "slmops.yaml").symlink_to(tmp_path / "own" / "slmops.yaml")
+    begun = tmp_path / "own" / ".slmops" / "work" / "student-123"
+    begun.mkdir(parents=True)
+    assert slmops("gc", "--unfinished", folder=tmp_path / "link").returncode == 0
+    assert begun.is_dir() and (tmp_path / "link" / ".slmops" / "store").is_dir()
+
+
+def test_what_a_console_cannot_show_ends_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    done = slmops("init", "…", "--name", "here", folder=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "…" / "slmops.yaml").is_file() and "\\u2026" in done.stdout
+
+
+def test_no_text_commands_the_terminal(tmp_path: Path) -> None:
+    row = json.dumps({"text": "hello there", "label": "\x1b]52;c;ZXZpbA==\x1b\\\x9b31m"})
+    (tmp_path / "rows.jsonl").write_text(f"{row}\n" * 3)
+    for how in ((), ("--json",)):
+        said = slmops("data", "check", "rows.jsonl", *how, folder=tmp_path)
+        assert "ZXZpbA" in said.stdout + said.stderr
+        assert not set("\x1b\x9b") & set(said.stdout + said.stderr)
+
+
+def test_what_came_with_a_model_is_no_project(tmp_path: Path) -> None:
+    (tmp_path / "slmops.json").write_text("{}")
+    (tmp_path / "slmops.yaml").write_text("task: evil:Task")
+    (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    assert slmops("ask", "file:.", "hi", folder=tmp_path).returncode == 1
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

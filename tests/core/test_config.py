@@ -77,6 +77,14 @@ def test_one_may_stand_for_a_list_of_one(tmp_path: Path) -> None:
     assert load(tmp_path, "name: a\nmany: [full, {rank: 2}]").many == (Train(method="full"), Train(rank=2))
 
 
+def test_a_file_stays_where_it_is_wherever_the_process_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file.yaml").write_text("name: here")
+    monkeypatch.chdir(tmp_path)
+    read = File.load(Path("file.yaml"))
+    monkeypatch.chdir("/")
+    assert read.path == tmp_path / "file.yaml" and read.tried({}).root == tmp_path
+
+
 def test_paths_are_relative_to_the_files_folder(tmp_path: Path) -> None:
     file = load(tmp_path, "name: a\ndata: below/../rows.jsonl")
     assert (file.data, file.root) == (tmp_path / "rows.jsonl", tmp_path)

@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from slmops.core.errors import BusyError, FullDiskError, SlmopsError
-from slmops.core.files import free_bytes, full_disk_explained, lock, reserve, wait_for_lock, write_whole
+from slmops.core.files import (
+    folder_written_whole,
+    free_bytes,
+    full_disk_explained,
+    lock,
+    reserve,
+    wait_for_lock,
+    write_whole,
+    written_whole,
+)
 
 _WRITE_FOREVER = """
 import itertools, sys
@@ -62,6 +71,39 @@ def test_a_written_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path: P
 def test_a_file_that_cannot_be_written_is_told_by_its_own_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"missing/page\.html'$"):
         write_whole(tmp_path / "missing" / "page.html", "…")
+
+
+def test_files_of_one_writing_are_all_replaced_or_none(tmp_path: Path) -> None:
+    names = ("train", "validation", "test")
+    paths = [tmp_path / f"{name}.jsonl" for name in names]
+
+    def write(text: str) -> None:
+        with written_whole(*paths) as streams:
+            for stream in streams:
+                stream.write(text)
+
+    paths[2].mkdir()
+    with pytest.raises(OSError, match=r"test\.jsonl'$"):
+        write("first")
+    assert [path.name for path in tmp_path.iterdir()] == ["test.jsonl"]
+    paths[2].rmdir()
+    write("old")
+    paths[2].unlink()
+    paths[2].mkdir()
+    with pytest.raises(OSError, match=r"test\.jsonl'$"):
+        write("new")
+    assert [path.read_text() for path in paths[:2]] == ["old", "old"]
+    paths[2].rmdir()
+    write("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {path.name: "new" for path in paths}
+
+
+def test_a_folder_that_another_process_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(SlmopsError, match="exists already"), folder_written_whole(tmp_path / "out") as made:
+        (made / "mine").touch()
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs").touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["out", "out/theirs"]
 
 
 def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:

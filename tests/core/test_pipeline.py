@@ -99,7 +99,7 @@ def test_what_was_begun_stays_until_it_is_made_or_dropped(tmp_path: Path) -> Non
 def test_what_another_alias_names_stays_at_gc(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     for alias, stages in (("main", chain()), ("tiny", chain(b="other"))):
-        list(run(plan_all(tmp_path, stages), store, tmp_path, "demo", CHOICES, seed=1, alias=alias))
+        list(run(plan_all(tmp_path, stages), store, tmp_path, "demo", CHOICES, seed=1, aliases=[alias]))
 
     assert store.gc().artifacts == ()
     main, tiny, latest = (store.manifest(f"demo/d@{alias}").id for alias in ("main", "tiny", "latest"))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from pydantic import ValidationError
 
@@ -76,6 +77,32 @@ def test_a_search_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path
             killed += 1
     assert killed == sum(begun.count(number) - 1 for number in set(begun)) >= 2
     assert found == alone
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "random"])
+def test_so_does_one_that_was_killed_between_two_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    asked = config(search_strategy=strategy, num_trials=9)
+    alone = search(asked, judge, default=DEFAULT, seed=1, folder=tmp_path / "alone")
+    draw = optuna.trial.Trial.suggest_int
+
+    def dying(trial: optuna.trial.Trial, *key: Any, **more: Any) -> int:
+        if trial.number == 7:
+            raise KeyboardInterrupt
+        return draw(trial, *key, **more)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(optuna.trial.Trial, "suggest_int", dying)
+        search(asked, judge, default=DEFAULT, seed=1, folder=tmp_path / "killed")
+    assert search(asked, judge, default=DEFAULT, seed=1, folder=tmp_path / "killed") == alone
+
+
+def test_a_folder_may_be_called_by_any_sign(tmp_path: Path) -> None:
+    asked = config(num_trials=2)
+    found = [search(asked, judge, default=DEFAULT, seed=1, folder=tmp_path / name) for name in ("why?", "why", "%41")]
+    assert found[0] == found[1] == found[2]
+    assert {path.name for path in tmp_path.iterdir()} == {"why?", "why", "%41"}
 
 
 def test_a_trial_that_the_system_kills_twice_at_one_place_has_failed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from slmops.core.measurement import Interval
 from slmops.core.statistics import (
     bootstrap,
     mcnemar,
@@ -126,9 +128,23 @@ def test_mcnemars_p_is_the_binomial_tests(pairs: list[tuple[bool, bool]]) -> Non
 
 
 def test_a_percentile_stands_in_its_interval() -> None:
-    found = percentile_interval(SKEWED, 95, seed=0)
+    found = percentile_interval(SKEWED, 95)
     assert found.value == pytest.approx(np.percentile(SKEWED, 95))
     assert found.low < found.value < found.high <= SKEWED.max()
+
+
+@pytest.mark.parametrize(("percentile", "count"), [(50, 100), (95, 100), (95, 400)])
+def test_it_holds_the_percentile_of_all_that_might_have_been_seen(percentile: float, count: int) -> None:
+    chance, truth = np.random.default_rng(3), math.exp(NormalDist().inv_cdf(percentile / 100))
+    found = [percentile_interval(chance.lognormal(size=count), percentile) for _ in range(1000)]
+    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.94
+    assert max(np.mean([truth < one.low for one in found]), np.mean([truth > one.high for one in found])) <= 0.035
+
+
+def test_of_few_values_a_high_percentile_may_be_above_all_of_them() -> None:
+    found = percentile_interval([3.0, 1.0, 2.0], 95)
+    assert (found.value, found.low, found.high) == (pytest.approx(2.9), 2.0, 3.0)
+    assert percentile_interval([5.0], 50) == Interval(5.0, 5.0, 5.0, 0.95, 1)
 
 
 @pytest.mark.parametrize("percentile", [None, 50, 95])

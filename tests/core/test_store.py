@@ -435,6 +435,14 @@ def test_a_store_written_by_a_newer_version_is_refused_untouched(store: Store, c
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize("spoilt", ["../../../outside/bashrc", "/etc/passwd", "c:evil", "a\\\\b"])
+def test_a_store_of_a_stranger_leads_nowhere_else(store: Store, commit: Commit, spoilt: str) -> None:
+    made = commit({"plain.txt": "1"})
+    _change_index(store, f"UPDATE makings SET manifest = replace(manifest, 'plain.txt', '{spoilt}')")
+    with pytest.raises(DamagedError, match=r"is no manifest: .* is no file's name"):
+        store.open(made.id)
+
+
 def test_a_store_in_an_impossible_place_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="SLMOPS_STORE"):

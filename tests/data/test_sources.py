@@ -144,6 +144,9 @@ def test_what_is_read_is_not_written_over_whatever_it_is_called(tmp_path: Path) 
     for name in (path, f"{path}#[:2]", f"{tmp_path}#train"):
         with pytest.raises(DataError, match="found the same file to read and to write"):
             refuse_overwriting([Path(name)], [path])
+    (tmp_path / "Train.jsonl").hardlink_to(path)  # as on a disk that knows no case
+    with pytest.raises(DataError, match="found the same file to read and to write"):
+        refuse_overwriting([path], [tmp_path / "Train.jsonl"])
     assert named_from(tmp_path / "out", Path(f"{path}#[:2]")) == "../train.jsonl"
 
 

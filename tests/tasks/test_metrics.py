@@ -21,6 +21,12 @@ def figure(metric: Metric, predicted: list[str | None], gold: list[str]) -> floa
     return float(metric.reduce(metric.rows(predicted, gold).sum(axis=0)))
 
 
+def test_a_number_is_the_same_fact_however_it_is_written() -> None:
+    assert facts_of({"price": 5}) == facts_of({"price": 5.0}) != facts_of({"price": 5.5})
+    assert facts_of({"none": 0}) == facts_of({"none": 0.0}) != {}
+    assert facts_of({"blank": " "}) == {}
+
+
 def test_an_invalid_answer_is_wrong_and_told_apart() -> None:
     predicted, gold = ["a", None, "b", "b"], ["a", "a", "b", "c"]
     assert figure(accuracy(), predicted, gold) == 0.5

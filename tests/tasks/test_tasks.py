@@ -11,6 +11,7 @@ from slmops.core.errors import ConfigError, InvalidAnswer
 from slmops.core.named import allow
 from slmops.tasks import TASKS, load_task, task_type
 from slmops.tasks.schemas import in_order
+from slmops.tasks.text_metrics import last_number
 from slmops.tasks.types import Message, Record, Source, Task
 
 SCHEMA = {
@@ -184,10 +185,18 @@ def test_a_maths_answer_is_its_last_number_however_it_is_written() -> None:
     task, record = made("mathematics")
     rows = task.metrics[0].rows(["so 3, no, 4", "#### 4.0", "4 apples, 5 pears", "#### 1,004"], [record.gold] * 4)
     assert rows[:, 0].tolist() == [1.0, 1.0, 0.0, 0.0]
+    written = {"5-3": 3, "10-12": 12, "it is −4": -4, "(-4)": -4, "$.5": 0.5, "No.5": 5, "3.5.": 3.5, "1,200": 1200}
+    assert {text: last_number(text) for text in written} == written
 
 
 def test_code_is_taken_out_of_its_fence() -> None:
     assert made("code")[0].parse("Here:\n```python\nx = 1\n```\nDone.") == "x = 1"
+
+
+def test_a_template_names_columns_and_no_more() -> None:
+    for template in ("{text:>150000000}", "{text!r}"):
+        with pytest.raises(ConfigError, match="is no template"):
+            load_task("generation", template=template)
 
 
 def test_the_classical_baselines_answer_every_row() -> None:
@@ -229,6 +238,14 @@ def test_nested_answers_have_no_word_tagger() -> None:
             "no answer can be written by it",
         ),
         ({"type": "object", "properties": {"n": False}, "required": ["n"]}, "no answer can be written by it"),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "type": "object",
+                "dependentSchemas": {"a": {"$ref": "http://169.254.169.254/latest"}},
+            },
+            "leads out of the schema",
+        ),
     ],
 )
 def test_a_schema_that_nothing_can_satisfy_is_refused(schema: dict[str, Any], told: str) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import atexit
 import gc
+import signal
 import sys
+from contextlib import suppress
 from functools import cache
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -52,6 +55,11 @@ def commands() -> typer.Typer:
 def main() -> None:
     """Runs the command line: exit codes 0, 1 error, 2 usage, 3 a gate fell short, 130 interrupted."""
     atexit.register(gc.freeze)  # to look once more through all that was loaded would take seconds
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is cleared up then, too
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            with suppress(OSError):  # of a pipe that can be read, too
+                stream.reconfigure(errors="backslashreplace")  # what a console cannot show ends no command
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -74,4 +82,6 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    from slmops.core.console import visible
+
+    sys.stderr.write(visible(text) + "\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slmops.cli.models import Model
-from slmops.cli.options import CONFIG, AsJson, Config, Fields, Force, parse_fields, store_if_any
+from slmops.cli.options import CONFIG, AsJson, Config, Fields, Force, parse_fields, state_of, store_if_any
 
 if TYPE_CHECKING:
     from slmops.models.adapters import Adapter
@@ -52,7 +52,7 @@ def train(
     asked = parse_yaml(f"task: {task}", "--task").data | parse_yaml(f"train: {how}", "--train").data
     chosen = validate(AdapterConfig, asked, "command line")
     for name in chosen.own_code():
-        allow(name, config.resolve().parent)
+        allow(name, state_of(config).parent)
     with show_progress() as progress:
         made = train_adapter(
             model,

@@ -41,7 +41,14 @@ def open_store(config: Path) -> Store:
         raise ConfigError(
             "there is no such file", where=str(config), remedy="go to a project's folder, or set SLMOPS_STORE"
         )
-    return Store(config.resolve().parent / ".slmops" / "store")
+    return Store(state_of(config) / "store")
+
+
+def state_of(config: Path) -> Path:
+    """Where the project of `config` keeps what it makes: beside the file as it is named, be it a link to another."""
+    import os
+
+    return Path(os.path.abspath(config)).parent / ".slmops"
 
 
 def store_if_any(config: Path) -> Store | None:
@@ -52,8 +59,10 @@ def store_if_any(config: Path) -> Store | None:
 
 
 def project_if_any(config: Path) -> Project | None:
-    """The project, where there is one: what code of its own it names may be loaded from now on."""
-    return load(config) if config.is_file() else None
+    """The project, where there is one: what code of its own it names may be loaded from now on. What came with a model
+    is none: its code would run because it was asked."""
+    of_a_model = any((config.parent / name).is_file() for name in ("config.json", "genai_config.json", "slmops.json"))
+    return load(config) if config.is_file() and not of_a_model else None
 
 
 def parse_fields(named: list[str] | None) -> dict[str, str]:

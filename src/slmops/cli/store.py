@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slmops.cli.options import CONFIG, AsJson, Config, open_store
+from slmops.cli.options import CONFIG, AsJson, Config, open_store, state_of
 
 if TYPE_CHECKING:
     from slmops.core.store import Lineage
@@ -156,12 +156,12 @@ def gc(
     from slmops.core.files import bytes_of
     from slmops.core.pipeline import drop_unfinished, unfinished
 
-    collected = open_store(config).gc(dry_run=dry_run)
-    state = config.resolve().parent / ".slmops"
+    state = state_of(config)
     begun = {folder.relative_to(state).as_posix(): bytes_of(folder) for folder in unfinished(state)}
-    freed = collected.freed_bytes + (sum(begun.values()) if also_unfinished else 0)
     if also_unfinished and begun and not dry_run:
-        drop_unfinished(state)
+        drop_unfinished(state)  # first: a store that forgets needs some room for it
+    collected = open_store(config).gc(dry_run=dry_run)
+    freed = collected.freed_bytes + (sum(begun.values()) if also_unfinished else 0)
     if as_json:
         ids = [manifest.id for manifest in collected.artifacts]
         files = len(collected.files)

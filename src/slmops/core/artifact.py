@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from slmops.core.measurement import ArtifactId, Measurement
@@ -65,14 +66,28 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
+        """Raises TypeError, KeyError or ValueError where it is none, or names files outside its folder."""
         return cls(
             **{
                 **data,
-                "files": {path: Digest(**digest) for path, digest in data["files"].items()},
+                "files": {_inside(path): _checked(Digest(**digest)) for path, digest in data["files"].items()},
                 "made_by": Run(**data["made_by"]),
                 "measurements": tuple(Measurement.from_json(m) for m in data["measurements"]),
             }
         )
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or any(sign in name for sign in "\\:\0"):
+        raise ValueError(f"{name!r} is no file's name")
+    return name
+
+
+def _checked(digest: Digest) -> Digest:
+    if not re.fullmatch("[0-9a-f]{64}", digest.sha256):
+        raise ValueError(f"{digest.sha256[:80]!r} is no SHA-256")
+    return digest
 
 
 def artifact_id(kind: str, files: Mapping[str, Digest]) -> ArtifactId:

@@ -177,6 +177,7 @@ class Config(Section):
         Annotated[Name, AfterValidator(_check_variant)], Annotated[dict[str, Any], AfterValidator(_check_overrides)]
     ] = Field(default={}, description="alternatives to compare: name → what is laid over the file")
     _layers: tuple[Document, ...] = PrivateAttr(())
+    _path: Path = PrivateAttr(Path())
     _variant: str | None = PrivateAttr(None)
 
     @classmethod
@@ -212,7 +213,7 @@ class Config(Section):
             config = cls.model_validate(data, context={"root": layers[0].path.parent})
         except ValidationError as error:
             return None, dict.fromkeys(explain(error, cls, layers))
-        config._layers = layers
+        config._layers, config._path = layers, Path(os.path.abspath(layers[0].path))
         return config, {
             Problem(*config._place(where), what, remedy): None for where, what, remedy in config.conflicts()
         }
@@ -231,12 +232,13 @@ class Config(Section):
         config, problems = self._read(*self._layers, Document(self._layers[0].path, layer, {}))
         if config is None or problems:
             raise as_error(self._layers[0].path, list(problems))
+        config._path = self._path
         return config
 
     @property
     def path(self) -> Path:
-        """The file, absolute."""
-        return Path(os.path.abspath(self._layers[0].path))
+        """The file, absolute, wherever this process went since."""
+        return self._path
 
     @property
     def variant(self) -> str | None:

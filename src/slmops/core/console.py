@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,15 +14,31 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-console = Console(highlight=False, markup=False)  # texts may hold what looks like markup: [train], [/b]
-errors = Console(stderr=True, highlight=False, markup=False)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # by which a text would command the terminal
+
+
+def visible(text: str) -> str:
+    """The text with what is no character spelled out."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+class _Console(Console):
+    """Prints texts that anybody may have written."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(visible(one) if isinstance(one, str) else one for one in objects), **how)
+
+
+console = _Console(highlight=False, markup=False)  # texts may hold what looks like markup: [train], [/b]
+errors = _Console(stderr=True, highlight=False, markup=False)
 
 _WARNING = "warning: "  # a note with it gets a line of its own: the next note would cover it
 
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(to_plain(value), ensure_ascii=False, indent=2) + "\n")
+    text = json.dumps(to_plain(value), ensure_ascii=False, indent=2)
+    sys.stdout.write(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def print_wrong(lines: Iterable[object]) -> None:
@@ -49,7 +66,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], title: st
     """A plain table."""
     table = Table(*head, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*map(str, row))
+        table.add_row(*(visible(str(cell)) for cell in row))
     console.print(table)
 
 
@@ -74,6 +91,7 @@ def show_progress() -> Iterator[Any]:
             if _WARNING in note:
                 progress.console.print(f"{stage}: {note}")
                 return
+            note = visible(note)
             if stage not in tasks:
                 for other in tasks.values():
                     progress.update(other, completed=1.0, note="")

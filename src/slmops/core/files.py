@@ -24,6 +24,7 @@ from slmops.core.errors import BusyError, FullDiskError, SlmopsError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TOLD_BY_OTHERS = re.compile(r"\b(?:os error|Errno) (\d+)\b")  # as safetensors and pip tell it
+_THERE = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _LOCKED_BYTE = 1 << 30  # Windows forbids reading what is locked, so the lock lies behind the holder's name
 
@@ -62,13 +63,39 @@ def written_whole(*paths: Path) -> Iterator[Sequence[IO[str]]]:
                 for stream in opened:
                     stream.flush()
                     os.fsync(stream.fileno())
-            for part, path in zip(parts, paths, strict=True):
-                os.replace(part, path)
+            _replace_all(parts, paths)
     finally:
         for part in parts:
             part.unlink(missing_ok=True)
     for folder in {path.parent for path in paths}:
         sync(folder)
+
+
+def _replace_all(parts: Sequence[Path], paths: Sequence[Path]) -> None:
+    """Puts each part in its place; where one cannot be put, all is as it was. Killed in between, some are missing and
+    stand as `.NAME.before`, but none is of one writing beside another of the next."""
+    before: dict[Path, Path] = {}
+    placed: list[Path] = []
+    try:
+        for path in paths if len(paths) > 1 else ():
+            if path.is_file():
+                os.replace(path, aside := path.with_name(f".{path.name}.before"))
+                before[path] = aside
+        for part, path in zip(parts, paths, strict=True):
+            try:
+                os.replace(part, path)
+            except OSError as error:
+                error.filename = str(path)  # which was asked for, not the part
+                raise
+            placed.append(path)
+    except OSError:
+        for path in placed:
+            path.unlink()
+        for path, aside in before.items():
+            os.replace(aside, path)
+        raise
+    for aside in before.values():
+        aside.unlink()
 
 
 @contextmanager
@@ -79,20 +106,43 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
         SlmopsError: something stands there already.
     """
     if folder.exists():
-        raise SlmopsError("exists already", where=str(folder), remedy="give another folder, or remove it")
+        raise _stands_there(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with full_disk_explained(folder.parent), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    beside = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.part-")
+    with full_disk_explained(folder.parent), beside as scratch:
         part = Path(scratch) / "part"
         part.mkdir()
         yield part
-        shutil.move(part, folder)
+        place_whole(part, folder)
+
+
+def place_whole(part: Path, folder: Path) -> None:
+    """Renames a folder that is whole to what it is called, once all of it is on the disk.
+
+    Raises:
+        SlmopsError: something stands there already.
+    """
+    for path in part.rglob("*"):
+        sync(path)
+    sync(part)
+    try:
+        os.rename(part, folder)
+    except OSError as error:
+        if error.errno not in _THERE:
+            raise
+        raise _stands_there(folder) from error
+    sync(folder.parent)
+
+
+def _stands_there(folder: Path) -> SlmopsError:
+    return SlmopsError("exists already", where=str(folder), remedy="give another folder, or remove it")
 
 
 def reserve(path: Path, size: int) -> None:
-    """An empty file of `size` bytes to be mapped into memory. That the disk is full is told now: later it would be told
-    by a signal that ends the process, when a page of the mapping is first written."""
+    """A file of `size` bytes, or room for all of one, to be mapped into memory. That the disk is full is told now:
+    later it would be told by a signal that ends the process, when a page of the mapping is first written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with full_disk_explained(path.parent, size), path.open("wb") as stream:
+    with full_disk_explained(path.parent, size), path.open("ab") as stream:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(stream.fileno(), 0, size)
         else:

@@ -313,7 +313,10 @@ def _resolve(connection: sqlite3.Connection, reference: str) -> ArtifactId:
 
 
 def _manifest(connection: sqlite3.Connection, text: str, artifact: ArtifactId) -> Manifest:
-    manifest = Manifest.from_json(json.loads(text))
+    try:
+        manifest = Manifest.from_json(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedError(f"is no manifest: {error}", where=artifact[:12], remedy="do not trust this store") from error
     added = connection.execute("SELECT measurement FROM measurements WHERE artifact = ? ORDER BY number", [artifact])
     later = tuple(Measurement.from_json(json.loads(measurement)) for (measurement,) in added)
     return replace(manifest, measurements=manifest.measurements + later)

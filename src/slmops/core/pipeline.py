@@ -147,12 +147,12 @@ def run(
     choices: Mapping[str, Any],
     *,
     seed: int,
-    alias: str = "",
+    aliases: Sequence[str] = (),
     force: bool = False,
     progress: Callable[[str, float, str], None] = lambda stage, share, note: None,
 ) -> Generator[Made, None, None]:
     """Makes what is missing, stage by stage; yields each artifact as it stands in the store, where it is NAME/STAGE's
-    `latest` from then on, and its `alias`, which runs of other aliases leave alone.
+    `latest` from then on, and has its `aliases`, which runs of others leave alone.
 
     `folder` is the project's `.slmops`. A second run in it is refused (BusyError). Killed at any moment, the next run
     goes on: finished stages are in the store, an unfinished one finds its scratch folder again.
@@ -172,7 +172,7 @@ def run(
             if manifest is None:
                 progress(stage.name, 0.0, f"warning: {item.why}" if item.why.startswith(_BEGUN) else item.why)
                 manifest = _make(stage, key, parents, store, place, name, choices, seed, force, run_id, progress)
-            for called in filter(None, (LATEST, alias)):
+            for called in (LATEST, *aliases):
                 _call(store, f"{name}/{stage.name}", called, manifest.id)
             shutil.rmtree(place, ignore_errors=True)
             if ran:

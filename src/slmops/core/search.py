@@ -7,6 +7,7 @@ In come a space and a function that judges one trial; out come all trials. What 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -174,7 +175,7 @@ def search(
     optuna = need("optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
-    storage, pruner = f"sqlite:///{folder / 'study.db'}", optuna.pruners.NopPruner()
+    storage, pruner = sqlite_url(folder / "study.db"), optuna.pruners.NopPruner()
     if halving:
         pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_FACTOR)
     begun = partial(optuna.create_study, storage=storage, study_name="search", load_if_exists=True, pruner=pruner)
@@ -187,9 +188,11 @@ def search(
     killed = next((trial for trial in study.trials if trial.state.name == "RUNNING"), None)
     finished = _finished(study, config)
     while killed or len(finished) < config.num_trials:
-        study.sampler = _sampler(config, seed + len(finished))
+        own = f"{seed}/{len(finished)}"
+        study.sampler = _sampler(config, own)
         trial = optuna.trial.Trial(study, killed._trial_id) if killed else study.ask()
-        _run(study, trial, config, judge, mark)
+        _ = trial.relative_params  # what TPE draws at once is drawn here: later, some would be known
+        _run(study, trial, config, judge, mark, own)
         killed, finished = None, _finished(study, config)
         after(next(one for one in finished if one.number == trial.number), _best(finished))
     return Found(tuple(finished), _importance(study))
@@ -210,10 +213,14 @@ def _run(
     config: Trials,
     judge: Callable[[int, Values, Tell], float],
     mark: Callable[[int], object],
+    seed: str,
 ) -> None:
     """One trial to its end; of one that was killed, what it was to be stands in the study."""
     states = need("optuna", "search").trial.TrialState
-    values = {name: _drawn(trial, name, space) for name, space in config.search_space.items()}
+    values = {}
+    for name, space in config.search_space.items():
+        study.sampler = _sampler(config, f"{seed}/{name}")
+        values[name] = _drawn(trial, name, space)
     known = study.trials[trial.number].intermediate_values  # told before it was killed
 
     def tell(looks: int, score: float) -> bool:
@@ -253,12 +260,19 @@ def _fail(study: Any, trial: Any, reason: str) -> None:
     study.tell(trial, state=need("optuna", "search").trial.TrialState.FAIL)
 
 
-def _sampler(config: Trials, seed: int) -> Any:
-    """Seeded for each trial anew, so that a search that was killed draws what it would have drawn."""
-    samplers = need("optuna", "search").samplers
+def _sampler(config: Trials, seed: str) -> Any:
+    """Seeded for each trial anew, and for each value that is drawn alone, so that a search that was killed draws what
+    it would have drawn, of whatever was left to draw."""
+    samplers, number = need("optuna", "search").samplers, zlib.crc32(seed.encode())
     if config.search_strategy == "random":
-        return samplers.RandomSampler(seed=seed)
-    return samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP)
+        return samplers.RandomSampler(seed=number)
+    return samplers.TPESampler(seed=number, n_startup_trials=_STARTUP)
+
+
+def sqlite_url(path: Path) -> str:
+    """The database at `path`, as SQLAlchemy is told of it, whatever signs are in the path."""
+    url: str = need("sqlalchemy", "search").URL.create("sqlite", database=str(path)).render_as_string()
+    return url
 
 
 def _drawn(trial: Any, name: str, space: FloatRange | IntRange | Choice) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,6 +213,11 @@ class Store:
             with wait_for_lock(self.root / "lock"):  # let a gc that is under way end first
                 held.enter_context(lock(mark))
             yield
+
+    @staticmethod
+    def keep_in_use(store: Store | None) -> AbstractContextManager[None]:
+        """The same of a store that there may be: what is read of it stays until its reader is done."""
+        return store.in_use() if store else nullcontext()
 
     def _collected(self, manifests: Sequence[Manifest], unneeded: Collection[ArtifactId]) -> Collected:
         orphans = self._contents.orphans(manifest for manifest in manifests if manifest.id not in unneeded)

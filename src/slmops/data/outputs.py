@@ -15,9 +15,9 @@ from slmops.data.sources import HUB, find_rows
 
 def refuse_overwriting(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Raises DataError where a file that is read would be written, too."""
-    read = {file.resolve() for path in inputs for file in find_rows(path).files}
+    read = [file for path in inputs for file in find_rows(path).files]
     for path in outputs:
-        if path.resolve() in read:
+        if path.exists() and any(path.samefile(file) for file in read):  # however each is spelled
             raise DataError(
                 "found the same file to read and to write",
                 where=str(path),

@@ -130,6 +130,7 @@ def _files_of(folder: Path, split: str, where: str) -> list[Path]:
     if (folder / "dataset_dict.json").is_file():
         names = _read(folder / "dataset_dict.json").get("splits")
         names = [Path(name).name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+        names = [name for name in names if name not in ("", "..")]
         return _saved(_chosen({name: folder / name for name in names}, split, where))
     if (folder / "state.json").is_file():
         return _saved(folder)

@@ -24,6 +24,7 @@ from slmops.core.statistics import (
     swap_test,
 )
 from slmops.evaluation.benchmark import Benchmarked
+from slmops.tasks.metrics import Mean
 from slmops.tasks.types import Json, Metric, Task
 
 Figures = dict[str, Interval]
@@ -64,7 +65,7 @@ def cost_figures(done: Benchmarked, usd_per_hour: float, seed: int) -> Figures:
     """Times, memory, bytes, throughput and cost of a benchmarked model."""
     figures = time_figures([answer.latency_ms for answer in done.timed], usd_per_hour, seed)
     figures |= {
-        "ttft_ms": percentile_interval([answer.ttft_ms for answer in done.timed], 50, seed=seed),
+        "ttft_ms": percentile_interval([answer.ttft_ms for answer in done.timed], 50),
         "peak_memory_mb": Interval.exact(done.peak_memory_mb),
         "load_memory_mb": Interval.exact(done.load_memory_mb),
         "load_s": Interval.exact(done.load_s),
@@ -73,7 +74,7 @@ def cost_figures(done: Benchmarked, usd_per_hour: float, seed: int) -> Figures:
         "disk_bytes": Interval.exact(float(done.disk_bytes)),
     }
     if len(done.token_ms) >= 2:
-        figures["per_token_ms"] = percentile_interval(done.token_ms, 50, seed=seed)
+        figures["per_token_ms"] = percentile_interval(done.token_ms, 50)
     return figures
 
 
@@ -82,8 +83,8 @@ def time_figures(latencies_ms: Sequence[float], usd_per_hour: float, seed: int) 
     latency = np.array(latencies_ms)
     mean = bootstrap(np.c_[latency, np.ones(len(latency))], lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
     return {
-        "latency_ms": percentile_interval(latency, 50, seed=seed),
-        "latency_p95_ms": percentile_interval(latency, 95, seed=seed),
+        "latency_ms": percentile_interval(latency, 50),
+        "latency_p95_ms": percentile_interval(latency, 95),
         "throughput_per_s": Interval(1e3 / mean.value, 1e3 / mean.high, 1e3 / mean.low, mean.level, mean.n),
         "cost_per_million_usd": mean.scaled(usd_per_hour / 3.6),  # ms × USD/h ÷ 3.6·10⁶ ms/h × 10⁶ answers
     }
@@ -124,15 +125,15 @@ def compare_pairs(
     gold: Sequence[Json],
     seed: int,
 ) -> list[Compared]:
-    """Differences of the first metric with their intervals and p-values: McNemar's exact ones where an answer is right
-    or wrong and nothing between, else those of a permutation test."""
+    """Differences of the first metric with their intervals and p-values: McNemar's exact ones where it is the share of
+    answers that are right, and nothing between right and wrong, else those of a permutation test."""
     metric = task.metrics[0]
     compared = []
     for a, b in pairs:
         ours, theirs = metric.rows(predicted[a], gold), metric.rows(predicted[b], gold)
         difference = paired_difference(ours, theirs, metric.reduce, seed=seed)
         right, others = scores(metric, ours), scores(metric, theirs)
-        decided = {*right, *others} <= {0.0, 1.0}
+        decided = isinstance(metric, Mean) and {*right, *others} <= {0.0, 1.0}
         if decided:
             p_value = mcnemar([score == 1 for score in right], [score == 1 for score in others])
         else:

@@ -20,6 +20,13 @@ CHAT_TEMPLATE = "chat_template.jinja"  # beside the tokenizer, unless it stands 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MAX_CONFIG_BYTES = 10_000_000
 _NAMES_A_FILE = re.compile(r".*filename|data_file|tokenizer_dir")
+_OPTIONS = {  # of a session, that change how it computes and nothing else
+    *("intra_op_num_threads", "inter_op_num_threads", "graph_optimization_level", "execution_mode", "log_id"),
+    *("log_severity_level", "log_verbosity_level", "enable_cpu_mem_arena", "enable_mem_pattern", "use_env_allocators"),
+    *("disable_cpu_ep_fallback", "disable_quant_qdq", "enable_quant_qdq_cleanup", "provider_options"),
+    *("session.intra_op.allow_spinning", "session.inter_op.allow_spinning", "config_entries"),
+}
+_WRITES = re.compile(r"profil|dump|cache_(dir|path)|context_file")
 _FORMAT = 1  # of the cards that we write
 _NAMES_CODE = re.compile(r".*(library|_path)")  # custom_ops_library, backend_path: loaded, so run
 
@@ -97,8 +104,11 @@ def check_model_folder(folder: Path) -> None:
     config = folder / "config.json"
     if not config.is_file():
         raise ModelError("there is no config.json", where=str(folder), remedy="give a Hugging Face model folder")
-    if not isinstance(read_json(config), dict):
+    told = read_json(config)
+    if not isinstance(told, dict):
         raise ModelError("is no JSON object", where=str(config))
+    if "transformers_weights" in told:
+        raise ModelError("names weights of its own", where=str(config), remedy="name them model.safetensors")
     if (adapter := folder / "adapter_config.json").is_file():
         what = "an adapter lies in a model's folder, and would be put into it unasked"
         raise ModelError(what, where=str(adapter), remedy="move the adapter's files elsewhere, or merge it")
@@ -154,13 +164,21 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, once: bool = False) -> Any:
+    """What the file says; `once`: a key that an object has twice is refused, since others may take the other one."""
     if path.stat().st_size > _MAX_CONFIG_BYTES:
         raise ModelError("is larger than 10 MB", where=str(path), remedy="check its origin")
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_pairs_hook=_with_each_key_once if once else None)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"is no JSON: {error}", where=str(path)) from error
+
+
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
 
 
 def ends_told(path: Path) -> set[int]:
@@ -187,7 +205,7 @@ def context_of(folder: Path) -> int:
 
 def _check_genai_config(path: Path) -> None:
     """Refuses a configuration that has ONNX Runtime GenAI open anything but files of the folder, or any library."""
-    waiting: list[Any] = [read_json(path)]
+    waiting: list[Any] = [read_json(path, once=True)]
     while waiting:  # not by recursion: how deep it is nested is the sender's choice
         part = waiting.pop()
         if isinstance(part, list):
@@ -201,6 +219,13 @@ def _check_genai_config(path: Path) -> None:
 def _check_entry(path: Path, key: str, value: Any) -> None:
     if _NAMES_CODE.fullmatch(key):
         raise ModelError(f"{key} would load and run a library", where=str(path), remedy="do not trust this model")
+    if key == "session_options" and isinstance(value, dict):
+        unknown = sorted(name for name in value.keys() - _OPTIONS if not _NAMES_CODE.fullmatch(name))
+        if unknown:
+            remedy = "remove it, if you trust this model"
+            raise ModelError(f"session_options.{unknown[0]} may do more than run it", where=str(path), remedy=remedy)
+    if _WRITES.search(key):
+        raise ModelError(f"{key} would write files", where=str(path), remedy="remove it, if you trust this model")
     if not _NAMES_A_FILE.fullmatch(key):
         return
     target = path.parent / str(value)

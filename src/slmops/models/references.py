@@ -16,6 +16,7 @@ from pathlib import Path
 
 from slmops.core.artifact import hash_file, hash_json
 from slmops.core.errors import ModelError
+from slmops.core.files import bytes_of
 from slmops.models import sources
 from slmops.models.folder import check_model_folder, read_card
 
@@ -106,20 +107,24 @@ def check_reference(reference: str, *, base: Path) -> None:
 
 
 def find_cached(reference: str) -> Model | None:
-    """The model of a reference that was fetched before, without any network."""
+    """The model of a reference that was fetched before, without any network; None, too, where files of it were cut
+    off or lost since."""
     folder = cache_folder("models", reference)
-    return _read_cached(folder) if (folder / RECORD).is_file() else None
+    return _read_cached(folder) if _is_whole(folder) else None
 
 
 def fetch_into_cache(reference: str, fetch: Callable[[Path], tuple[str, str]]) -> Model:
     """Fetches, checks and records in a temporary folder, so that what is in the cache is whole."""
     target = cache_folder("models", reference)
+    if not _is_whole(target):
+        (target / RECORD).unlink(missing_ok=True)  # what is left of it does not count
 
     def fill(folder: Path) -> None:
         origin, licence = fetch(folder)
         check_model_folder(folder)
         identity = folder_identity(folder)
         record = {"identity": identity, "origin": origin, "licence": licence, "reference": reference}
+        record["bytes"] = str(bytes_of(folder))
         sources.write_json(folder / RECORD, record)
 
     sources.fill_folder(target, RECORD, fill)
@@ -146,6 +151,15 @@ def _from_catalogue(name: str, say: Callable[[str], None]) -> Model:
         return origin, alias.licence
 
     return fetch_into_cache(name, fetch)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all is there that was fetched, as far as sizes tell; records that know none are believed."""
+    record = folder / RECORD
+    if not record.is_file():
+        return False
+    fetched = json.loads(record.read_text("utf-8")).get("bytes")
+    return fetched is None or int(fetched) == bytes_of(folder) - record.stat().st_size
 
 
 def _read_cached(folder: Path) -> Model:

@@ -15,7 +15,7 @@ from typing import Any
 
 from slmops.core.artifact import hash_file
 from slmops.core.errors import ModelError, need
-from slmops.core.files import full_disk_explained, wait_for_lock, write_whole
+from slmops.core.files import full_disk_explained, place_whole, wait_for_lock, write_whole
 from slmops.models.hub import fetch_snapshot
 
 MAX_GGUF_BYTES = 20_000_000_000
@@ -98,7 +98,7 @@ def fill_folder(target: Path, last: str, fill: Callable[[Path], None]) -> None:
         try:
             fill(filled)
             shutil.rmtree(target, ignore_errors=True)
-            filled.rename(target)
+            place_whole(filled, target)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 

@@ -55,7 +55,8 @@ class RemoteModel:
     ) -> None:
         httpx = need("httpx", "remote")
         self._key = read_key(api_key_env)
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        headers = {"Accept-Encoding": "identity"}  # what is packed may be any size
+        headers |= {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._endpoint, self._model, self._at_once, self._wait = endpoint.rstrip("/"), model, at_once, wait
         self._top = top_logprobs
         here = urlsplit(endpoint).hostname in LOOPBACK  # no proxy of the environment comes between
@@ -134,11 +135,13 @@ class RemoteModel:
                 self._wait(min(_LONGEST_WAIT_S, max(2.0 ** (turn - 1), pause)))
             try:
                 with self._client.stream("POST", f"{self._endpoint}/chat/completions", json=body) as response:
+                    if (packed := response.headers.get("content-encoding", "identity")) != "identity":
+                        raise self._error(f"found an answer packed as {packed[:_SHOWN]}, which was not asked for")
                     if response.status_code == 200:
-                        return json.loads(_read(response.iter_bytes(), longest))
+                        return json.loads(self._cleaned(_read(response.iter_raw(), longest)))
                     problem, pause = f"it answers {response.status_code}", _asked_to_wait(response.headers)
                     if response.status_code not in _BUSY:
-                        shown = " ".join(_read(response.iter_bytes(), longest).decode("utf-8", "replace").split())
+                        shown = " ".join(self._cleaned(_read(response.iter_raw(), longest)).split())
                         problem = f"{problem}: {shown[:_SHOWN]}"
                         if response.status_code in _REFUSING:
                             raise _Refused(self._error(problem).what)
@@ -151,8 +154,12 @@ class RemoteModel:
                 raise self._error(f"found no JSON ({error})") from error
         raise self._error(f"{problem}, {_TRIES} times")
 
+    def _cleaned(self, said: bytes) -> str:
+        """What a server said, without the key, which some say back."""
+        text = said.decode("utf-8", "replace")
+        return text.replace(self._key, "…") if self._key else text
+
     def _error(self, what: str) -> ModelError:
-        what = what.replace(self._key, "…") if self._key else what  # servers may say it back
         return ModelError(what, where=self._endpoint, remedy="check teacher.endpoint, teacher.model and the key")
 
 

@@ -18,7 +18,7 @@ from pydantic import model_validator
 from slmops.core.begun import begin_or_go_on
 from slmops.core.config import Section, nearest, wrong
 from slmops.core.errors import ConfigError, ModelError, SlmopsError, need
-from slmops.core.files import folder_written_whole, full_disk_explained, lock, write_whole
+from slmops.core.files import folder_written_whole, full_disk_explained, lock, place_whole, write_whole
 from slmops.core.named import allow, code_of, is_named
 from slmops.core.pipeline import Work
 from slmops.core.store import Store
@@ -111,7 +111,8 @@ def train(
     asked |= {"model": model.identity, "data": find_rows(data).digest()}
     asked |= {"code": [code_of(name, "adapter") for name in config.own_code()]}
     begun = out.with_name(f".{out.name}.begun")
-    with full_disk_explained(begun, otherwise="write to a larger disk"), lock(begun / "lock"):
+    explained = full_disk_explained(begun, otherwise="write to a larger disk")
+    with explained, lock(begun / "lock"), Store.keep_in_use(store):
         place = begin_or_go_on(begun, asked, lambda text: report(0.0, text))
         choices = frozen_choices(place)
         need("torch", "train").set_num_threads(choices["threads"])
@@ -129,7 +130,7 @@ def train(
         write_adapter(network, ADAPTER, made, card, reference)
         del network
         _prove_written(trained, model.folder, made, exact=config.train.method != "qlora")
-        made.rename(out)
+        place_whole(made, out)
     shutil.rmtree(begun)
     return read_adapter(out)
 
@@ -237,7 +238,7 @@ def merge_into(reference: str, folder: Path, out: Path, *, store: Store | None =
     """
     base, adapter = find_model(reference, store), read_adapter(folder)
     check_base([adapter], base.folder)
-    with folder_written_whole(out) as made, TemporaryDirectory() as place:
+    with Store.keep_in_use(store), folder_written_whole(out) as made, TemporaryDirectory() as place:
         probes = folder / PROBES
         comes_with_probes = probes.is_file()
         if not comes_with_probes:

@@ -80,7 +80,7 @@ def _make(project: Project, work: Work) -> None:
         bootstrap(same, lambda sums: sums[..., 0] / len(same), seed=work.seed, bounds=(0, 1)),
         "foundry-local",
     )
-    latency = percentile_interval([answer.latency_ms for answer in answered], 50, seed=work.seed)
+    latency = percentile_interval([answer.latency_ms for answer in answered], 50)
     work.measure("latency_ms", "ms", latency, subject="foundry-local")
     work.measure("load_ms", "ms", run.load_ms, subject="foundry-local")
 

@@ -45,7 +45,7 @@ def certificate_stage(project: Project) -> Stage:
     }
     inputs = {name: name for name in ("dataset", "teacher", "pruned", "targets")}
     choices = ("number_format", "threads")
-    return Stage("certificate", 2, inputs, section, lambda work: _make(project, work), Estimate(0.3, 1), choices)
+    return Stage("certificate", 3, inputs, section, lambda work: _make(project, work), Estimate(0.3, 1), choices)
 
 
 def read_certificates(folder: Path) -> list[Certificate]:

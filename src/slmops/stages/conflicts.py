@@ -219,7 +219,7 @@ def _of_names(project: Project) -> Iterator[tuple[str, str, str]]:
     names = [optimization.name for optimization in project.optimization]
     for index, name in enumerate(names):
         where = f"optimization.{index}.name"
-        if name in names[:index]:
+        if name.casefold() in (other.casefold() for other in names[:index]):  # files are called so, too
             yield where, f"two optimizations are called {name}", "give one of them another name"
         elif name in (*_STAGES, *_SUBJECTS, *project.teachers, *project.endpoints) or _OF_ROUNDS.fullmatch(name):
             yield where, f"{name} is the name of something else in a run", "choose another name"

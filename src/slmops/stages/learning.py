@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from slmops.core.errors import SlmopsError, need
-from slmops.core.files import free_bytes
+from slmops.core.files import free_bytes, place_whole
 from slmops.core.machine import free_memory_bytes
 from slmops.core.named import allow, code_of
 from slmops.core.pipeline import Progress, Work
@@ -105,7 +105,7 @@ def to_teach(model: Path, config: TrainConfig, work: Work) -> Path:
     if not folder.is_dir():
         part = folder.with_suffix(".part")
         add_virtual_tokens(model, part, config.virtual_tokens, work.seed)
-        part.rename(folder)
+        place_whole(part, folder)
     return folder
 
 

@@ -14,7 +14,7 @@ from slmops.core.artifact import hash_json
 from slmops.core.begun import begin_or_go_on
 from slmops.core.config import validate
 from slmops.core.errors import ConfigError, need
-from slmops.core.files import full_disk_explained, lock, write_whole
+from slmops.core.files import full_disk_explained, lock, place_whole, write_whole
 from slmops.models.adapters import AdapterCard, base_id
 from slmops.models.folder import context_of, read_json, text_part, write_card
 from slmops.models.forward import load_causal_lm
@@ -165,7 +165,7 @@ def _publish(part: Path, asked: Finetuning, base: Model, curve: Sequence[Point])
     name, adapter = _name_of(asked, base), asked.out / "adapter"
     write_card(part, AdapterCard(base_id(base.folder), None, "full", base.licence))
     shutil.rmtree(adapter, ignore_errors=True)
-    part.rename(adapter)
+    place_whole(part, adapter)
     told = {"model_path": name, "task": "text-generation", "adapter_path": str(adapter.resolve())}
     write_whole(asked.out / "model_config.json", json.dumps({"type": "HfModel", "config": told}, indent=4) + "\n")
     write_curve(asked.out / CURVE_FILE, curve)

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,13 @@ def _bring(project: Project, job: Job, progress: Progress) -> None:
     folder = project.state / "azureml" / "fetched"
     shutil.rmtree(folder, ignore_errors=True)
     client.jobs.download(submitted.name, download_path=folder, output_name=OUTPUT)
-    _write(record, replace(submitted, fetched=True))  # were it refused, the same would come again
-    taken = _take_over(project, folder / "named-outputs" / OUTPUT)
+    fetched = partial(_write, record, replace(submitted, fetched=True))
+    try:
+        taken = _take_over(project, folder / "named-outputs" / OUTPUT)
+    except StoreError:  # what was made is refused: the same would come again
+        fetched()
+        raise
+    fetched()  # not before: killed, or for lack of room, nothing is paid twice
     shutil.rmtree(folder, ignore_errors=True)
     if status != "Completed" and "evidence" not in taken:  # with it, gates tell what fell short
         made = f"it made {', '.join(taken)}" if taken else "it made nothing"

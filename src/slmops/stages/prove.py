@@ -28,10 +28,16 @@ def prove(project: Project, progress: Progress = lambda stage, share, note: None
     Raises:
         SlmopsError: no model was made of this config.
     """
+    store = open_store(project)
+    with store.in_use():
+        return _prove(project, store, progress)
+
+
+def _prove(project: Project, store: Store, progress: Progress) -> list[Link]:
     made = {item.stage.name: item.made for item in plan(project) if item.made}
     if "student" not in made:
         raise SlmopsError("no model was made of this config", where="prove", remedy="slmops run")
-    store, threads = open_store(project), choices(project)["threads"]
+    threads = choices(project)["threads"]
     folders = {name: store.open(manifest.id) for name, manifest in made.items()}
     optimizations = [config.name for config in project.optimization]
     links, checked = [], [name for name in ("teacher", "student", *optimizations, "bundle") if name in folders]

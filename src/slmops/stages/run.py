@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from slmops.core import gates, machine, pipeline
-from slmops.core.artifact import Manifest
+from slmops.core.artifact import Manifest, hash_json
 from slmops.core.config import MAIN
 from slmops.core.errors import GateError, need
 from slmops.core.files import lock, write_whole
@@ -87,6 +87,16 @@ def run(
         follow()
         return Outcome()
     lead()
+    with open_store(project).in_use():  # what the plan finds must stay
+        made, verdicts = _run(project, first, only, until, force, progress)
+    dismiss()
+    return _outcome(project, made, verdicts)
+
+
+def _run(
+    project: Project, first: str | None, only: str | None, until: str | None, force: bool, progress: Progress
+) -> tuple[list[Made], list[gates.Verdict]]:
+    """The artifacts, in their order, and what the gates said."""
     planned = plan(project, first=first, only=only, until=until)
     runs = any(item.runs for item in planned)
     with lock(project.state / "lock"):  # a second run is told so at once, not when this one has fetched its models
@@ -107,7 +117,7 @@ def run(
         project.name,
         choices(project),
         seed=project.seed,
-        alias=project.variant or MAIN,
+        aliases=(project.variant or MAIN, *_where(project)),
         force=force,
         progress=progress,
     )
@@ -122,8 +132,13 @@ def run(
                     check_test_fits(project, dataset)
             if step.stage.name == "evidence":
                 verdicts = _pass_gates(project, step.manifest, made)
-    dismiss()
-    return _outcome(project, made, verdicts)
+    return made, verdicts
+
+
+def _where(project: Project) -> tuple[str, ...]:
+    """In a store that several projects share, what this one has last made keeps a name that another one, called the
+    same, does not take over."""
+    return () if project.store_root == project.state / "store" else (f"at-{hash_json(str(project.state))[:8]}",)
 
 
 def _check_gated_figures(project: Project, dataset: Path) -> None:

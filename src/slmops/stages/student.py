@@ -46,7 +46,7 @@ def student_stage(project: Project, number: int) -> Stage:
         inputs["labels"] = "labels"
     return Stage(
         "student" if last else name_of_round(number),
-        10,
+        11,
         inputs,
         section,
         lambda work: _make(project, work, number - 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,9 @@ def ask(
 ) -> Reply:
     """One answer. A model that slmops made for a task is asked the task's way, inside its grammar; any other chats.
     `adapter` is one of `adapters`, or of those that stand in an ONNX model, and is asked the way of its own task."""
-    folder = find_model(reference, store, say).folder
-    model = LocalModel(folder, threads=threads, adapters=adapters)
+    with Store.keep_in_use(store):
+        folder = find_model(reference, store, say).folder
+        model = LocalModel(folder, threads=threads, adapters=adapters)
     card: Card | AdapterCard | None = read_card(folder)
     if adapter is not None:
         own = read_adapter_card((adapters or {}).get(adapter, folder / ONNX_FOLDER / adapter))
@@ -105,7 +106,7 @@ def convert(
         ModelError: it cannot be converted, or is no longer the same model.
         ProofError: so it is on the probes that lie beside it.
     """
-    with _in_use(store), folder_written_whole(out) as written:
+    with Store.keep_in_use(store), folder_written_whole(out) as written:
         source = find_model(reference, store, say).folder
         say(f"writing {config.precision}")
         write_onnx(source, written, config)
@@ -224,7 +225,7 @@ def _ask_all(
     report: Report,
     say: Say,
 ) -> tuple[Task, list[Record], list[Benchmarked]]:
-    with _in_use(store):
+    with Store.keep_in_use(store):
         folders = [find_model(reference, store, say).folder for reference in references]
         return _ask_folders(references, folders, rows, by, threads, timed, report)
 
@@ -255,11 +256,6 @@ def _ask_folders(
         records,
         benchmark(subjects, records, records[:3], task=spec, threads=threads, timed=timed, report=report),
     )
-
-
-def _in_use(store: Store | None) -> AbstractContextManager[None]:
-    """Keeps gc away from what is open."""
-    return store.in_use() if store else nullcontext()
 
 
 def _card_of(reference: str, folder: Path) -> Card:

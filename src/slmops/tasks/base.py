@@ -105,9 +105,10 @@ def named_in(template: str, where: str) -> tuple[str, ...]:
         ConfigError: it is no template of plain names.
     """
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
     except ValueError as error:
         raise ConfigError(f"{template!r} is no template: {error}", where=where, remedy="close its braces") from error
-    if not all(name.isidentifier() for name in names):
+    names = [name for _, name, _, _ in fields if name is not None]
+    if not all(name.isidentifier() for name in names) or any(how or converted for _, _, how, converted in fields):
         raise ConfigError(f"{template!r} is no template", where=where, remedy="write {column}, {{ for a brace")
     return tuple(dict.fromkeys(names))

@@ -16,7 +16,7 @@ from slmops.tasks.sandbox import passes
 from slmops.tasks.text_metrics import chrf
 from slmops.tasks.types import Json, Parts
 
-_FENCED = re.compile(r"```(?:python)?\s*\n(.*?)```", re.S)
+_FENCED = re.compile(r"```(?:python)?[ \t\r]*\n(.*?)```", re.S)
 
 
 class Code(TaskBase):

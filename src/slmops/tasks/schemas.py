@@ -56,6 +56,9 @@ def check_schema(schema: Mapping[str, Json]) -> None:
     except jsonschema.SchemaError as error:
         where = ".".join(["task.schema", *map(str, error.absolute_path)])
         raise ConfigError(f"is no JSON schema: {error.message}"[:300], where=where, remedy="mend it") from error
+    if away := next((one for one in _references(schema) if not one.startswith("#")), None):
+        remedy = "write it out in the schema, under $defs"
+        raise ConfigError(f"{away[:200]!r} leads out of the schema", where="task.schema", remedy=remedy)
     matcher = need("llguidance", _EXTRA).LLMatcher
     problem = matcher.validate_grammar(matcher.grammar_from_json_schema(json.dumps(schema)))
     if problem:
@@ -66,11 +69,19 @@ def check_schema(schema: Mapping[str, Json]) -> None:
         )
 
 
+def _references(schema: Json) -> Iterable[str]:
+    if isinstance(schema, Mapping):
+        yield from (str(schema[key]) for key in ("$ref", "$dynamicRef", "$recursiveRef") if key in schema)
+    for part in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
+        yield from _references(part)
+
+
 class Fits:
     """Checks values against `schema`, many times."""
 
     def __init__(self, schema: Mapping[str, Json]) -> None:
-        self._validator = need("jsonschema", _EXTRA).Draft202012Validator(schema)
+        nowhere = need("referencing", _EXTRA).Registry()  # else a reference would be fetched from wherever it leads
+        self._validator = need("jsonschema", _EXTRA).Draft202012Validator(schema, registry=nowhere)
 
     def check(self, value: Json) -> None:
         """Raises InvalidAnswer where `value` does not fit; says where and why."""
@@ -114,9 +125,20 @@ def _facts(path: str, value: Json) -> Iterable[str]:
     elif isinstance(value, list):
         for item in value:
             whole = isinstance(item, Mapping)
-            yield from [f"{path}[]={json.dumps(item, sort_keys=True)}"] if whole else _facts(f"{path}[]", item)
-    elif value is not None and value is not False and value != "":
-        yield f"{path}={json.dumps(value.strip() if isinstance(value, str) else value)}"
+            yield from [f"{path}[]={json.dumps(_said(item), sort_keys=True)}"] if whole else _facts(f"{path}[]", item)
+    elif value is not None and value is not False and (said := _said(value)) != "":
+        yield f"{path}={json.dumps(said)}"
+
+
+def _said(value: Json) -> Json:
+    """A value as it is compared: text without the space around it, 5.0 as 5."""
+    if isinstance(value, Mapping):
+        return {name: _said(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_said(item) for item in value]
+    if isinstance(value, str):
+        return value.strip()
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _properties(schema: Mapping[str, Any], whole: Mapping[str, Json]) -> dict[str, Any]:

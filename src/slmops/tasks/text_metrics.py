@@ -23,7 +23,7 @@ from slmops.tasks.types import Json
 _EXTRA = "evaluation"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"(?:(?<![\w)])[-−])?(?:\d[\d,]*(?:\.\d+)?|(?<![\w.])\.\d+)")  # 5-3 ends with 3, not with -3
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Chinese characters
 UNSPACED += "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
 UNITS = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")  # words, and what is written without spaces by characters
@@ -108,7 +108,7 @@ class Bleu:
 def last_number(text: str) -> float | None:
     """The number behind the last `####`, else the last number in `text`; None if there is none."""
     found = _NUMBER.findall(text.rpartition("####")[2]) or _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
+    return float(found[-1].replace(",", "").replace("−", "-")) if found else None
 
 
 def _word_f1(answer: str, right: str) -> float:

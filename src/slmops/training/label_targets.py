@@ -56,7 +56,7 @@ def teach_labels(folder: Path, examples: Sequence[Example], answers: Mapping[str
     torch, safetensors = need("torch", "train"), need("safetensors.torch", "train")
     index = json.loads((folder / "targets.json").read_text("utf-8"))
     probabilities = safetensors.load_file(folder / "targets.safetensors")["probabilities"]
-    probabilities = probabilities.clamp(min=_FLOOR) ** (1 / index["temperature"])
+    probabilities, power = probabilities.clamp(min=_FLOOR), 1 / index["temperature"]
     rows = find_rows(index["rows"], examples)
     begins = {example.row: example.learn.index(True) for example in examples}
     written = {example.row: example.answer for example in examples}
@@ -71,7 +71,7 @@ def teach_labels(folder: Path, examples: Sequence[Example], answers: Mapping[str
         ids = torch.stack([ids for ids, _ in at])
         leads_to = torch.stack([leads_to for _, leads_to in at])  # (target, k, label)
         of_labels = probabilities[torch.tensor([rows[name][0] for name in names])]
-        mass = (leads_to @ of_labels[:, :, None])[:, :, 0]
+        mass = (leads_to @ of_labels[:, :, None])[:, :, 0] ** power  # of tokens, as the student's are softened
         trusted = torch.tensor([float(rows[name][1]) for name in names])
         logprobs = (mass / mass.sum(1, keepdim=True)).log()  # −inf where fewer than k tokens can follow
         return Taught(ids, logprobs, trusted, index["temperature"])

@@ -24,7 +24,8 @@ def sampled_logits(
     model: nn.Module, states: Tensor, target_ids: Tensor, taught: Taught | None, sample: int, seed: tuple[int, ...]
 ) -> tuple[Tensor, Tensor, Taught | None]:
     """(target, candidate) logits with `target_ids` and `taught` in terms of the candidates, for any loss that takes
-    them as a vocabulary. `states` are (target, width); `sample` is how many tokens stand for the rest."""
+    them as a vocabulary. `states` are (target, width); `sample` is how many tokens stand for the rest: the mean of the
+    sum over all is right, that of its logarithm too low, the more so where few of those drawn hold the most."""
     import torch
 
     spoken_of = target_ids if taught is None else torch.cat([target_ids, taught.ids.flatten()])

@@ -15,7 +15,7 @@ from zlib import crc32
 import numpy as np
 
 from slmops.core.errors import DataError, need
-from slmops.core.files import write_whole
+from slmops.core.files import reserve, write_whole
 from slmops.core.machine import keep_freed_memory
 from slmops.models.forward import pack_for, target_logits
 from slmops.models.packing import Batch, Example, by_length
@@ -54,7 +54,7 @@ def cache_targets(
     first, total = _begins(ordered)
     place = _place(first, ordered)
     k = min(k, teacher.config.vocab_size if vocabulary is None else len(vocabulary))
-    codes = np.lib.format.open_memmap(folder / _CODES, mode="w+", dtype=np.uint32, shape=(total, k))
+    codes = _open_codes(folder / _CODES, (total, k))
     generator, done = np.random.default_rng(seed), 0
     for batch, logprobs in teacher_logprobs(teacher, ordered, temperature, max_tokens, vocabulary):
         codes[place(batch)] = choose_tokens(logprobs, k, kind, generator)
@@ -110,7 +110,7 @@ def cache_spelled(
 ) -> None:
     """Writes the probabilities of tokens at each target of each row; of one that has none, its answer alone."""
     first, total = _begins(learned)
-    codes = np.lib.format.open_memmap(folder / _CODES, mode="w+", dtype=np.uint32, shape=(total, k))
+    codes = _open_codes(folder / _CODES, (total, k))
     answers, unlike = {example.row: example.answer for example in learned}, []
     for row, found in rows:
         if found is None:
@@ -120,6 +120,13 @@ def cache_spelled(
     codes.flush()
     told = sure.of_rows() if sure else {}
     _write_index(folder, Index(temperature, _rows(first, answers, trusted), told, spelled=True, unlike=sorted(unlike)))
+
+
+def _open_codes(path: Path, shape: tuple[int, int]) -> np.memmap:
+    """A new array in a file at `path`, mapped into memory, for which there is room on the disk."""
+    codes: np.memmap = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint32, shape=shape)
+    reserve(path, path.stat().st_size)
+    return codes
 
 
 def _said(batch: Batch, logprobs: Tensor, k: int) -> dict[str, list[SaidTokens]]:
@@ -205,8 +212,8 @@ def teacher_logprobs(
     max_tokens: int,
     vocabulary: Sequence[int | None] | None = None,
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Batches with the teacher's (target, vocab) log-probabilities; of the tokens that the student's `vocabulary`
-    stands for, if that is another one: all others' mass is what is missing to one."""
+    """Batches with the teacher's (target, vocab) log-probabilities; if the student's `vocabulary` is another one, among
+    the tokens that it stands for: what the student cannot say is no token that it is to say less likely."""
     torch = need("torch", "train")
     known = torch.tensor([0 if id is None else id for id in vocabulary or ()])
     unknown = [new for new, id in enumerate(vocabulary or ()) if id is None]
@@ -216,6 +223,7 @@ def teacher_logprobs(
             if vocabulary is not None:
                 logprobs = logprobs[:, known]
                 logprobs[:, unknown] = -torch.inf
+                logprobs -= logprobs.logsumexp(dim=-1, keepdim=True)
         yield batch, logprobs
 
 

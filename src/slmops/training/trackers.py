@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from slmops.core.errors import SlmopsError, need
+from slmops.core.search import sqlite_url
 from slmops.training.tracking_config import TrackingConfig
 
 Parameter = str | int | float | bool
@@ -126,7 +127,7 @@ class _MLflow:
     def __init__(self, run: Run) -> None:
         library = _library("mlflow")
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of the database it makes
-        self._client = library.MlflowClient(run.config.mlflow_uri or f"sqlite:///{run.folder / 'mlflow.db'}")
+        self._client = library.MlflowClient(run.config.mlflow_uri or sqlite_url(run.folder / "mlflow.db"))
         name = run.config.project or run.project
         experiment = self._client.get_experiment_by_name(name)
         self._experiment = experiment.experiment_id if experiment else self._client.create_experiment(name)
