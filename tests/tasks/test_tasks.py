@@ -195,7 +195,7 @@ def test_code_is_taken_out_of_its_fence() -> None:
 
 def test_a_template_names_columns_and_no_more() -> None:
     for template in ("{text:>150000000}", "{text!r}"):
-        with pytest.raises(ConfigError, match="is no template"):
+        with pytest.raises(ConfigError, match="formats what it names"):
             load_task("generation", template=template)
 
 

@@ -35,14 +35,12 @@ def write_whole(path: Path, data: bytes | str) -> None:
     part = part_of(path)
     with full_disk_explained(path.parent, len(content)):
         try:
-            with part.open("xb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(part, path)
-        except OSError as error:
-            error.filename = str(path)  # which was asked for, not the part
-            raise
+            with _told_of(path):
+                with part.open("xb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
         sync(path.parent)
@@ -71,6 +69,16 @@ def written_whole(*paths: Path) -> Iterator[Sequence[IO[str]]]:
         sync(folder)
 
 
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Errors name the file that was asked for, not its part."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
 def _replace_all(parts: Sequence[Path], paths: Sequence[Path]) -> None:
     """Puts each part in its place; where one cannot be put, all is as it was. Killed in between, some are missing and
     stand as `.NAME.before`, but none is of one writing beside another of the next."""
@@ -82,11 +90,8 @@ def _replace_all(parts: Sequence[Path], paths: Sequence[Path]) -> None:
                 os.replace(path, aside := path.with_name(f".{path.name}.before"))
                 before[path] = aside
         for part, path in zip(parts, paths, strict=True):
-            try:
+            with _told_of(path):
                 os.replace(part, path)
-            except OSError as error:
-                error.filename = str(path)  # which was asked for, not the part
-                raise
             placed.append(path)
     except OSError:
         for path in placed:

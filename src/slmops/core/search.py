@@ -7,7 +7,6 @@ In come a space and a function that judges one trial; out come all trials. What 
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,6 +22,7 @@ _NO_FAULT_OF_A_TRIAL = (BusyError, FullDiskError, MissingExtraError, StoreError)
 _FACTOR = 3  # successive halving: of so many trials that came as far, one goes on
 _TELLING = 5  # complete trials from which importance can be told
 _DEATHS = 2  # of a trial at one place, after which it has failed
+_APART = 1_000_003  # seeds of values that are drawn one after another, which those of trials do not reach
 _STARTUP = 6  # trials at random before TPE has something to learn from
 
 Values = Mapping[str, Any]
@@ -188,7 +188,7 @@ def search(
     killed = next((trial for trial in study.trials if trial.state.name == "RUNNING"), None)
     finished = _finished(study, config)
     while killed or len(finished) < config.num_trials:
-        own = f"{seed}/{len(finished)}"
+        own = seed + len(finished)
         study.sampler = _sampler(config, own)
         trial = optuna.trial.Trial(study, killed._trial_id) if killed else study.ask()
         _ = trial.relative_params  # what TPE draws at once is drawn here: later, some would be known
@@ -213,13 +213,13 @@ def _run(
     config: Trials,
     judge: Callable[[int, Values, Tell], float],
     mark: Callable[[int], object],
-    seed: str,
+    seed: int,
 ) -> None:
     """One trial to its end; of one that was killed, what it was to be stands in the study."""
     states = need("optuna", "search").trial.TrialState
     values = {}
-    for name, space in config.search_space.items():
-        study.sampler = _sampler(config, f"{seed}/{name}")
+    for number, (name, space) in enumerate(config.search_space.items()):
+        study.sampler = _sampler(config, seed + number * _APART)
         values[name] = _drawn(trial, name, space)
     known = study.trials[trial.number].intermediate_values  # told before it was killed
 
@@ -260,13 +260,13 @@ def _fail(study: Any, trial: Any, reason: str) -> None:
     study.tell(trial, state=need("optuna", "search").trial.TrialState.FAIL)
 
 
-def _sampler(config: Trials, seed: str) -> Any:
+def _sampler(config: Trials, seed: int) -> Any:
     """Seeded for each trial anew, and for each value that is drawn alone, so that a search that was killed draws what
     it would have drawn, of whatever was left to draw."""
-    samplers, number = need("optuna", "search").samplers, zlib.crc32(seed.encode())
+    samplers = need("optuna", "search").samplers
     if config.search_strategy == "random":
-        return samplers.RandomSampler(seed=number)
-    return samplers.TPESampler(seed=number, n_startup_trials=_STARTUP)
+        return samplers.RandomSampler(seed=seed)
+    return samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP)
 
 
 def sqlite_url(path: Path) -> str:

@@ -207,7 +207,7 @@ def _fetched(reference: str, split: str) -> Path:
     fetched if it is not there."""
     target = cache_folder("data", f"{reference}#{split}")
     if not (target / RECORD).is_file():
-        fill_folder(target, RECORD, lambda folder: _fetch(reference, split, folder))
+        fill_folder(target, lambda folder: (folder / RECORD).is_file(), lambda folder: _fetch(reference, split, folder))
     inside = reference.removeprefix(HUB).partition("@")[0].split("/")[2:]
     return target.joinpath(*(part for part in inside if part not in ("", "..")))
 

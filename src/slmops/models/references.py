@@ -109,26 +109,23 @@ def check_reference(reference: str, *, base: Path) -> None:
 def find_cached(reference: str) -> Model | None:
     """The model of a reference that was fetched before, without any network; None, too, where files of it were cut
     off or lost since."""
-    folder = cache_folder("models", reference)
-    return _read_cached(folder) if _is_whole(folder) else None
+    return _read_cached(cache_folder("models", reference))
 
 
 def fetch_into_cache(reference: str, fetch: Callable[[Path], tuple[str, str]]) -> Model:
     """Fetches, checks and records in a temporary folder, so that what is in the cache is whole."""
     target = cache_folder("models", reference)
-    if not _is_whole(target):
-        (target / RECORD).unlink(missing_ok=True)  # what is left of it does not count
 
     def fill(folder: Path) -> None:
         origin, licence = fetch(folder)
         check_model_folder(folder)
-        identity = folder_identity(folder)
-        record = {"identity": identity, "origin": origin, "licence": licence, "reference": reference}
-        record["bytes"] = str(bytes_of(folder))
-        sources.write_json(folder / RECORD, record)
+        told = {"origin": origin, "licence": licence, "reference": reference, "bytes": bytes_of(folder)}
+        sources.write_json(folder / RECORD, {"identity": folder_identity(folder), **told})
 
-    sources.fill_folder(target, RECORD, fill)
-    return _read_cached(target)
+    sources.fill_folder(target, lambda folder: _read_cached(folder) is not None, fill)
+    model = _read_cached(target)
+    assert model is not None
+    return model
 
 
 def folder_identity(folder: Path) -> str:
@@ -153,17 +150,15 @@ def _from_catalogue(name: str, say: Callable[[str], None]) -> Model:
     return fetch_into_cache(name, fetch)
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether all is there that was fetched, as far as sizes tell; records that know none are believed."""
+def _read_cached(folder: Path) -> Model | None:
+    """The model that was fetched into `folder`; None unless all of it is there, as far as sizes tell: records that know
+    none are believed."""
     record = folder / RECORD
     if not record.is_file():
-        return False
-    fetched = json.loads(record.read_text("utf-8")).get("bytes")
-    return fetched is None or int(fetched) == bytes_of(folder) - record.stat().st_size
-
-
-def _read_cached(folder: Path) -> Model:
-    source = json.loads((folder / RECORD).read_text("utf-8"))
+        return None
+    source, left = json.loads(record.read_text("utf-8")), bytes_of(folder) - record.stat().st_size
+    if source.get("bytes", left) != left:
+        return None
     return Model(folder, source["identity"], source["origin"], source["licence"])
 
 

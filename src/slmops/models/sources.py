@@ -83,14 +83,14 @@ def dequantize_gguf(gguf: Path, folder: Path) -> None:
         transformers.logging.set_verbosity(verbosity)
 
 
-def fill_folder(target: Path, last: str, fill: Callable[[Path], None]) -> None:
-    """Lets `fill` make a folder beside `target`, then renames it; one process at a time. `last` is the file without
-    which a folder is not complete; one that another process completed meanwhile is kept."""
+def fill_folder(target: Path, is_whole: Callable[[Path], bool], fill: Callable[[Path], None]) -> None:
+    """Lets `fill` make a folder beside `target`, then renames it; one process at a time. One that another process
+    completed meanwhile is kept."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     lock = target.with_name(target.name + ".lock")
     with full_disk_explained(target.parent, otherwise=_LARGER), wait_for_lock(lock):
-        if (target / last).is_file():
+        if is_whole(target):
             return
         shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
         filled = part / "model"

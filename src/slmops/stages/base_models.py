@@ -52,6 +52,14 @@ def base_of_stage(project: Project, reference: str, work: Work) -> Model:
     return base
 
 
+def source_of_student(project: Project, work: Work) -> Path:
+    """The model that a stage cuts the student from, or trims its tokens of; its licence is the artifact's, too."""
+    if project.student.model is None:
+        work.licence = work.parent_licences["teacher"]
+        return work.inputs["teacher"]
+    return base_of_stage(project, project.student.model, work).folder
+
+
 def stored_base(project: Project, reference: str | None) -> dict[str, ArtifactId]:
     """The base model as a parent, where it is an artifact of the store."""
     known = identity_of(project, reference) if reference and reference.startswith("store:") else None

@@ -19,11 +19,11 @@ from slmops.stages.before import Progress, check_before
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, plan
-from slmops.stages.seeded import answers_to_test, check_made_alike, make_seeded
+from slmops.stages.seeded import answers_to_test, check_made_alike, make_seeded, name_for
 
 TEACHER, WHOLE, CUT, TRIMMED = "the teacher", "taught, nothing cut", "cut", "fewer tokens"
 _PARTS = ("layers", "units", "kv_heads", "heads", "width")
-_FILE = "ledger.json"
+_WHAT, _FILE = "ledger", "ledger.json"
 
 
 def account(project: Project, progress: Progress = lambda stage, share, note: None) -> Ledger:
@@ -44,7 +44,7 @@ def account(project: Project, progress: Progress = lambda stage, share, note: No
     check_before(project, plan(project, until="student"), progress)
     store = open_store(project)
     with lock(project.state / "lock"), store.in_use():
-        made = {after: _make(project, way, after, store, progress) for after, way in ways.items()}
+        made = {after: _make(way, after, store, progress) for after, way in ways.items()}
         ledger = _compare(project, store, made)
     write_whole(project.state / _FILE, ledger.model_dump_json(indent=1) + "\n")
     return ledger
@@ -75,23 +75,15 @@ def _ways(project: Project) -> dict[str, Project]:
     return {after: project.model_copy(update={"student": of}) for after, of in steps.items()}
 
 
-def _make(project: Project, way: Project, after: str, store: Store, progress: Progress) -> ArtifactId:
-    def report(stage: str, share: float, note: str) -> None:
-        progress(f"{after}: {stage}", share, note)
-
-    name, folder = _name(project), project.state / "ledger"
-    made = make_seeded(way, "student", store, way.seed, name=name, folder=folder, progress=report)
-    store.set_alias(f"{name}/{after.replace(', ', '-').replace(' ', '-')}", "student", made)  # none is collected
+def _make(way: Project, after: str, store: Store, progress: Progress) -> ArtifactId:
+    made = make_seeded(way, "student", store, way.seed, what=_WHAT, told=after, progress=progress)
+    slug = after.replace(", ", "-").replace(" ", "-")
+    store.set_alias(f"{name_for(way, _WHAT)}/{slug}", "student", made)  # so that none is collected
     return made
 
 
-def _name(project: Project) -> str:
-    """Under which these students are the latest: the project's own stay what they are."""
-    return f"{project.name}-ledger"
-
-
 def _compare(project: Project, store: Store, made: dict[str, ArtifactId]) -> Ledger:
-    name = _name(project)
+    name = name_for(project, _WHAT)
     dataset = store.manifest(f"{name}/dataset@latest").id
     task, test = read_task(store.open(dataset)), read_part(store.open(dataset), "test")
     teacher = Subject(TEACHER, store.open(store.manifest(f"{name}/teacher@latest").id), "full")

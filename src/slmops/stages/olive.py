@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slmops.core.artifact import hash_json
 from slmops.core.begun import begin_or_go_on
@@ -35,9 +35,6 @@ from slmops.training.diagnosis import Course, Fault
 from slmops.training.methods import prepare, save_adapter, usual_targets
 from slmops.training.own import gold_loss
 from slmops.training.trainer import train
-
-if TYPE_CHECKING:
-    pass
 
 Report = Callable[[float, str], None]
 _PROBES, _PROBED = 4, 64  # texts, and tokens of each

@@ -27,7 +27,7 @@ from slmops.optimization.prune import (
     with_layers,
 )
 from slmops.optimization.vocabulary import copy_kept, read_kept, trim_model
-from slmops.stages.base_models import base_of_stage, stored_base
+from slmops.stages.base_models import source_of_student, stored_base
 from slmops.stages.estimates import pruned_estimate
 from slmops.stages.fits import check_cuts
 from slmops.stages.parts import Prompt, answered_examples, read_answered, read_task, readable
@@ -89,10 +89,7 @@ def _make_again(project: Project, left: int, work: Work) -> None:
 def _make(project: Project, work: Work) -> None:
     need("torch", "train").set_num_threads(work.choices["threads"])
     student = project.student
-    if student.model is None:
-        source, work.licence = work.inputs["teacher"], work.parent_licences["teacher"]
-    else:
-        source = base_of_stage(project, student.model, work).folder
+    source = source_of_student(project, work)
     config = read_json(source / "config.json")
     check_cuts(project, config, learned=True)
     if student.from_scratch:

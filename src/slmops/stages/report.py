@@ -8,25 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from slmops.core.artifact import Manifest, hash_json
-from slmops.core.errors import MissingExtraError, SlmopsError
+from slmops.core.errors import SlmopsError
 from slmops.core.files import write_whole
 from slmops.core.machine import describe_versions
 from slmops.core.measurement import ArtifactId, Interval
 from slmops.core.pipeline import Planned
-from slmops.core.statistics import Rows, bootstrap
 from slmops.core.store import Store
-from slmops.data.language import languages_of
 from slmops.evaluation import summary as parts
-from slmops.evaluation.calibration import bins, confidences
-from slmops.evaluation.compare import scores
-from slmops.evaluation.slices import slices
 from slmops.evaluation.summary import Summary
 from slmops.models.families import family_of, render_prompt
 from slmops.models.tokenizer import Tokenizer
 from slmops.runtimes.proof import Link
+from slmops.stages.answers import against_teacher, calibration, confusion, mistakes, rows_of
 from slmops.stages.certificate import read_certificates, say_worth
 from slmops.stages.diagnosis import DIAGNOSIS_FILE, read_diagnosis
-from slmops.stages.evidence import CLASSICAL, SOURCES, has_answers, read_answers
+from slmops.stages.evidence import CLASSICAL, has_answers, read_answers
 from slmops.stages.learning import CURVE_FILE
 from slmops.stages.ledger import read_ledger
 from slmops.stages.making import making_of
@@ -38,7 +34,7 @@ from slmops.stages.run import check_gates, figures_of, open_store, plan
 from slmops.stages.search import read_found
 from slmops.stages.trials import SEARCH_FILE
 from slmops.stages.verdict import read_verdict
-from slmops.tasks.types import Labels, Record, Source, Task
+from slmops.tasks.types import Labels, Record, Task
 from slmops.training.curve import read_curve
 from slmops.training.student_config import StudentConfig
 from slmops.training.tracking import say_resources
@@ -75,7 +71,7 @@ def summarize(project: Project) -> Summary:
     quality = task.metrics[0]
     compared = [name for name in project.subjects() if has_answers(answers_folder, name)]
     answers = {name: read_answers(answers_folder, name) for name in compared}
-    scored = {name: _rows(task, answers[name]) for name in compared}
+    scored = {name: rows_of(task, answers[name]) for name in compared}
     example = read_part(dataset, "test")[0]
     tokenizers = _tokenizers(store, [evidence.parents[name] for name in compared if name != CLASSICAL])
     made = {name: item.made for name, item in planned.items() if item.made}
@@ -114,16 +110,16 @@ def summarize(project: Project) -> Summary:
         faults=_faults(store, planned),
         searches=_searches(project, store, planned, evidence.parents["dataset"]),
         trainings=_trainings(store, planned),
-        confusion=parts.Confusion(subject=shipped, matrix=_confusion(answers[shipped], labels)) if labels else None,
-        mistakes=_mistakes(answers, scored, shipped, task),
+        confusion=parts.Confusion(subject=shipped, matrix=confusion(answers[shipped], labels)) if labels else None,
+        mistakes=mistakes(answers, scored, shipped, task),
         lineage=_lineage(planned),
         foundry_local=_foundry(bundle, quality.name) if bundle else None,
         verdict=read_verdict(project, evidence.parents[shipped], evidence.parents["dataset"]),
         ledger=read_ledger(project, evidence.parents["student"], evidence.parents["dataset"])
         if "student" in evidence.parents
         else None,
-        **_against_teacher(answers, scored, shipped, task, bool(labels), evidence.made_by.seed),
-        calibration=_calibration(answers, scored, shipped, task) if labels else {},
+        **against_teacher(answers, scored, shipped, task, bool(labels), evidence.made_by.seed),
+        calibration=calibration(answers, scored, shipped, task) if labels else {},
         making=making,
     )
 
@@ -298,40 +294,6 @@ def _trained(store: Store, planned: dict[str, Planned], file: str) -> Iterator[t
             yield stage, store.open(item.made.id) / file
 
 
-def _confusion(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
-    counts = {(gold, answer): 0 for gold in labels for answer in labels}
-    for row in rows:
-        if row["answer"] is not None:
-            counts[row["gold"], row["answer"]] += 1
-    return tuple(tuple(counts[gold, answer] for answer in labels) for gold in labels)
-
-
-def _mistakes(
-    answers: dict[str, list[dict[str, Any]]], scored: Mapping[str, Rows], shipped: str, task: Task
-) -> tuple[parts.Mistake, ...]:
-    """Rows whose answer is not wholly right by the figure that decides, the worst first."""
-    shown = [name for name in ("teacher", *SOURCES, CLASSICAL) if name in answers and name != "untrained"]
-    asked = list(dict.fromkeys([*shown, shipped]))
-    rows, by_name = answers[shipped], {name: scores(task.metrics[0], scored[name]) for name in asked}
-    right = by_name[shipped]
-    wrong = sorted((index for index in range(len(rows)) if right[index] < 1), key=lambda index: right[index])
-    return tuple(
-        parts.Mistake(
-            text=Record("", rows[index]["inputs"], None, Source("")).text,
-            gold=task.write(rows[index]["gold"]),
-            answers={name: _said(answers[name][index]) for name in asked},
-            right=tuple(
-                name for name in asked if answers[name][index]["answer"] is not None and by_name[name][index] == 1
-            ),
-        )
-        for index in wrong
-    )
-
-
-def _said(row: dict[str, Any]) -> str | None:
-    return None if row["answer"] is None else str(row["text"]).strip()
-
-
 def _lineage(planned: dict[str, Planned]) -> tuple[parts.Step, ...]:
     return tuple(
         parts.Step(
@@ -351,52 +313,6 @@ def _lineage(planned: dict[str, Planned]) -> tuple[parts.Step, ...]:
 def _timed_with(evidence: Manifest) -> dict[str, int]:
     found = next((one.conditions["threads"] for one in evidence.measurements if "threads" in one.conditions), None)
     return {} if found is None else {"threads_of_what_is_timed": found}
-
-
-def _against_teacher(
-    answers: dict[str, list[dict[str, Any]]],
-    scored: Mapping[str, Rows],
-    shipped: str,
-    task: Task,
-    closed: bool,
-    seed: int,
-) -> dict[str, Any]:
-    """How often both say the same, and on which parts of the test more was lost than on others."""
-    if "teacher" not in answers or shipped == "teacher":
-        return {}
-    ours, theirs = answers[shipped], answers["teacher"]
-    same = [
-        [float(one["answer"] is not None and one["answer"] == other["answer"]), 1.0]
-        for one, other in zip(ours, theirs, strict=True)
-    ]
-    texts = [Record("", row["inputs"], None, Source("")).text for row in ours]
-    labels = [task.write(row["gold"]) for row in ours] if closed else []
-    try:
-        languages = languages_of(texts)
-    except MissingExtraError:  # then there are no parts by language
-        languages = []
-    found = slices(texts, labels, languages, scored["teacher"], scored[shipped], task.metrics[0].reduce, seed)
-    return {
-        "agreement": bootstrap(same, lambda sums: sums[..., 0] / sums[..., 1], seed=seed, bounds=(0, 1)),
-        "slices": tuple(found),
-    }
-
-
-def _calibration(
-    answers: dict[str, list[dict[str, Any]]], scored: Mapping[str, Rows], shipped: str, task: Task
-) -> dict[str, tuple[parts.Bin, ...]]:
-    """Of the teacher and what ships: how often they are right where they are how sure."""
-    found = {}
-    for name in ("teacher", shipped):
-        rows = answers.get(name, [])
-        if sure := confidences([row["logprob"] for row in rows]):
-            found[name] = tuple(bins(sure, scores(task.metrics[0], scored[name])))
-    return found
-
-
-def _rows(task: Task, answered: list[dict[str, Any]]) -> Rows:
-    """Those of the figure that decides."""
-    return task.metrics[0].rows([row["answer"] for row in answered], [row["gold"] for row in answered])
 
 
 def _foundry(bundle: Manifest, quality: str) -> parts.FoundryLocal:

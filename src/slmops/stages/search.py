@@ -28,11 +28,12 @@ from slmops.stages.fits import check_adapted, check_base_models
 from slmops.stages.learning import CURVE_FILE
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, plan
-from slmops.stages.seeded import make_seeded
+from slmops.stages.seeded import make_seeded, name_for
 from slmops.stages.trials import score_of
 from slmops.training.curve import read_curve
 
 FILE = "search.json"
+_WHAT = "search"
 _TOGETHER = {"student.heads", "student.kv_heads", "student.width"}  # which may fit only with one another's values
 
 
@@ -82,14 +83,9 @@ def begins_at(project: Project) -> dict[str, Any]:
 
 
 def _search(project: Project, asked: Trials, store: Store, progress: Progress) -> Found:
-    name = f"{project.name}-search"
-
     def make(tried: Project, until: str, told: str) -> ArtifactId:
-        def report(stage: str, share: float, note: str) -> None:
-            progress(f"{told}: {stage}", share, note)
-
         fetch_models(tried, progress)
-        return make_seeded(tried, until, store, tried.seed, name=name, folder=folder, progress=report)
+        return make_seeded(tried, until, store, tried.seed, what=_WHAT, told=told, progress=progress)
 
     def judge(number: int, values: Values, tell: Tell) -> float:
         tried = project.tried_out(values)
@@ -100,9 +96,9 @@ def _search(project: Project, asked: Trials, store: Store, progress: Progress) -
         saved = (path.stat().st_mtime_ns for path in folder.rglob("checkpoint/state.json"))
         return [len(store.entries()), *sorted(saved)]
 
-    folder = project.state / "search"
+    folder = project.state / _WHAT
     make(project, "labels" if project.teacher else "dataset", "what all share")  # what fails here is no trial's fault
-    identity = _asked(project, store.manifest(f"{name}/dataset@latest").id)
+    identity = _asked(project, store.manifest(f"{name_for(project, _WHAT)}/dataset@latest").id)
     study = folder / identity[:16]
     found = try_out(asked, judge, default=begins_at(project), seed=project.seed, folder=study, mark=mark)
     write_whole(project.state / FILE, json.dumps(found.to_json() | {"asked": identity}, indent=1))

@@ -38,15 +38,21 @@ def check_made_alike(project: Project, what: str) -> None:
 
 
 def make_seeded(
-    project: Project, until: str, store: Store, seed: int, *, name: str, folder: Path, progress: Progress
+    project: Project, until: str, store: Store, seed: int, *, what: str, told: str, progress: Progress
 ) -> ArtifactId:
-    """What the stage `until` makes; artifacts are called `name`, and `folder` keeps where it is."""
+    """What the stage `until` makes for `what`, a verdict, say: artifacts are called after it, as is the folder that
+    keeps where it is. `told` is which student it is."""
+
+    def report(stage: str, share: float, note: str) -> None:
+        progress(f"{told}: {stage}", share, note)
+
+    name, folder = name_for(project, what), project.state / what
     begins = ("student", "pruned") if project.student.from_scratch else ("student",)  # where chance comes in
     stages = [_seeded(stage, seed) if stage.name.startswith(begins) else stage for stage in assemble(project)]
     frozen = choices(project)
     folder.mkdir(parents=True, exist_ok=True)
     planned = pipeline.plan(stages, store, folder, name, frozen, until=until)
-    made = list(pipeline.run(planned, store, folder, name, frozen, seed=seed, progress=progress))
+    made = list(pipeline.run(planned, store, folder, name, frozen, seed=seed, progress=report))
     return next(step.manifest.id for step in made if step.stage.name == until)
 
 
@@ -55,6 +61,11 @@ def answers_to_test(project: Project, dataset: Path, subjects: Sequence[Subject]
     task, test, threads = read_task(dataset), read_part(dataset, "test"), choices(project)["threads"]
     done = benchmark(subjects, test, test[:3], task=read_task_spec(dataset), threads=threads, timed=0)
     return {one.name: parse_all(task, one.texts) for one in done}
+
+
+def name_for(project: Project, what: str) -> str:
+    """Under which what is made for `what` is the latest: the project's own stays what it is."""
+    return f"{project.name}-{what}"
 
 
 def _seeded(stage: Stage, seed: int) -> Stage:

@@ -24,13 +24,13 @@ from slmops.stages.before import Progress, check_before
 from slmops.stages.parts import read_answered, read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, plan
-from slmops.stages.seeded import answers_to_test, check_made_alike, make_seeded
+from slmops.stages.seeded import answers_to_test, check_made_alike, make_seeded, name_for
 from slmops.stages.targets import accepted
 from slmops.training.distillation_config import DistillationConfig
 
 DISTILLED, ANSWERS, ALONE = "distilled", "teacher's answers", "no teacher"
 _LEVEL = 0.95  # of all looks together: each may err by its share (Bonferroni)
-_FILE = "verdict.json"
+_WHAT, _FILE = "verdict", "verdict.json"
 
 
 def judge(project: Project, progress: Progress = lambda stage, share, note: None) -> Verdict:
@@ -81,7 +81,7 @@ def read_verdict(project: Project, shipped: ArtifactId, dataset: ArtifactId) -> 
 
 def _arms(project: Project, store: Store, progress: Progress) -> tuple[dict[str, Project], int]:
     """The project and its other ways, and the steps of each: gold alone is fewer rows, seen more often."""
-    labels = store.open(_run(project, "labels", store, project.seed, "what all share", progress))
+    labels = store.open(_made(project, "labels", store, project.seed, "what all share", progress))
     dataset = store.open(_dataset(project, store))
     gold = read_answered(dataset, "train", read_task(dataset))
     taught = len(gold) + len(accepted(labels, {record.text for record, _ in gold}))
@@ -105,26 +105,18 @@ def _arms(project: Project, store: Store, progress: Progress) -> tuple[dict[str,
 def _student(name: str, arm: Project, store: Store, number: int, progress: Progress) -> ArtifactId:
     """What ships of an arm, its student trained with another seed each time; all before it is made the first time,
     with the project's own."""
-    made = _run(arm, arm.shipped(), store, arm.seed + number, f"{name}, seed {number + 1}", progress)
+    made = _made(arm, arm.shipped(), store, arm.seed + number, f"{name}, seed {number + 1}", progress)
     slug = name.replace(" ", "-").replace("'", "")
-    store.set_alias(f"{_name(arm)}/{slug}", f"seed-{number + 1}", made)  # so that none is collected
+    store.set_alias(f"{name_for(arm, _WHAT)}/{slug}", f"seed-{number + 1}", made)  # so that none is collected
     return made
 
 
-def _run(arm: Project, until: str, store: Store, seed: int, told: str, progress: Progress) -> ArtifactId:
-    def report(stage: str, share: float, note: str) -> None:
-        progress(f"{told}: {stage}", share, note)
-
-    return make_seeded(arm, until, store, seed, name=_name(arm), folder=arm.state / "verdict", progress=report)
-
-
-def _name(arm: Project) -> str:
-    """Under which an arm's artifacts are the latest: the project's own stay what they are."""
-    return f"{arm.name}-verdict"
+def _made(arm: Project, until: str, store: Store, seed: int, told: str, progress: Progress) -> ArtifactId:
+    return make_seeded(arm, until, store, seed, what=_WHAT, told=told, progress=progress)
 
 
 def _dataset(project: Project, store: Store) -> ArtifactId:
-    return store.manifest(f"{_name(project)}/dataset@latest").id
+    return store.manifest(f"{name_for(project, _WHAT)}/dataset@latest").id
 
 
 def _ask(project: Project, store: Store, made: Mapping[str, ArtifactId]) -> dict[str, Rows]:

@@ -15,7 +15,7 @@ from slmops.models.families import encode_lesson, family_of
 from slmops.models.folder import read_json, text_part
 from slmops.models.tokenizer import Ids, Tokenizer
 from slmops.optimization.vocabulary import trim_tokenizer, write_kept, write_tokenizer
-from slmops.stages.base_models import base_of_stage, stored_base
+from slmops.stages.base_models import source_of_student, stored_base
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.tasks.types import Labels, Record, Task
@@ -40,15 +40,12 @@ def encoded(tokenizer: Tokenizer, dataset: Path, labels: Path | None) -> Iterato
 
 
 def _make(project: Project, work: Work) -> None:
-    student = project.student
-    assert student.vocabulary != "all"
-    if student.model is None:
-        source, work.licence = work.inputs["teacher"], work.parent_licences["teacher"]
-    else:
-        source = base_of_stage(project, student.model, work).folder
+    at_least = project.student.vocabulary
+    assert at_least != "all"
+    source = source_of_student(project, work)
     tokenizer, rows = Tokenizer(source), int(text_part(read_json(source / "config.json"))["vocab_size"])
     used = {id for ids in encoded(tokenizer, work.inputs["dataset"], work.inputs.get("labels")) for id in ids}
-    vocabulary = trim_tokenizer(tokenizer.description(), used, student.vocabulary, rows)
+    vocabulary = trim_tokenizer(tokenizer.description(), used, at_least, rows)
     work.measure("vocabulary", "tokens", float(len(vocabulary.kept)), of=rows, used=len(used))
     write_kept(vocabulary, work.out)
     write_tokenizer(vocabulary, source, work.out)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from slmops.core.errors import ConfigError, InvalidAnswer
+from slmops.core.mistakes import short
 from slmops.tasks.types import Grammar, Json, Message, Metric, Parts, Record
 
 if TYPE_CHECKING:
@@ -105,10 +106,13 @@ def named_in(template: str, where: str) -> tuple[str, ...]:
         ConfigError: it is no template of plain names.
     """
     try:
-        fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
+        fields = [(name, form or how) for _, name, form, how in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise ConfigError(f"{template!r} is no template: {error}", where=where, remedy="close its braces") from error
-    names = [name for _, name, _, _ in fields if name is not None]
-    if not all(name.isidentifier() for name in names) or any(how or converted for _, _, how, converted in fields):
+    names = [name for name, _ in fields]
+    if not all(name.isidentifier() for name in names):
         raise ConfigError(f"{template!r} is no template", where=where, remedy="write {column}, {{ for a brace")
+    if any(how for _, how in fields):
+        what = f"template {short(template)} formats what it names"
+        raise ConfigError(what, where=where, remedy="write {text}, without : and !")
     return tuple(dict.fromkeys(names))

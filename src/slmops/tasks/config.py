@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from string import Formatter
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
@@ -69,8 +68,6 @@ def columns_of(template: str) -> tuple[str, ...]:
 def _check_template(template: str, type: str) -> None:
     """Every row must ask something of its own, and not its answer."""
     names = columns_of(template)
-    if any(form or conversion for _, _, form, conversion in Formatter().parse(template)):
-        raise wrong(f"template {short(template)} formats what it names", "write {text}, without : and !")
     if told := next((name for name in names if name in ("answer", *_ANSWERS.get(type, ()))), None):
         raise wrong(f"template asks with {{{told}}}, which is the answer", f"remove {{{told}}}")
 
