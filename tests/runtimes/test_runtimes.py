@@ -17,6 +17,7 @@ from slmops.tasks.types import Labels, Message
 from tests.runtimes.conftest import Open
 
 LABELS = Labels(("order_status", "order_status_late", "cancel_order", "refund"))
+MANY = Labels(tuple(f"{verb}_{part}" for verb in ("cancel", "change", "order", "return") for part in "abcdefghij"))
 TEXTS = ("Where is my order?", "Where is my lamp? It came damaged.", "Cancel it.", "I want a refund, please.")
 FREE = Sampling(max_tokens=12)
 
@@ -95,10 +96,12 @@ def test_scores_do_not_depend_on_what_is_scored_along(open_model: Open) -> None:
     assert together == pytest.approx([model.runtime.score([pair])[0].total for pair in pairs], abs=1e-3)
 
 
-def test_choosing_renormalises_the_scores_along_the_trie(open_model: Open) -> None:
-    """At each branch the probability of a token is its share among those that can follow."""
+@pytest.mark.parametrize("labels", [LABELS, MANY])
+def test_choosing_renormalises_the_scores_along_the_trie(open_model: Open, labels: Labels) -> None:
+    """At each branch the probability of a token is its share among those that can follow. Where labels are many, the
+    prompts are read once a level of them."""
     model = open_model()
-    trie = model.constraint(LABELS)
+    trie = model.constraint(labels)
     assert trie is not None
     chosen = model.runtime.choose(prompts(model), trie)
     for row, prompt in enumerate(prompts(model)):

@@ -99,9 +99,9 @@ def keeps_apart(model: nn.Module) -> bool:
     return not any(isinstance(part, convolution) for part in decoder_layers(model).modules())
 
 
-def target_logits(model: nn.Module, batch: Batch) -> Tensor:
-    """(target, vocab) logits in fp32, each from the position before its target."""
-    return head_logits(model, last_states(model, batch)[batch.target_at])
+def target_logits(model: nn.Module, batch: Batch, among: Ids | None = None) -> Tensor:
+    """(target, vocab) logits in fp32, each from the position before its target; of the tokens `among`, if given."""
+    return head_logits(model, last_states(model, batch)[batch.target_at], among)
 
 
 def last_states(model: nn.Module, batch: Batch) -> Tensor:
@@ -135,10 +135,12 @@ def head_logits(model: nn.Module, states: Tensor, among: Ids | None = None) -> T
     from torch.nn import functional
 
     head: Any = model.get_output_embeddings()
-    if among is None:
+    kept = None if among is None else list(among)
+    if kept is None:
         logits = head(states).float()
+    elif hasattr(head, "lora_A"):  # an adapter beside the head has its say on all tokens
+        logits = head(states)[:, kept].float()
     else:
-        kept = list(among)
         rows = head.rows_of(kept) if hasattr(head, "rows_of") else head.weight[kept]  # not all, where some are learned
         bias = None if head.bias is None else head.bias[kept]
         logits = functional.linear(states, rows, bias).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,22 +81,33 @@ class TorchRuntime:
         self._use(adapter)
         for prompt in prompts:
             check_fits(len(prompt) + trie.longest, self.limits)
-        branches = trie.branches()
+        paths, branches = _paths(prompts), trie.branches()
+        told: list[dict[Ids, Mapping[int, float]]] = [{} for _ in prompts]
+        own, all_branches = sum(len(path[-1]) for path in paths), len(prompts) * sum(map(len, branches))
+        asked = list(product(range(len(prompts)), branches))
+        if all_branches > 2 * own:  # then it costs less to read the prompts again, once a level, for what matters there
+            asked = [(row, branch) for row, branch in asked if trie.matters(branch, {})]
+        while asked:
+            for row, branch, logits in self._at_branches(paths, asked, trie):
+                told[row][branch] = logits
+            possible = product(range(len(prompts)), branches)
+            asked = [(row, to) for row, to in possible if to not in told[row] and trie.matters(to, told[row])]
+        return np.array([trie.answer_logprobs(logits) for logits in told]).reshape(len(prompts), len(trie.answers))
+
+    def _at_branches(
+        self, paths: Sequence[tuple[Ids, ...]], asked: Sequence[tuple[int, Ids]], trie: TokenTrie
+    ) -> Iterator[tuple[int, Ids, Mapping[int, float]]]:
+        """(row, branch, logits of what may follow it) of each that is asked."""
         examples = [
-            Example(f"{row}/{index}", (*path, (*branch, trie.allowed(branch)[0])), (*[False] * len(branch), True))
-            for row, path in enumerate(_paths(prompts))
-            for index, branch in enumerate(branches)
+            Example(str(place), (*paths[row], (*branch, trie.allowed(branch)[0])), (*[False] * len(branch), True))
+            for place, (row, branch) in enumerate(asked)
         ]
-        logprobs = np.zeros((len(prompts), len(trie.answers)))
-        waiting: dict[int, dict[Ids, NDArray[np.float32]]] = {}
-        for rows, _, logits in _logits(self.model, examples):
-            for name, line in zip(rows, logits, strict=True):
-                row, index = map(int, name.split("/"))
-                at_branches = waiting.setdefault(row, {})
-                at_branches[branches[index]] = line
-                if len(at_branches) == len(branches):
-                    logprobs[row] = trie.answer_logprobs(waiting.pop(row))
-        return logprobs
+        among = tuple(sorted({token for _, branch in asked for token in trie.allowed(branch)}))
+        column = {token: at for at, token in enumerate(among)}
+        for places, _, logits in _logits(self.model, examples, among):
+            for place, line in zip(places, logits, strict=True):
+                row, branch = asked[int(place)]
+                yield row, branch, {token: float(line[column[token]]) for token in trie.allowed(branch)}
 
     def _use(self, adapter: str | None) -> None:
         """Computes with `adapter` from now on; what another one computed is of no use."""
@@ -143,12 +155,14 @@ def score(model: nn.Module, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scores]:
     return [Scores(tuple(found.get(str(row), ()))) for row in range(len(pairs))]
 
 
-def _logits(model: nn.Module, examples: list[Example]) -> Iterator[tuple[list[str], list[int], NDArray[np.float32]]]:
-    """(rows, target ids, (target, vocab) logits), batch by batch."""
+def _logits(
+    model: nn.Module, examples: list[Example], among: Ids | None = None
+) -> Iterator[tuple[list[str], list[int], NDArray[np.float32]]]:
+    """(rows, target ids, (target, vocab) logits), batch by batch; logits of the tokens `among` only, if given."""
     torch = need("torch", "train")
     for batch in pack_for(model, by_length(examples), _PACKED_TOKENS):
         with torch.inference_mode():
-            logits = target_logits(model, batch).numpy()
+            logits = target_logits(model, batch, among).numpy()
         yield [batch.rows[row] for row in batch.target_row.tolist()], batch.target_ids.tolist(), logits
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ids = tuple[int, ...]
+Logits = NDArray[np.float32] | Mapping[int, float]  # at least of the tokens that may follow
 _NEGLIGIBLE = 1e-5  # what is told of a label's probability has five digits
 
 
@@ -44,8 +45,8 @@ class TokenTrie:
         """What may have been written where more than one token can follow, shortest first."""
         return sorted((written for written, tokens in self._children.items() if len(tokens) > 1), key=len)
 
-    def matters(self, branch: Ids, branch_logits: Mapping[Ids, NDArray[np.float32]]) -> bool:
-        """Whether likely tokens, or the likeliest ones, lead to `branch`, by the (vocab,) logits at shorter ones."""
+    def matters(self, branch: Ids, branch_logits: Mapping[Ids, Logits]) -> bool:
+        """Whether likely tokens, or the likeliest ones, lead to `branch`, by the logits at shorter ones."""
         reached, likeliest = 0.0, True
         for length, token in enumerate(branch):
             children = self._children[branch[:length]]
@@ -74,9 +75,9 @@ class TokenTrie:
         answer = self.answers[row]
         return answer[length] if length < len(answer) else self.end
 
-    def answer_logprobs(self, branch_logits: Mapping[Ids, NDArray[np.float32]]) -> NDArray[np.float64]:
-        """(answer,) log-probabilities from the (vocab,) logits at every branch that matters: beyond another, all tokens
-        are alike. They sum to one over the set."""
+    def answer_logprobs(self, branch_logits: Mapping[Ids, Logits]) -> NDArray[np.float64]:
+        """(answer,) log-probabilities from the logits at every branch that matters: beyond another, all tokens are
+        alike. They sum to one over the set."""
         logprobs = {
             written: log_softmax(branch_logits[written], children)
             if written in branch_logits
@@ -93,8 +94,8 @@ class TokenTrie:
         return totals
 
 
-def log_softmax(logits: NDArray[np.float32], among: Ids) -> dict[int, float]:
+def log_softmax(logits: Logits, among: Ids) -> dict[int, float]:
     """Log-probability of each id of `among` when nothing else is possible."""
-    chosen = logits[list(among)].astype(np.float64)
+    chosen = np.array([logits[token] for token in among], dtype=np.float64)
     shifted = chosen - chosen.max()
     return dict(zip(among, (shifted - np.log(np.exp(shifted).sum())).tolist(), strict=True))

@@ -47,7 +47,7 @@ def evidence_stage(project: Project) -> Stage:
         "seed": project.seed,
     }
     minutes = 0.4 + 0.25 * len(subjects)
-    return Stage("evidence", 10, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
+    return Stage("evidence", 11, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
 
 
 def _make(project: Project, work: Work) -> None:

@@ -49,7 +49,7 @@ def labels_stage(project: Project) -> Stage:
     minutes = forward_minutes(project, "labels") * len(project.teachers) + _REMOTE_MINUTES * len(project.endpoints)
     return Stage(
         "labels",
-        6,
+        7,
         {"dataset": "dataset"} | {name: name for name in project.teachers},
         section,
         lambda work: _make(project, work),
