@@ -17,7 +17,9 @@ from slmops.tasks.types import Labels, Message
 from tests.runtimes.conftest import Open
 
 LABELS = Labels(("order_status", "order_status_late", "cancel_order", "refund"))
-MANY = Labels(tuple(f"{verb}_{part}" for verb in ("cancel", "change", "order", "return") for part in "abcdefghij"))
+MANY = Labels(
+    tuple(f"{verb}_{thing}_{when}" for verb in ("cancel", "change", "refund") for thing in "xyz" for when in "abc")
+)
 TEXTS = ("Where is my order?", "Where is my lamp? It came damaged.", "Cancel it.", "I want a refund, please.")
 FREE = Sampling(max_tokens=12)
 

@@ -135,12 +135,12 @@ def head_logits(model: nn.Module, states: Tensor, among: Ids | None = None) -> T
     from torch.nn import functional
 
     head: Any = model.get_output_embeddings()
-    kept = None if among is None else list(among)
-    if kept is None:
+    if among is None:
         logits = head(states).float()
     elif hasattr(head, "lora_A"):  # an adapter beside the head has its say on all tokens
-        logits = head(states)[:, kept].float()
+        logits = head(states)[:, list(among)].float()
     else:
+        kept = list(among)
         rows = head.rows_of(kept) if hasattr(head, "rows_of") else head.weight[kept]  # not all, where some are learned
         bias = None if head.bias is None else head.bias[kept]
         logits = functional.linear(states, rows, bias).float()

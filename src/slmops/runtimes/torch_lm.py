@@ -84,14 +84,14 @@ class TorchRuntime:
         paths, branches = _paths(prompts), trie.branches()
         told: list[dict[Ids, Mapping[int, float]]] = [{} for _ in prompts]
         own, all_branches = sum(len(path[-1]) for path in paths), len(prompts) * sum(map(len, branches))
-        asked = list(product(range(len(prompts)), branches))
-        if all_branches > 2 * own:  # then it costs less to read the prompts again, once a level, for what matters there
-            asked = [(row, branch) for row, branch in asked if trie.matters(branch, {})]
-        while asked:
+        at_once = all_branches <= 2 * own  # else it costs less to read prompts again, once a level, for what matters
+        while asked := [
+            (row, branch)
+            for row, branch in product(range(len(prompts)), branches)
+            if branch not in told[row] and (at_once or trie.matters(branch, told[row]))
+        ]:
             for row, branch, logits in self._at_branches(paths, asked, trie):
                 told[row][branch] = logits
-            possible = product(range(len(prompts)), branches)
-            asked = [(row, to) for row, to in possible if to not in told[row] and trie.matters(to, told[row])]
         return np.array([trie.answer_logprobs(logits) for logits in told]).reshape(len(prompts), len(trie.answers))
 
     def _at_branches(
