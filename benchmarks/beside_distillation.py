@@ -27,7 +27,8 @@ from slmops.core.statistics import paired_difference
 from slmops.evaluation.benchmark import Subject, benchmark
 from slmops.evaluation.compare import parse_all
 from slmops.models.tokenizer import Tokenizer
-from slmops.stages.parts import Prompt, read_part, read_task, read_task_spec
+from slmops.stages.parts import read_part, read_task, read_task_spec
+from slmops.tasks.types import Prompt
 
 _EACH, _EPOCHS, _RATE = 20, 2, 1e-4
 CONFIG: dict[str, Any] = {

@@ -16,9 +16,9 @@ import numpy as np
 from benchmarks.public import CLINC150_TRAIN, read_public
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
-from slmops.stages.parts import Prompt, answer_begins, answered_examples
+from slmops.stages.parts import answer_begins, answered_examples
 from slmops.tasks import load_task
-from slmops.tasks.types import Record, Source, Task
+from slmops.tasks.types import Prompt, Record, Source, Task
 from slmops.training.replication import Begins
 
 RowsName = Literal["intents", "gsm8k"]

@@ -26,10 +26,11 @@ from slmops.evaluation.compare import parse_all
 from slmops.models.forward import load_causal_lm, target_logits
 from slmops.models.packing import pack
 from slmops.models.tokenizer import Tokenizer
-from slmops.stages.parts import Prompt, answered_examples, read_part, read_task, read_task_spec
+from slmops.stages.parts import answered_examples, read_part, read_task, read_task_spec
 from slmops.stages.project import Project
 from slmops.stages.run import choices, open_store
 from slmops.stages.seeded import make_seeded
+from slmops.tasks.types import Prompt
 
 _LABELLED, _UNLABELLED, _JUDGED, _SEEDS = 150, 150, 60, 3
 _TOKENS: dict[str, Any] = {"match": "tokens", "cache": {"top_k": 64}}

@@ -15,12 +15,12 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from slmops.core.errors import ModelError
 from slmops.core.files import bytes_of
 from slmops.models.folder import weight_files
-from slmops.tasks.types import Record
+from slmops.tasks.types import Prompt, Record
 
 _BLOCK = 10  # prompts a model answers before the next one's turn: enough for its weights to be back in the cache
 _MANY = 120  # prompts answered together
@@ -34,7 +34,7 @@ class Subject:
 
     name: str
     folder: Path
-    prompt: Literal["full", "short"]
+    prompt: Prompt
 
 
 @dataclass(frozen=True)

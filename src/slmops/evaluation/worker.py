@@ -16,6 +16,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from slmops.runtimes.local import LocalModel, import_runtime
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Ids, Sampling
 from slmops.tasks import load_task
-from slmops.tasks.types import Message, Record, Source
+from slmops.tasks.types import Message, Record, Source, messages_for
 
 _BEGINNINGS = 128  # of free writing at most: of a model that ends at once there is no time a token
 
@@ -46,7 +47,7 @@ class Session:
         load_s = time.perf_counter() - started
         allow(spec["task"]["name"])  # by whoever has started this process
         task = load_task(spec["task"]["name"], **spec["task"]["options"])
-        self._messages = task.short_messages if spec["prompt"] == "short" else task.messages
+        self._messages = partial(messages_for, task, spec["prompt"])
         self._constraint = self._model.constraint(task.grammar)
         self._sampling = Sampling(task.max_tokens)
         # weights that lie in a mapped file come into memory as they are first used

@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from slmops.core.artifact import hash_file, hash_json
 from slmops.core.errors import ModelError, need
 from slmops.models.folder import check_links, check_not_pickled, read_card_as, read_json, weight_files
 from slmops.models.tokenizer import Tokenizer
+from slmops.tasks.types import Prompt
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ONNX_FOLDER, ONNX_WEIGHTS, ONNX_BASE = "adapters", "weights.onnx_adapter", "base.json"  # of an ONNX model
@@ -45,7 +46,7 @@ class AdapterCard:
 
     base: BaseId
     task: dict[str, Any] | None
-    prompt: Literal["full", "short"]
+    prompt: Prompt
     licence: str
     format: int = 1
 

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from slmops.core.errors import ModelError, need
 from slmops.core.files import write_whole
+from slmops.tasks.types import Prompt
 
 CARD = "slmops.json"
 CHAT_TEMPLATE = "chat_template.jinja"  # beside the tokenizer, unless it stands in tokenizer_config.json
@@ -36,7 +37,7 @@ class Card:
     """slmops.json: how a model of ours is asked. `task` holds the task's name and options."""
 
     task: dict[str, Any]
-    prompt: Literal["full", "short"]
+    prompt: Prompt
     licence: str
     format: int = _FORMAT
 

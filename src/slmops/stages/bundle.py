@@ -20,7 +20,7 @@ from slmops.runtimes.types import Sampling
 from slmops.stages.converted import answer_scores
 from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
-from slmops.tasks.types import Task
+from slmops.tasks.types import Task, messages_for
 
 _START_S, _SLOWEST_S = 600, 0.2  # for everything before the first token, and each token: what takes longer hangs
 _TOLD = 20  # messages, after which it is told how many are done
@@ -45,9 +45,7 @@ def _make(project: Project, work: Work) -> None:
     write_folder(before, work.out, name=deployment.name or project.name, version=deployment.version)
     task, test = read_task(work.inputs["dataset"]), read_part(work.inputs["dataset"], "test")
     probes = read_probes(before / PROBES)
-    asked = [task.short_messages(record) for record in test]
-    if project.student.prompt == "full":
-        asked = [task.messages(record) for record in test]
+    asked = [messages_for(task, project.student.prompt, record) for record in test]
     work.progress(0.1, f"asking Foundry Local {len(asked)} messages")
     all_asked = [*asked, *(probe.messages for probe in probes)]
     run = ask(

@@ -86,13 +86,14 @@ def _certify(project: Project, work: Work, ways: list[tuple[Kind, int]]) -> list
 
     dataset, pruned = work.inputs["dataset"], work.inputs["pruned"]
     task, distillation = read_task(dataset), project.distillation
-    held_out = readable(work.inputs["teacher"], task, read_answered(dataset, "validation", task)[:_ROWS], "full")
+    prompt = project.prompt_of("teacher")
+    held_out = readable(work.inputs["teacher"], task, read_answered(dataset, "validation", task)[:_ROWS], prompt)
     held_out = readable(pruned, task, held_out, project.student.prompt)
     if not held_out:
         return []
     own = by_length(answered_examples(Tokenizer(pruned), task, held_out, project.student.prompt))
     order = {example.row: place for place, example in enumerate(own)}
-    asked = answered_examples(Tokenizer(work.inputs["teacher"]), task, held_out, "full")
+    asked = answered_examples(Tokenizer(work.inputs["teacher"]), task, held_out, prompt)
     asked.sort(key=lambda example: order[example.row])
     heard = heard_tokens(pruned, work.inputs["teacher"])
     model, student = load_causal_lm(work.inputs["teacher"], work.choices["number_format"]), load_causal_lm(pruned)

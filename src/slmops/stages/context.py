@@ -14,9 +14,9 @@ from slmops.models.families import encode_prompt, family_of
 from slmops.models.folder import context_of
 from slmops.models.tokenizer import Tokenizer
 from slmops.stages.base_models import folder_of
-from slmops.stages.parts import Prompt, read_part, read_task
+from slmops.stages.parts import read_part, read_task
 from slmops.stages.project import Project
-from slmops.tasks.types import Labels, Record, Task
+from slmops.tasks.types import Labels, Prompt, Record, Task, messages_for
 
 _FRAME_TOKENS = 64  # of a conversation, more than any family writes around its turns
 _SHOWN = 3
@@ -66,7 +66,7 @@ def check_labels_are_spelled(project: Project, dataset: Path) -> None:
 def _asked(project: Project) -> Iterator[tuple[str, str, Prompt, int]]:
     """(role, reference, prompt, most tokens) of the base models whose descendants are compared."""
     if project.local_teacher and {"teacher", "teacher_int4"} & set(project.subjects()):
-        yield "teacher", project.local_teacher.model, "full", sys.maxsize
+        yield "teacher", project.local_teacher.model, project.local_teacher.prompt, sys.maxsize
     yield "student", project.student_origin, project.student.prompt, project.student.context or sys.maxsize
 
 
@@ -75,9 +75,8 @@ def _longer(task: Task, records: list[Record], folder: Path, prompt: Prompt, con
     family = family_of(tokenizer)
     labels = task.grammar.values if isinstance(task.grammar, Labels) else ()
     room = context - 1 - max((len(tokenizer.encode(label)) for label in labels), default=0)
-    ask = task.short_messages if prompt == "short" else task.messages
     for record in records:
-        messages = ask(record)
+        messages = messages_for(task, prompt, record)
         size_bytes = sum(len(message.content.encode()) for message in messages)
         if size_bytes + _FRAME_TOKENS > room and len(encode_prompt(tokenizer, family, messages)) > room:
             yield record  # no text has more tokens than bytes: most are short without being encoded

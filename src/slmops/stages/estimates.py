@@ -88,7 +88,7 @@ def _lessons_of(project: Project, role: str) -> Callable[[TrainConfig], Lessons]
     answer = gold.answered / max(1.0, gold.rows) / _BYTES_A_TOKEN + 1
     own = found.asked / max(1.0, found.rows) / _BYTES_A_TOKEN + _FRAME_TOKENS
     own += 0 if project.task.closed else answer
-    shared = _INSTRUCTION_TOKENS if is_teacher or project.student.prompt == "full" else 0
+    shared = _INSTRUCTION_TOKENS if project.prompt_of(role) == "full" else 0
     learned = _LABEL_TOKENS if project.task.closed else answer if gold.answered else own / 2  # a conversation's turns
     return lambda config: Lessons.like(math.ceil(found.rows), own, shared, learned, config, project.task.closed)
 

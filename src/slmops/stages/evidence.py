@@ -58,9 +58,7 @@ def _make(project: Project, work: Work) -> None:
     threads = project.evaluation.bench.threads or work.choices["threads"]
     usd_per_hour = project.evaluation.cost.usd_per_hour
     subjects = [
-        Subject(name, folder, "full" if name.startswith("teacher") else project.student.prompt)
-        for name, folder in work.inputs.items()
-        if name != "dataset"
+        Subject(name, folder, project.prompt_of(name)) for name, folder in work.inputs.items() if name != "dataset"
     ]
     done = benchmark(
         subjects,

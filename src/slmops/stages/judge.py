@@ -14,8 +14,7 @@ from slmops.runtimes.decoding import least_room, room_for_answer
 from slmops.runtimes.local import compile_grammar
 from slmops.runtimes.together import write_together
 from slmops.runtimes.types import Limits, Request, Sampling
-from slmops.stages.parts import Prompt
-from slmops.tasks.types import Record, Task
+from slmops.tasks.types import Prompt, Record, Task, messages_for
 from slmops.training.trainer import Judge
 
 if TYPE_CHECKING:
@@ -29,8 +28,7 @@ def judge_by_metric(folder: Path, task: Task, rows: Sequence[tuple[Record, str]]
     family = family_of(tokenizer)
     end = end_token(tokenizer, family)
     constraint = compile_grammar(task.grammar, folder, tokenizer, end)
-    ask = task.short_messages if prompt == "short" else task.messages
-    prompts = [encode_prompt(tokenizer, family, ask(record)) for record, _ in rows]
+    prompts = [encode_prompt(tokenizer, family, messages_for(task, prompt, record)) for record, _ in rows]
     requests = [Request("", one, Sampling(task.max_tokens), constraint) for one in prompts]
 
     def judge(model: nn.Module) -> float:

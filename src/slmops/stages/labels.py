@@ -80,7 +80,8 @@ def _make(project: Project, work: Work) -> None:
     for name in project.teachers:
         report = one_of_several(work.progress, name, list(project.teachers), "messages")
         model = LocalModel(work.inputs[name], threads=threads, number_format=number_format)
-        said = answer_records(model, task, asked, by=name, accept_confidence=accept, report=report)
+        prompt = project.prompt_of(name)
+        said = answer_records(model, task, asked, by=name, prompt=prompt, accept_confidence=accept, report=report)
         del model  # before the next one is loaded
         if longer := [one.text for one in said[first:last] if one.answers[-1].rejected == LONGER]:
             warn_of_long(work.progress, "unlabelled", longer, f"{name} cannot read them, left out")

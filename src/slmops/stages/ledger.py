@@ -86,7 +86,7 @@ def _compare(project: Project, store: Store, made: dict[str, ArtifactId]) -> Led
     name = name_for(project, _WHAT)
     dataset = store.manifest(f"{name}/dataset@latest").id
     task, test = read_task(store.open(dataset)), read_part(store.open(dataset), "test")
-    teacher = Subject(TEACHER, store.open(store.manifest(f"{name}/teacher@latest").id), "full")
+    teacher = Subject(TEACHER, store.open(store.manifest(f"{name}/teacher@latest").id), project.prompt_of("teacher"))
     students = [Subject(after, store.open(one), project.student.prompt) for after, one in made.items()]
     said = answers_to_test(project, store.open(dataset), [teacher, *students])
     gold, order, metric = [record.gold for record in test], [TEACHER, *made], task.metrics[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from slmops.core.pipeline import Progress
 from slmops.data.records import read_records
@@ -14,11 +14,9 @@ from slmops.models.folder import context_of
 from slmops.models.packing import Example
 from slmops.models.tokenizer import Tokenizer
 from slmops.tasks import load_task
-from slmops.tasks.types import Labels, Record, Task
+from slmops.tasks.types import Labels, Prompt, Record, Task, messages_for
 from slmops.training.examples import to_examples
 from slmops.training.replication import FREE, Begins
-
-Prompt = Literal["full", "short"]
 
 _NAMED = 3
 
@@ -49,8 +47,8 @@ def answered_examples(
 ) -> list[Example]:
     """Rows with the answers to learn, as packed examples."""
     family = family_of(tokenizer)
-    ask = task.short_messages if prompt == "short" else task.messages
-    return to_examples((record.id, *encode_lesson(tokenizer, family, ask(record, answer))) for record, answer in rows)
+    asked = ((record.id, messages_for(task, prompt, record, answer)) for record, answer in rows)
+    return to_examples((row, *encode_lesson(tokenizer, family, messages)) for row, messages in asked)
 
 
 def readable(model: Path, task: Task, rows: Sequence[tuple[Record, str]], prompt: Prompt) -> list[tuple[Record, str]]:

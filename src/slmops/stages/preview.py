@@ -17,6 +17,7 @@ from slmops.stages.before import Progress
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import open_store, run
+from slmops.tasks.types import messages_for
 
 Part = Literal["train", "validation", "test"]
 Learner = Literal["teacher", "student"]
@@ -64,10 +65,9 @@ def preview(
     assert reference is not None
     tokenizer = Tokenizer(base_model(project, reference).folder)
     family, task = family_of(tokenizer), read_task(dataset)
-    short = learner == "student" and project.student.prompt == "short"
     shown = []
     for record, answer in read_answered(dataset, part, task)[:rows]:
-        messages = task.short_messages(record, answer) if short else task.messages(record, answer)
+        messages = messages_for(task, project.prompt_of(learner), record, answer)
         ids, learn = encode_lesson(tokenizer, family, messages)
         pieces = tuple(Piece(token, tokenizer.show(token), learned) for token, learned in zip(ids, learn, strict=True))
         shown.append(Preview(record.source.place, len(ids), sum(learn), pieces))

@@ -23,6 +23,7 @@ from slmops.stages.conflicts import conflicts_of
 from slmops.stages.engine import EngineConfig
 from slmops.synthesis.config import SynthesisConfig
 from slmops.tasks.config import TaskConfig
+from slmops.tasks.types import Prompt
 from slmops.training.distillation_config import DistillationConfig
 from slmops.training.student_config import StudentConfig
 from slmops.training.teacher_config import TeacherConfig, Teachers
@@ -120,6 +121,11 @@ class Project(Config):
         if self.teacher is None:
             return {}
         return {"teacher": self.teacher} | {f"teacher_{at}": other for at, other in enumerate(self.teacher.others, 2)}
+
+    def prompt_of(self, subject: str) -> Prompt:
+        """How a teacher, what is made of the first one, or anything of the student's is asked."""
+        teacher = self.teachers.get("teacher" if subject == "teacher_int4" else subject)
+        return teacher.prompt if teacher else self.student.prompt
 
     @property
     def student_origin(self) -> str:

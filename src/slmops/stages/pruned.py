@@ -30,10 +30,11 @@ from slmops.optimization.vocabulary import copy_kept, read_kept, trim_model
 from slmops.stages.base_models import source_of_student, stored_base
 from slmops.stages.estimates import pruned_estimate
 from slmops.stages.fits import check_cuts
-from slmops.stages.parts import Prompt, answered_examples, read_answered, read_task, readable
+from slmops.stages.parts import answered_examples, read_answered, read_task, readable
 from slmops.stages.project import Project
 from slmops.stages.rounds import of_round
 from slmops.stages.saved import save_model
+from slmops.tasks.types import Prompt
 from slmops.training.estimate import Shape
 from slmops.training.looks import mean_loss
 from slmops.training.losses import cross_entropy
@@ -98,7 +99,7 @@ def _make(project: Project, work: Work) -> None:
         model = load_causal_lm(source)
         if student.layers is not None or student.is_narrower:
             kept = of_round(Shape.of(config), student, student.rounds)
-            _cut(model, _calibration(source, "full", work), kept, work)
+            _cut(model, _calibration(source, project.prompt_of("teacher"), work), kept, work)
     if student.context is not None:
         _shorten(model, student.context, project)
     if student.vocabulary != "all":

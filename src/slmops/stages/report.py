@@ -34,7 +34,7 @@ from slmops.stages.run import check_gates, figures_of, open_store, plan
 from slmops.stages.search import read_found
 from slmops.stages.trials import SEARCH_FILE
 from slmops.stages.verdict import read_verdict
-from slmops.tasks.types import Labels, Record, Task
+from slmops.tasks.types import Labels, Record, Task, messages_for
 from slmops.training.curve import read_curve
 from slmops.training.student_config import StudentConfig
 from slmops.training.tracking import say_resources
@@ -192,14 +192,12 @@ def _describe_subject(
     if name == CLASSICAL:
         return parts.Subject(name=name, what=task.classical, figures=figures)
     artifact = evidence.parents[name]
-    full = name.startswith("teacher") or project.student.prompt == "full"
-    messages = task.messages(example) if full else task.short_messages(example)
     tokenizer = tokenizers[artifact]
     return parts.Subject(
         name=name,
         what=_what(project, name, tokenizer.vocabulary_size),
         artifact=artifact,
-        prompt=render_prompt(family_of(tokenizer), messages),
+        prompt=render_prompt(family_of(tokenizer), messages_for(task, project.prompt_of(name), example)),
         figures=figures,
     )
 

@@ -21,7 +21,8 @@ from slmops.runtimes.proof import require, same_logprobs, write_chain
 from slmops.runtimes.rendering import check_asking
 from slmops.runtimes.torch_lm import TorchRuntime, score
 from slmops.runtimes.types import Scores
-from slmops.stages.parts import Prompt, read_part, read_task, read_task_spec
+from slmops.stages.parts import read_part, read_task, read_task_spec
+from slmops.tasks.types import Prompt, messages_for
 from slmops.training.methods import merge
 
 if TYPE_CHECKING:
@@ -100,9 +101,8 @@ def to_ask(source: Path, dataset: Path, prompt: Prompt, context: int) -> list[Pr
 def _probes_within(source: Path, dataset: Path, prompt: Prompt, context: int) -> Iterator[Probe]:
     tokenizer, task = Tokenizer(source), read_task(dataset)
     family = family_of(tokenizer)
-    ask = task.short_messages if prompt == "short" else task.messages
     for record in chain(read_part(dataset, "validation"), read_part(dataset, "train")):
-        messages, text = tuple(ask(record)), task.write(record.gold)
+        messages, text = tuple(messages_for(task, prompt, record)), task.write(record.gold)
         ids = encode_prompt(tokenizer, family, messages), encode_answer(tokenizer, family, text)
         if sum(map(len, ids)) <= context:
             yield Probe(*ids, row=record.id, messages=messages, text=text, gold=record.gold)

@@ -23,7 +23,7 @@ from slmops.stages.parts import read_answered, read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import choices, open_store, plan, run
 from slmops.stages.vocabulary import encoded
-from slmops.tasks.types import Task
+from slmops.tasks.types import Task, messages_for
 from slmops.training.estimate import Shape
 
 _SHARES = (1, 3 / 4, 1 / 2, 2 / 5, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 10)  # of the layers
@@ -127,7 +127,7 @@ def _kept_tokens(
 
 def _lengths(project: Project, tokenizer: Tokenizer, task: Task, dataset: Path) -> tuple[float, float]:
     """How many tokens a message comes to as the student is asked, and how many its answer."""
-    ask, family = task.short_messages if project.student.prompt == "short" else task.messages, family_of(tokenizer)
-    some = read_answered(dataset, "train", task)[:_ROWS]
-    asked = mean(len(encode_prompt(tokenizer, family, ask(record))) for record, _ in some)
-    return asked, mean(len(encode_answer(tokenizer, family, answer)) for _, answer in some)
+    family, some = family_of(tokenizer), read_answered(dataset, "train", task)[:_ROWS]
+    messages = (messages_for(task, project.student.prompt, record) for record, _ in some)
+    length = mean(len(encode_prompt(tokenizer, family, asked)) for asked in messages)
+    return length, mean(len(encode_answer(tokenizer, family, answer)) for _, answer in some)

@@ -110,4 +110,4 @@ def _teacher_beside(project: Project, work: Work) -> TeacherBeside:
     if read_kept(pruned) is None:
         check_same_tokens(project, pruned, teacher)
     k = kept_tokens(work.inputs["targets"]) if distillation.on_policy else 0
-    return TeacherBeside(teacher, distillation, k, heard_tokens(pruned, teacher))
+    return TeacherBeside(teacher, project.prompt_of("teacher"), distillation, k, heard_tokens(pruned, teacher))

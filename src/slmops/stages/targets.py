@@ -125,7 +125,7 @@ def _make(project: Project, work: Work) -> None:
     else:
         rows = [*gold, *((record, record.answers[-1].text) for record in answered)]
         for name in project.teachers if project.leaves_out_long_rows else ():
-            kept = readable(work.inputs[name], task, rows, "full")
+            kept = readable(work.inputs[name], task, rows, project.prompt_of(name))
             known = {record.id for record, _ in kept}
             if longer := [record.text for record, _ in rows if record.id not in known]:
                 warn_of_long(work.progress, "targets", longer, f"{name} cannot read them, left out")
@@ -188,7 +188,7 @@ def _match_tokens(project: Project, work: Work, task: Task, rows: Rows, trusted:
     need("torch", "train").set_num_threads(work.choices["threads"])
     student = _of_student(work)
     own = Tokenizer(student or work.inputs["teacher"])
-    learned = answered_examples(own, task, rows, project.student.prompt if student else "full")
+    learned = answered_examples(own, task, rows, project.prompt_of("student" if student else "teacher"))
     k = min(project.distillation.cache.k(sum(sum(example.learn) for example in learned)), own.vocabulary_size)
     if not project.teachers:
         spelling = Spelling(own)
@@ -218,7 +218,8 @@ def _ask(project: Project, work: Work, name: str, reading: _Reading, folder: Pat
     """Caches what one teacher says. Its tokens are the student's, or these are some of the first one's, or its are
     spelled in them."""
     tokenizer, student, own = Tokenizer(work.inputs[name]), _of_student(work), reading.own
-    examples = answered_examples(tokenizer, reading.task, reading.rows, "full") if student else reading.learned
+    prompt = project.prompt_of(name)
+    examples = answered_examples(tokenizer, reading.task, reading.rows, prompt) if student else reading.learned
     teacher = load_causal_lm(work.inputs[name], work.choices["number_format"])
     temperature = project.distillation.temperature
     report = one_of_several(work.progress, name, list(project.teachers), "texts")

@@ -25,6 +25,7 @@ def teacher_stage(project: Project, name: str, teacher: TeacherConfig, identity:
         "code": code_of_training(config) if config else [],
         "seed": project.seed,
     }
+    section |= {"prompt": teacher.prompt} if teacher.prompt != "full" else {}
     estimate = training_estimate(project, name)
     if not folder_of(project, teacher.model):
         estimate = replace(estimate, minutes=estimate.minutes + 1)
@@ -47,8 +48,8 @@ def _make(project: Project, name: str, teacher: TeacherConfig, work: Work) -> No
     if config:
         rows = read_answered(dataset, "train", read_task(dataset))
         source = to_teach(source, config, work)
-        lesson = Lesson(source, rows, "full", engine=project.engine)
+        lesson = Lesson(source, rows, teacher.prompt, engine=project.engine)
         model = learned(lesson, config.lasting(len(rows)), work, run_of(project, name, work))
     else:
         model = load_causal_lm(source)
-    save_model("teacher", model, source, work.out, dataset, "full", base.licence)
+    save_model("teacher", model, source, work.out, dataset, teacher.prompt, base.licence)

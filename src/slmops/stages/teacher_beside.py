@@ -18,7 +18,7 @@ from slmops.runtimes.types import Request, Sampling
 from slmops.stages.conflicts import NEED_SAME_TOKENS
 from slmops.stages.parts import answered_examples
 from slmops.stages.project import Project
-from slmops.tasks.types import Record, Task
+from slmops.tasks.types import Prompt, Record, Task, messages_for
 from slmops.training.distillation_config import DistillationConfig
 from slmops.training.frozen import lowest_learning
 from slmops.training.layer_maps import last_layers, similar_layers, uniform_layers
@@ -60,11 +60,12 @@ def check_same_tokens(project: Project, student: Path, teacher: Path) -> None:
 
 @dataclass(frozen=True)
 class TeacherBeside:
-    """The teacher's folder, and what is learned of it while it is there. Of what the student writes, `k` tokens are
-    kept; `vocabulary` is which of the teacher's tokens each of the student's stands for, where these are not the
-    same."""
+    """The teacher's folder, how it is asked, and what is learned of it while it is there. Of what the student writes,
+    `k` tokens are kept; `vocabulary` is which of the teacher's tokens each of the student's stands for, where these are
+    not the same."""
 
     folder: Path
+    prompt: Prompt
     distillation: DistillationConfig
     k: int = 0
     vocabulary: Sequence[int | None] | None = None
@@ -113,11 +114,12 @@ class TeacherBeside:
             found = write_together(model, requests, rooms, frozenset({end}))
             return [(*one.ids, end) if one.finish == "stop" else one.ids for one in found]
 
+        asked_for = ((record.id, messages_for(task, self.prompt, record)) for record, _ in rows)
         return OnPolicy(
             asked.ratio,
             write,
             teacher,
-            {record.id: encode_prompt(tokenizer, family, task.messages(record)) for record, _ in rows},
+            {row: encode_prompt(tokenizer, family, messages) for row, messages in asked_for},
             self.k,
             self.distillation.temperature,
             _MAX_TOKENS,
@@ -135,7 +137,7 @@ class TeacherBeside:
     ) -> Representation:
         config = self.distillation.representation
         assert config
-        read = answered_examples(Tokenizer(self.folder), task, rows, "full")
+        read = answered_examples(Tokenizer(self.folder), task, rows, self.prompt)
         longest = teacher.config.max_position_embeddings
         known = {example.row: example for example in read if example.length <= longest}
         found = Representation(teacher, known, config, {}, self.new_id, _MAX_TOKENS)

@@ -34,7 +34,7 @@ from slmops.runtimes.types import Sampling
 from slmops.stages.converted import check_answers, check_converted
 from slmops.stages.placed import check_plainly, put_adapters
 from slmops.tasks import load_task, metrics_of, read_row
-from slmops.tasks.types import Message, Record, Source, Task
+from slmops.tasks.types import Message, Record, Source, Task, messages_for
 
 Report = Callable[[int, int], None]
 Say = Callable[[str], None]
@@ -87,7 +87,7 @@ def ask(
         example = json.dumps(dict.fromkeys(("text", error.args[0]), "…"), ensure_ascii=False)
         what = f"this model is asked with {error.args[0]!r}, too"
         raise DataError(what, where="prompt", remedy=f"write a row of all that it asks with: '{example}'") from error
-    messages = task.short_messages(record) if card.prompt == "short" else task.messages(record)
+    messages = messages_for(task, card.prompt, record)
     return model.ask(messages, grammar=task.grammar, sampling=Sampling(max_tokens), adapter=adapter)
 
 

@@ -14,7 +14,7 @@ from slmops.core.machine import keep_freed_memory
 from slmops.runtimes.local import LocalModel, Reply
 from slmops.runtimes.trie import TokenTrie
 from slmops.runtimes.types import Constraint, Sampling
-from slmops.tasks.types import Answer, Labels, Record, Task
+from slmops.tasks.types import Answer, Labels, Message, Prompt, Record, Task, messages_for
 
 _LABELLED_AT_ONCE, _WRITTEN_AT_ONCE = 512, 64
 LONGER = "longer than the teacher's context"  # why a record was not asked
@@ -27,6 +27,7 @@ def answer_records(
     records: Sequence[Record],
     *,
     by: str,
+    prompt: Prompt = "full",
     accept_confidence: float,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Record]:
@@ -37,14 +38,15 @@ def answer_records(
     """
     constraint = model.constraint(task.grammar)
     given: dict[int, Answer] = {}  # by the record's place among all
-    for place, record in enumerate(records):
-        if not model.has_room(task.messages(record), constraint):
+    asked = [messages_for(task, prompt, record) for record in records]
+    for place, messages in enumerate(asked):
+        if not model.has_room(messages, constraint):
             given[place] = Answer("", by, LONGER)
     waiting = [place for place in range(len(records)) if place not in given]
     at_once = _LABELLED_AT_ONCE if isinstance(constraint, TokenTrie) else _WRITTEN_AT_ONCE
     for start in range(0, len(waiting), at_once):
         places = waiting[start : start + at_once]
-        chunk = [records[place] for place in places]
+        chunk = [asked[place] for place in places]
         if isinstance(constraint, TokenTrie):
             answers = _labels(model, task, chunk, constraint, by, accept_confidence)
         else:
@@ -55,12 +57,12 @@ def answer_records(
 
 
 def _labels(
-    model: LocalModel, task: Task, records: Sequence[Record], trie: TokenTrie, by: str, accept: float
+    model: LocalModel, task: Task, asked: Sequence[list[Message]], trie: TokenTrie, by: str, accept: float
 ) -> Iterator[Answer]:
     """With the distribution over the labels."""
     assert isinstance(task.grammar, Labels)
     labels = task.grammar.values
-    prompts = [model.prompt(task.messages(record)) for record in records]
+    prompts = [model.prompt(messages) for messages in asked]
     for row in np.exp(model.runtime.choose(prompts, trie)):
         best = int(row.argmax())
         probabilities = {label: round(float(p), 5) for label, p in zip(labels, row, strict=True)}
@@ -69,9 +71,8 @@ def _labels(
 
 
 def _texts(
-    model: LocalModel, task: Task, records: Sequence[Record], constraint: Constraint | None, by: str, accept: float
+    model: LocalModel, task: Task, asked: Sequence[list[Message]], constraint: Constraint | None, by: str, accept: float
 ) -> Iterator[Answer]:
-    asked = [task.messages(record) for record in records]
     for reply in model.ask_all(asked, Sampling(task.max_tokens), constraint):
         sure = _confidence(reply)
         rejected = fault(task, reply.text, reply.finish) or doubt(sure, accept)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Json = Any
 Parts = Mapping[str, Json]  # what a row holds, by names such as text, label, answer, context, messages
 Role = Literal["system", "user", "assistant"]
+Prompt = Literal["full", "short"]  # with the task's instruction, or without it
 
 
 @dataclass(frozen=True)
@@ -189,3 +190,9 @@ class Task(Protocol):
     def features(self, record: Record) -> str:
         """The text that the classical baseline sees."""
         ...
+
+
+def messages_for(task: Task, prompt: Prompt, record: Record, answer: str | None = None) -> list[Message]:
+    """The conversation that asks for the record's answer with that prompt, closed by `answer` if given."""
+    ask = task.short_messages if prompt == "short" else task.messages
+    return ask(record, answer)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from slmops.core.config import Section, merged, over, wrong
+from slmops.tasks.types import Prompt
 from slmops.training.config import TrainConfig
 
 _STUDENT = TrainConfig(method="full", epochs=3, learning_rate=8e-4, quantization_aware=0.5, noise=0)
@@ -66,7 +67,7 @@ class StudentConfig(Section):
         description="all tokens, or about how many: those of the project's texts, however many these are, then the "
         "commonest others; what has no token any more is spelled in smaller pieces",
     )
-    prompt: Literal["short", "full"] = Field(default="short", description="short (without the instruction), or full")
+    prompt: Prompt = Field(default="short", description="short (without the instruction), or full")
     train: Annotated[TrainConfig, over(_STUDENT)] = Field(default=_STUDENT, description="how it learns")
 
     @model_validator(mode="before")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJs
 
 from slmops.core.config import LISTED, Section, wrong
 from slmops.runtimes.remote import LOOPBACK
+from slmops.tasks.types import Prompt
 from slmops.training.config import TrainConfig
 
 _MOST_OTHERS = 8
@@ -73,6 +74,11 @@ class TeacherConfig(Section):
         description="the endpoint's prices, {input: 2.5, output: 10}: the report says what its answers cost, and after "
         "how many of the student's that is saved",
     )
+    prompt: Prompt = Field(
+        default="full",
+        description="full: it is asked with the task's instruction; short: without, which suits a teacher that is "
+        "taught many labels",
+    )
     train: Annotated[
         TrainConfig | None, BeforeValidator(_false_is_none, json_schema_input_type=TrainConfig | Literal[False])
     ] = Field(default=TrainConfig(), description="how it is taught the task; false: taken as it is")
@@ -93,6 +99,8 @@ class TeacherConfig(Section):
             return self
         if self.train and "train" in self.model_fields_set:
             raise wrong("a model behind an endpoint cannot be taught here", "remove train")
+        if self.prompt == "short":
+            raise wrong("a model behind an endpoint is told the task", "remove prompt")
         host = urlsplit(self.endpoint).hostname or ""
         if self.api_key_env and self.endpoint.startswith("http:") and host not in LOOPBACK:
             raise wrong("http:// would send the key for all to read", "write https://")
