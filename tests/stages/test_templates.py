@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from operator import ne
 from pathlib import Path
 
 import pytest
 
 from slmops.core.errors import SlmopsError
 from slmops.core.named import allow
+from slmops.data.records import read_records
+from slmops.stages.parts import read_part
 from slmops.stages.project import Project
 from slmops.stages.run import figures_of, open_store, plan, run
 from slmops.stages.templates import Kind, new_file
@@ -51,6 +54,47 @@ def test_a_task_begins_from_a_file_that_works(tmp_path: Path, monkeypatch: pytes
     assert task.parse(" yes\n") == "yes"
     with pytest.raises(SlmopsError, match="is not one word"):
         task.parse("yes sir")
+
+
+VARIED = "{augment: 2, vary: 'swapped:swapped', accept: {confidence: 0}}"
+
+
+def test_texts_are_varied_by_code_of_its_own(tmp_path: Path) -> None:
+    path, line = new_file("variation", "swapped", tmp_path)
+    assert line == "synthesis: {augment: 2, vary: swapped:swapped}"
+    project = Project.load(write_project(tmp_path, synthesis=VARIED))
+    run(project, until="labels")
+    store = open_store(project)
+    texts = {one.id: one.text.split() for one in read_part(store.open("tiny/dataset@latest"), "train")}
+    texts |= {one.id: one.text.split() for one in read_part(store.open("tiny/dataset@latest"), "unlabelled")}
+    made = [one for one in read_records(store.open("tiny/labels@latest") / "labels.jsonl") if one.source.made_from]
+    assert len(made) > len(texts)
+    for one in made:
+        words, before = one.text.split(), texts[one.source.made_from]
+        assert sorted(words) == sorted(before) and sum(map(ne, words, before)) == 2
+    path.write_text(path.read_text() + "\n")
+    assert next(item.stage.name for item in plan(project) if item.runs) == "labels"
+
+
+@pytest.mark.parametrize(
+    ("name", "returned", "told"),
+    [
+        ("nothing", "None", "returned a NoneType, expected a text"),
+        ("too_far", "text[99]", "raised IndexError: string index out of range — mend it"),
+        ("half", "chr(0xD800)", "raised UnicodeEncodeError"),
+    ],
+)
+def test_what_a_variation_does_wrong_is_told_by_its_name(tmp_path: Path, name: str, returned: str, told: str) -> None:
+    (tmp_path / f"{name}.py").write_text(f"def vary(text, generator):\n    return {returned}\n")
+    synthesis = f"{{augment: 2, vary: '{name}:vary'}}"
+    path = write_project(tmp_path, synthesis=synthesis, teacher="{model: 'file:model', train: false}")
+    with pytest.raises(SlmopsError, match=f"{name}:vary {told}"):
+        run(Project.load(path), until="labels")
+
+
+def test_a_variation_of_nothing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SlmopsError, match=r"synthesis\.vary: nothing is varied — give synthesis\.augment"):
+        Project.load(write_project(tmp_path, synthesis="{augment: 0, vary: 'swapped:swapped'}"))
 
 
 @pytest.mark.parametrize(

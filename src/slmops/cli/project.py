@@ -39,7 +39,9 @@ def init(
 
 
 def new(
-    kind: Annotated[Literal["loss", "metric", "callback", "task"], typer.Argument(help="What it is to be.")],
+    kind: Annotated[
+        Literal["loss", "metric", "callback", "task", "variation"], typer.Argument(help="What it is to be.")
+    ],
     name: Annotated[str, typer.Argument(help="Its name in Python; the file is called so, too.")],
     config: Config = CONFIG,
     as_json: AsJson = False,

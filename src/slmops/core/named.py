@@ -1,4 +1,5 @@
-"""Code of the user's own, named `module:name`: a task, a loss, a metric, a callback. Knows no room.
+"""Code of the user's own, named `module:name`: a task, a loss, a metric, a callback, a
+variation of texts. Knows no room.
 
 A module is imported only after whoever runs the user's own project has allowed its name: one that stands in a model's
 card, or in an artifact of somebody else's, imports nothing.
@@ -22,7 +23,7 @@ from pydantic import AfterValidator, WithJsonSchema
 
 from slmops.core.artifact import hash_json
 from slmops.core.config import wrong
-from slmops.core.errors import ConfigError
+from slmops.core.errors import ConfigError, SlmopsError
 
 _FORM = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 _allowed: set[str] = set()
@@ -61,6 +62,20 @@ def load_named(name: str, where: str) -> Any:
         what = f"{name} ended while it was imported: {type(error).__name__}: {error}"
         raise ConfigError(
             what, where=where, remedy=f"mend {module.replace('.', '/')}.py; --debug shows where"
+        ) from error
+
+
+def call_named(name: str, where: str, function: Any, *given: Any) -> Any:
+    """What `function`, loaded as `name`, returns.
+
+    Raises:
+        SlmopsError: it fails.
+    """
+    try:
+        return function(*given)
+    except Exception as error:
+        raise SlmopsError(
+            f"{name} raised {type(error).__name__}: {error}", where=where, remedy="mend it; --debug shows where"
         ) from error
 
 

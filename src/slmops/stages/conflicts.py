@@ -86,6 +86,8 @@ def conflicts_of(project: Project) -> Iterator[tuple[str, str, str]]:
     if project.synthesis.augment not in ("auto", 0) and not project.task.varies:
         why = f"a word less would change what {project.task.type} asks, or answers: nothing is varied"
         yield "synthesis.augment", why, "remove it; slmops data augment has the teacher write new texts"
+    elif project.synthesis.vary and not project.augmented():
+        yield "synthesis.vary", "nothing is varied", "give synthesis.augment, how many texts are made of each"
     yield from _of_names(project)
     yield from _of_search(project)
     taught = project.local_teacher.train if project.local_teacher and project.student.model is None else None

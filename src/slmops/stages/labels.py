@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 from slmops.core.artifact import hash_json
+from slmops.core.named import code_of
 from slmops.core.pipeline import Estimate, Stage, Work
-from slmops.data.augment import augment_texts
+from slmops.data.augment import augment_texts, own_variation
 from slmops.data.records import without_tokens, write_records
 from slmops.runtimes.local import LocalModel
 from slmops.runtimes.remote import RemoteModel
@@ -42,6 +43,8 @@ def labels_stage(project: Project) -> Stage:
         "augment": project.augmented(),
         "seed": project.seed,
     }
+    if synthesis.vary:
+        section["vary"] = [synthesis.vary, code_of(synthesis.vary, "synthesis")]
     if project.hears_several:
         section["teachers"] = project.distillation.teachers
     if project.endpoints:
@@ -72,7 +75,8 @@ def _make(project: Project, work: Work) -> None:
     if task.varied is not None:
         texts = [*read_part(dataset, "train"), *unlabelled]
         held_out = [*read_part(dataset, "validation"), *read_part(dataset, "test")]
-        augmented = augment_texts(texts, project.augmented(), work.seed, task.varied, held_out)
+        vary = own_variation(synthesis.vary) if synthesis.vary else None
+        augmented = augment_texts(texts, project.augmented(), work.seed, task.varied, held_out, vary)
     validation = read_part(dataset, "validation") if isinstance(task.grammar, Labels) else []
     asked, accept, heard = [*validation, *unlabelled, *augmented], synthesis.accept.confidence, []
     threads, number_format = work.choices["threads"], work.choices["number_format"]

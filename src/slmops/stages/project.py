@@ -75,10 +75,11 @@ class Project(Config):
         return project
 
     def own_code(self) -> list[str]:
-        """What the project names of the user's own: a task, losses, callbacks, metrics."""
+        """What the project names of the user's own: a task, a variation of texts, losses, callbacks, metrics."""
         teachers = [teacher.train for teacher in self.teachers.values()]
         trained = [config for config in (self.student.train, *teachers) if config]
         names = [self.task.type, *self.evaluation.metrics, *(name for config in trained for name in config.own_code())]
+        names += [self.synthesis.vary] if self.synthesis.vary else []
         return [name for name in names if is_named(name)]
 
     def conflicts(self) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Files to begin from: code of one's own (`slmops new loss|metric|callback|task NAME`), which works as it is."""
+"""Files to begin from: code of one's own (`slmops new KIND NAME`), which works as it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from slmops.core.errors import SlmopsError
 from slmops.core.files import write_whole
 
-Kind = Literal["loss", "metric", "callback", "task"]
+Kind = Literal["loss", "metric", "callback", "task", "variation"]
 
 _LOSS = '''"""A loss: what is learned of an answer. In slmops.yaml: train: {{loss: {module}:{name}}}"""
 
@@ -63,11 +63,27 @@ class {name}(TaskBase):
             raise InvalidAnswer(f"{{text!r}} is not one word", remedy="write one word")
         return words[0]
 '''
+_VARIATION = '''"""A variation: another text, whose answer the teacher gives. In slmops.yaml:
+synthesis: {{augment: 2, vary: {module}:{name}}}"""
+
+
+def {name}(text, generator):
+    """A text as somebody else might write it, by chance: a NumPy generator, seeded. One that was there is left out.
+
+    This one exchanges two words that stand beside each other.
+    """
+    words = text.split()
+    if len(words) > 1:
+        at = generator.integers(len(words) - 1)
+        words[at], words[at + 1] = words[at + 1], words[at]
+    return " ".join(words)
+'''
 _TEMPLATES: dict[Kind, tuple[str, str]] = {
     "loss": (_LOSS, "train: {{loss: {module}:{name}}}"),
     "metric": (_METRIC, "evaluation: {{metrics: {module}:{name}}}"),
     "callback": (_CALLBACK, "train: {{callbacks: {module}:{name}}}"),
     "task": (_TASK, "task: {module}:{name}"),
+    "variation": (_VARIATION, "synthesis: {{augment: 2, vary: {module}:{name}}}"),
 }
 
 

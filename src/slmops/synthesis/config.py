@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from slmops.core.config import Section, one_or_many
+from slmops.core.named import Named
 
 
 class AcceptConfig(Section):
@@ -34,4 +35,9 @@ class SynthesisConfig(Section):
         default="auto",
         description="the number of cheaply varied texts for each text, answered by the teacher; auto: 1 where answers "
         "are a closed set, 0 where they are written, which takes long",
+    )
+    vary: Named | None = Field(
+        default=None,
+        description="a function of your own, module:name, that varies a text, instead of words that are dropped and "
+        "halves that are spliced",
     )

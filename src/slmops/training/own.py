@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slmops.core.errors import SlmopsError
-from slmops.core.named import load_named
+from slmops.core.named import call_named, load_named
 from slmops.training.config import TrainConfig
 from slmops.training.curve import Point
 from slmops.training.losses import Taught, TokenLoss, cross_entropy
@@ -24,7 +24,7 @@ def gold_loss(config: TrainConfig) -> TokenLoss:
     own = load_named(config.loss, "train.loss")
 
     def checked(logits: Tensor, target_ids: Tensor, taught: Taught | None) -> Tensor:
-        value = _call(config.loss, "train.loss", own, logits, target_ids)
+        value = call_named(config.loss, "train.loss", own, logits, target_ids)
         shape = tuple(getattr(value, "shape", ())) if hasattr(value, "requires_grad") else None
         if shape != tuple(target_ids.shape):
             found = f"a tensor of shape {shape}" if shape is not None else f"a {type(value).__name__}"
@@ -48,16 +48,7 @@ def told(callbacks: Sequence[str], goes_on: Callable[[Sequence[Point]], bool]) -
     named = [(name, load_named(name, "train.callbacks")) for name in callbacks]
 
     def ask(curve: Sequence[Point]) -> bool:
-        answers = [_call(name, "train.callbacks", callback, curve[-1]) for name, callback in named]
+        answers = [call_named(name, "train.callbacks", callback, curve[-1]) for name, callback in named]
         return goes_on(curve) and not any(answer is False for answer in answers)
 
     return ask
-
-
-def _call(name: str, where: str, function: Any, *given: Any) -> Any:
-    try:
-        return function(*given)
-    except Exception as error:
-        raise SlmopsError(
-            f"{name} raised {type(error).__name__}: {error}", where=where, remedy="mend it; --debug shows where"
-        ) from error
