@@ -1,9 +1,9 @@
 """All 150 intents of CLINC150: what the student keeps, how fast it is, and what a larger set of answers costs.
 
 The headline's recipe, but for its rows: 20 messages of each intent with their label, 20 without, 5 to validate, and
-the whole test. The teacher is asked without the instruction, whose labels alone are 800 tokens, and each text is varied
-once. For the trie, the int4 student answers the same messages within the first 10, 30, 75 and all of the
-labels, in turns; what it was taught stays the same.
+the whole test. The teacher is asked without the instruction, which has 650 tokens, and each text is varied once. For
+the trie, the int4 student answers the same messages within the first 10, 30, 75 and all of the labels, in turns; what
+it was taught stays the same.
 """
 
 from __future__ import annotations

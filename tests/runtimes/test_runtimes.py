@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.runtimes.conftest import Open
 
 LABELS = Labels(("order_status", "order_status_late", "cancel_order", "refund"))
 MANY = Labels(
-    tuple(f"{verb}_{thing}_{when}" for verb in ("cancel", "change", "refund") for thing in "xyz" for when in "abc")
+    tuple(f"{verb}_{thing}_{when}" for verb in ("cancel", "change", "refund") for thing in "vwxyz" for when in "abc")
 )
 TEXTS = ("Where is my order?", "Where is my lamp? It came damaged.", "Cancel it.", "I want a refund, please.")
 FREE = Sampling(max_tokens=12)
@@ -107,16 +108,39 @@ def test_choosing_renormalises_the_scores_along_the_trie(open_model: Open, label
     assert trie is not None
     chosen = model.runtime.choose(prompts(model), trie)
     for row, prompt in enumerate(prompts(model)):
+        shares: dict[Ids, dict[int, float]] = {}
+        for branch in trie.branches():
+            allowed = trie.allowed(branch)
+            scores = model.runtime.score([(prompt + branch, (other,)) for other in allowed])
+            likely = [math.exp(score.total) for score in scores]
+            shares[branch] = {other: share / sum(likely) for other, share in zip(allowed, likely, strict=True)}
         for column, answer in enumerate(trie.answers):
-            expected, path = 0.0, (*answer, trie.end)
-            for length, token in enumerate(path):
-                allowed = trie.allowed(path[:length])
-                if len(allowed) > 1:
-                    scores = model.runtime.score([(prompt + path[:length], (other,)) for other in allowed])
-                    shares = {other: math.exp(score.total) for other, score in zip(allowed, scores, strict=True)}
-                    expected += math.log(shares[token] / sum(shares.values()))
+            path = (*answer, trie.end)
+            at = [length for length in range(len(path)) if path[:length] in shares]
+            expected = sum(math.log(shares[path[:length]][path[length]]) for length in at)
             assert chosen[row, column] == pytest.approx(expected, abs=1e-3)
     assert np.exp(chosen).sum(axis=1) == pytest.approx(1)
+
+
+def test_a_model_that_is_sure_reads_on_only_where_labels_are_likely(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LocalModel(folders["torch"])
+    network: Any = model.runtime.model
+    read: list[int] = []
+
+    def sharpen(module: Any, given: Any, states: Any) -> Any:
+        read.append(states.shape[1])
+        return 100 * states
+
+    network.model.norm.register_forward_hook(sharpen)
+    trie = model.constraint(MANY)
+    assert trie is not None
+    some, tokens_read = np.exp(model.runtime.choose(prompts(model), trie)), sum(read)
+    monkeypatch.setattr(TokenTrie, "matters", lambda trie, branch, told: True)
+    read.clear()
+    assert some == pytest.approx(np.exp(model.runtime.choose(prompts(model), trie)), abs=1e-5)
+    assert tokens_read < sum(read)
 
 
 def test_the_answer_written_has_the_probability_it_has_in_choosing(open_model: Open) -> None:

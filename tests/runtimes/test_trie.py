@@ -21,6 +21,10 @@ def random_logits(seed: int, fed: Ids) -> NDArray[np.float32]:
     return np.random.default_rng((seed, *fed)).normal(0, 5, VOCABULARY).astype(np.float32)
 
 
+def told_by(trie: TokenTrie, seed: int) -> dict[Ids, dict[int, float]]:
+    return {branch: trie.logprobs_at(branch, random_logits(seed, (1, 2, 3, *branch))) for branch in trie.branches()}
+
+
 def written_by(trie: TokenTrie, seed: int, sampling: Sampling) -> tuple[Ids, float]:
     request = Request("r", (1, 2, 3), sampling, trie)
     fed: list[int] = []
@@ -45,7 +49,7 @@ def test_decoding_along_the_trie_ends_in_the_set(answers: list[Ids], seed: int, 
 @given(answers=answers, seed=st.integers(0, 2**32))
 def test_the_answers_probabilities_sum_to_one(answers: list[Ids], seed: int) -> None:
     trie = TokenTrie(answers, END)
-    at_branches = {branch: random_logits(seed, (1, 2, 3, *branch)) for branch in trie.branches()}
+    at_branches = told_by(trie, seed)
     assert np.exp(trie.answer_logprobs(at_branches)).sum() == pytest.approx(1)
 
 
@@ -53,24 +57,24 @@ def test_the_answers_probabilities_sum_to_one(answers: list[Ids], seed: int) -> 
 def test_the_answer_written_has_the_probability_it_has_among_all(answers: list[Ids], seed: int) -> None:
     trie = TokenTrie(answers, END)
     written, logprob = written_by(trie, seed, Sampling(temperature=1.0, seed=seed))
-    at_branches = {branch: random_logits(seed, (1, 2, 3, *branch)) for branch in trie.branches()}
+    at_branches = told_by(trie, seed)
     assert logprob == pytest.approx(trie.answer_logprobs(at_branches)[trie.answers.index(written)])
 
 
 @given(answers=answers, seed=st.integers(0, 2**32))
 def test_the_answer_read_from_the_distribution_is_the_one_that_is_written(answers: list[Ids], seed: int) -> None:
     trie = TokenTrie(answers, END)
-    at_branches = {branch: random_logits(seed, (1, 2, 3, *branch)) for branch in trie.branches()}
+    at_branches = told_by(trie, seed)
     assert trie.follow(trie.answer_logprobs(at_branches)) == written_by(trie, seed, Sampling())[0]
 
 
 @given(answers=answers, seed=st.integers(0, 2**32))
 def test_branches_that_matter_little_need_not_be_asked(answers: list[Ids], seed: int) -> None:
-    trie, at_branches = TokenTrie(answers, END), dict[Ids, NDArray[np.float32]]()
-    every = {branch: random_logits(seed, (1, 2, 3, *branch)) for branch in trie.branches()}
-    for branch, logits in every.items():
+    trie, at_branches = TokenTrie(answers, END), dict[Ids, dict[int, float]]()
+    every = told_by(trie, seed)
+    for branch, told in every.items():
         if trie.matters(branch, at_branches):
-            at_branches[branch] = logits
+            at_branches[branch] = told
     some, exact = (np.exp(trie.answer_logprobs(asked)) for asked in (at_branches, every))
     assert some == pytest.approx(exact, abs=1e-5) and some.sum() == pytest.approx(1)
     assert trie.follow(np.log(some)) == written_by(trie, seed, Sampling())[0]
@@ -80,7 +84,8 @@ def test_beyond_an_unlikely_token_nothing_is_asked() -> None:
     trie = TokenTrie([(1, 2), (1, 3), (4, 5), (4, 6)], END)
     sure = np.full(VOCABULARY, -20, dtype=np.float32)
     sure[4] = 0
-    assert [branch for branch in trie.branches() if trie.matters(branch, {(): sure})] == [(), (4,)]
+    told = {(): trie.logprobs_at((), sure)}
+    assert [branch for branch in trie.branches() if trie.matters(branch, told)] == [(), (4,)]
 
 
 @given(answers=answers)
@@ -129,6 +134,6 @@ def test_sampling_with_a_seed_is_repeatable(seed: int) -> None:
 def test_sampling_follows_the_probabilities() -> None:
     trie = TokenTrie([(1,), (2,), (3,)], END)
     logits = random_logits(7, (1, 2, 3))
-    expected = np.exp(trie.answer_logprobs({(): logits}))
+    expected = np.exp(trie.answer_logprobs({(): trie.logprobs_at((), logits)}))
     drawn = [written_by(trie, 7, Sampling(temperature=1.0, seed=seed))[0][0] for seed in range(2000)]
     assert np.bincount(drawn, minlength=4)[1:] / len(drawn) == pytest.approx(expected, abs=0.04)

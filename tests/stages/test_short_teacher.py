@@ -67,6 +67,30 @@ def test_its_probabilities_are_those_without_the_instruction(tmp_path: Path) -> 
     assert [row["text"] for row in told] == [one.answers[-1].text for one in answered]
 
 
+def test_each_of_several_is_asked_as_it_was_taught(tmp_path: Path) -> None:
+    taught = "train: {method: full, epochs: 2, learning_rate: 0.01}"
+    teachers = f"[{{model: 'file:model', {taught}}}, {{model: 'file:model', prompt: short, {taught}}}]"
+    project = Project.load(write_project(tmp_path, teacher=teachers, synthesis="{accept: {confidence: 0}}"))
+    run(project, until="labels")
+    store = open_store(project)
+    task = read_task(store.open("tiny/dataset@latest"))
+    said = read_records(store.open("tiny/labels@latest") / "labels.jsonl")
+    for place, (name, prompt) in enumerate([("teacher", "full"), ("teacher_2", "short")]):
+        folder = store.open(f"tiny/{name}@latest")
+        card = read_card(folder)
+        assert card and card.prompt == prompt
+        asked = answer_records(LocalModel(folder), task, said, by="again", prompt=card.prompt, accept_confidence=0)
+        assert all(one.answers[place].label_probs == one.answers[-1].label_probs for one in asked)
+
+
+def test_one_that_is_taught_nothing_is_warned_of(tmp_path: Path) -> None:
+    untaught = "{model: 'file:model', prompt: short, train: false}"
+    told: list[str] = []
+    project = Project.load(write_project(tmp_path, teacher=untaught))
+    run(project, until="teacher", progress=lambda stage, share, note: told.append(note or ""))
+    assert [one for one in told if "it must have learned the task before" in one]
+
+
 def test_another_prompt_is_another_teacher(tmp_path: Path) -> None:
     project = Project.load(write_project(tmp_path, optimization="[]", evaluation="{compare: [student]}"))
     run(project)

@@ -1,5 +1,5 @@
-"""Code of the user's own, named `module:name`: a task, a loss, a metric, a callback, a
-variation of texts. Knows no room.
+"""Code of the user's own, named `module:name`: a task, a variation of texts, a loss, a metric, a callback.
+Knows no room.
 
 A module is imported only after whoever runs the user's own project has allowed its name: one that stands in a model's
 card, or in an artifact of somebody else's, imports nothing.

@@ -79,12 +79,12 @@ class OnnxRuntime:
         logprobs = np.zeros((len(prompts), len(trie.answers)))
         for row, prompt in enumerate(prompts):
             check_fits(len(prompt) + trie.longest, self.limits)
-            at_branches: dict[Ids, NDArray[np.float32]] = {}
+            told: dict[Ids, dict[int, float]] = {}
             for branch in trie.branches():
-                if trie.matters(branch, at_branches):
+                if trie.matters(branch, told):
                     path = prompt + branch
-                    at_branches[branch] = self._step(path[self._prepare(path, 1) :])
-            logprobs[row] = trie.answer_logprobs(at_branches)
+                    told[branch] = trie.logprobs_at(branch, self._step(path[self._prepare(path, 1) :]))
+            logprobs[row] = trie.answer_logprobs(told)
         return logprobs
 
     def _use(self, adapter: str | None) -> None:

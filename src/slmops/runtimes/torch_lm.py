@@ -82,17 +82,18 @@ class TorchRuntime:
         for prompt in prompts:
             check_fits(len(prompt) + trie.longest, self.limits)
         paths, branches = _paths(prompts), trie.branches()
-        told: list[dict[Ids, Mapping[int, float]]] = [{} for _ in prompts]
-        own, all_branches = sum(len(path[-1]) for path in paths), len(prompts) * sum(map(len, branches))
-        at_once = all_branches <= 2 * own  # else it costs less to read prompts again, once a level, for what matters
+        told: list[dict[Ids, dict[int, float]]] = [{} for _ in prompts]
+        shared = sum(len(part) for path in paths[:1] for part in path[:-1])
+        again = shared + sum(len(path[-1]) for path in paths)
+        at_once = len(prompts) * sum(map(len, branches)) <= 2 * again  # else prompts are read once a level of labels
         while asked := [
             (row, branch)
             for row, branch in product(range(len(prompts)), branches)
             if branch not in told[row] and (at_once or trie.matters(branch, told[row]))
         ]:
             for row, branch, logits in self._at_branches(paths, asked, trie):
-                told[row][branch] = logits
-        return np.array([trie.answer_logprobs(logits) for logits in told]).reshape(len(prompts), len(trie.answers))
+                told[row][branch] = trie.logprobs_at(branch, logits)
+        return np.array([trie.answer_logprobs(at) for at in told]).reshape(len(prompts), len(trie.answers))
 
     def _at_branches(
         self, paths: Sequence[tuple[Ids, ...]], asked: Sequence[tuple[int, Ids]], trie: TokenTrie

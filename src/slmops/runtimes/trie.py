@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Ids = tuple[int, ...]
 Logits = NDArray[np.float32] | Mapping[int, float]  # at least of the tokens that may follow
+Told = Mapping[Ids, Mapping[int, float]]  # at each branch that was asked, log-probabilities of what may follow
 _NEGLIGIBLE = 1e-5  # what is told of a label's probability has five digits
 
 
@@ -45,15 +46,18 @@ class TokenTrie:
         """What may have been written where more than one token can follow, shortest first."""
         return sorted((written for written, tokens in self._children.items() if len(tokens) > 1), key=len)
 
-    def matters(self, branch: Ids, branch_logits: Mapping[Ids, Logits]) -> bool:
-        """Whether likely tokens, or the likeliest ones, lead to `branch`, by the logits at shorter ones."""
+    def logprobs_at(self, branch: Ids, logits: Logits) -> dict[int, float]:
+        """Log-probability of each token that may follow `branch`, by the logits there."""
+        return log_softmax(logits, self.allowed(branch))
+
+    def matters(self, branch: Ids, told: Told) -> bool:
+        """Whether likely tokens, or the likeliest ones, lead to `branch`, by what is told at shorter ones."""
         reached, likeliest = 0.0, True
         for length, token in enumerate(branch):
-            children = self._children[branch[:length]]
-            if len(children) > 1:
-                if branch[:length] not in branch_logits:
+            if len(self._children[branch[:length]]) > 1:
+                if branch[:length] not in told:
                     return False
-                logprobs = log_softmax(branch_logits[branch[:length]], children)
+                logprobs = told[branch[:length]]
                 reached += logprobs[token]
                 likeliest = likeliest and logprobs[token] == max(logprobs.values())
         return likeliest or reached > math.log(_NEGLIGIBLE)
@@ -75,13 +79,11 @@ class TokenTrie:
         answer = self.answers[row]
         return answer[length] if length < len(answer) else self.end
 
-    def answer_logprobs(self, branch_logits: Mapping[Ids, Logits]) -> NDArray[np.float64]:
-        """(answer,) log-probabilities from the logits at every branch that matters: beyond another, all tokens are
+    def answer_logprobs(self, told: Told) -> NDArray[np.float64]:
+        """(answer,) log-probabilities from what is told at every branch that matters: beyond another, all tokens are
         alike. They sum to one over the set."""
         logprobs = {
-            written: log_softmax(branch_logits[written], children)
-            if written in branch_logits
-            else dict.fromkeys(children, -math.log(len(children)))
+            written: told.get(written) or dict.fromkeys(children, -math.log(len(children)))
             for written, children in self._children.items()
             if len(children) > 1
         }

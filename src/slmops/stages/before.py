@@ -54,6 +54,9 @@ def _warn_of_idle(project: Project, progress: Progress) -> None:
     if project.caches_targets and not project.distillation.loss.follows_teacher:
         told = "no loss follows the probabilities of the teacher; add forward_kl: …, or write match: answers"
         progress("targets", 0.0, f"warning: distillation.loss: {told}")
+    if any(teacher.prompt == "short" and not teacher.train for teacher in project.teachers.values()):
+        told = "a teacher that is asked without the instruction is taught nothing: it must have learned the task before"
+        progress("labels", 0.0, f"warning: teacher.prompt: {told}")
     for name in ("distillation", "synthesis"):
         if project.teacher is None and name in project.model_fields_set:
             progress("student", 0.0, f"warning: {name} does nothing: there is no teacher")

@@ -66,7 +66,7 @@ def check_labels_are_spelled(project: Project, dataset: Path) -> None:
 def _asked(project: Project) -> Iterator[tuple[str, str, Prompt, int]]:
     """(role, reference, prompt, most tokens) of the base models whose descendants are compared."""
     if project.local_teacher and {"teacher", "teacher_int4"} & set(project.subjects()):
-        yield "teacher", project.local_teacher.model, project.local_teacher.prompt, sys.maxsize
+        yield "teacher", project.local_teacher.model, project.prompt_of("teacher"), sys.maxsize
     yield "student", project.student_origin, project.student.prompt, project.student.context or sys.maxsize
 
 

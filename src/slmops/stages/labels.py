@@ -44,7 +44,7 @@ def labels_stage(project: Project) -> Stage:
         "seed": project.seed,
     }
     if synthesis.vary:
-        section["vary"] = [synthesis.vary, code_of(synthesis.vary, "synthesis")]
+        section["vary"] = [synthesis.vary, code_of(synthesis.vary, "synthesis.vary")]
     if project.hears_several:
         section["teachers"] = project.distillation.teachers
     if project.endpoints:

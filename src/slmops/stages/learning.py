@@ -25,7 +25,6 @@ from slmops.stages.diagnosis import Diagnosis, course_of, cut_answers, faults_of
 from slmops.stages.engine import EngineConfig, together
 from slmops.stages.judge import judge_by_metric
 from slmops.stages.parts import (
-    Prompt,
     answer_begins,
     answered_examples,
     read_answered,
@@ -39,7 +38,7 @@ from slmops.stages.saved import save_weights
 from slmops.stages.targets import open_targets
 from slmops.stages.teacher_beside import TeacherBeside
 from slmops.stages.trials import Learned, best_trial, scratch_of
-from slmops.tasks.types import Labels, Record
+from slmops.tasks.types import Labels, Prompt, Record
 from slmops.training.blame import BrokenLossError
 from slmops.training.computing import Rounding
 from slmops.training.config import TrainConfig

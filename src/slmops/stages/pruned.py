@@ -99,7 +99,8 @@ def _make(project: Project, work: Work) -> None:
         model = load_causal_lm(source)
         if student.layers is not None or student.is_narrower:
             kept = of_round(Shape.of(config), student, student.rounds)
-            _cut(model, _calibration(source, project.prompt_of("teacher"), work), kept, work)
+            prompt = "full" if student.model else project.prompt_of("teacher")  # a ready model has learned no task
+            _cut(model, _calibration(source, prompt, work), kept, work)
     if student.context is not None:
         _shorten(model, student.context, project)
     if student.vocabulary != "all":

@@ -23,7 +23,7 @@ from slmops.stages.parts import read_answered, read_part, read_task
 from slmops.stages.project import Project
 from slmops.stages.run import choices, open_store, plan, run
 from slmops.stages.vocabulary import encoded
-from slmops.tasks.types import Task, messages_for
+from slmops.tasks.types import PROMPTS, Task, messages_for
 from slmops.training.estimate import Shape
 
 _SHARES = (1, 3 / 4, 1 / 2, 2 / 5, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 10)  # of the layers
@@ -112,8 +112,8 @@ def _kept_tokens(
     asked, family = project.student.vocabulary, family_of(tokenizer)
     used = {id for ids in encoded(tokenizer, dataset, labels) for id in ids}
     for record in read_part(dataset, "unlabelled") if labels is None else ():
-        for ask in (task.messages, task.short_messages):
-            used |= {*encode_prompt(tokenizer, family, ask(record))}
+        for prompt in PROMPTS:
+            used |= {*encode_prompt(tokenizer, family, messages_for(task, prompt, record))}
     wanted = {_FEWER_TOKENS} if tokenizer.vocabulary_size > _FEWER_TOKENS else set()
     wanted |= {asked} if asked != "all" else set()
     described = tokenizer.description()

@@ -18,7 +18,7 @@ from slmops.optimization.vocabulary import trim_tokenizer, write_kept, write_tok
 from slmops.stages.base_models import source_of_student, stored_base
 from slmops.stages.parts import read_answered, read_task
 from slmops.stages.project import Project
-from slmops.tasks.types import Labels, Record, Task
+from slmops.tasks.types import PROMPTS, Labels, Record, Task, messages_for
 
 
 def vocabulary_stage(project: Project, identity: str | None) -> Stage:
@@ -35,8 +35,8 @@ def encoded(tokenizer: Tokenizer, dataset: Path, labels: Path | None) -> Iterato
     teacher's answers."""
     task, family = read_task(dataset), family_of(tokenizer)
     for record, answer in _answered(task, dataset, labels):
-        for ask in (task.messages, task.short_messages):
-            yield encode_lesson(tokenizer, family, ask(record, answer))[0]
+        for prompt in PROMPTS:
+            yield encode_lesson(tokenizer, family, messages_for(task, prompt, record, answer))[0]
 
 
 def _make(project: Project, work: Work) -> None:

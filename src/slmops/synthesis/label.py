@@ -27,7 +27,7 @@ def answer_records(
     records: Sequence[Record],
     *,
     by: str,
-    prompt: Prompt = "full",
+    prompt: Prompt,
     accept_confidence: float,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Record]:

@@ -19,6 +19,7 @@ Json = Any
 Parts = Mapping[str, Json]  # what a row holds, by names such as text, label, answer, context, messages
 Role = Literal["system", "user", "assistant"]
 Prompt = Literal["full", "short"]  # with the task's instruction, or without it
+PROMPTS: tuple[Prompt, ...] = ("full", "short")
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Task(Protocol):
         ...
 
     def short_messages(self, record: Record, answer: str | None = None) -> list[Message]:
-        """The same without the long instruction, for a student that has learned it."""
+        """The same without the long instruction, for a model that has learned it."""
         ...
 
     def write(self, gold: Json) -> str:
