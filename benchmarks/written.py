@@ -2,8 +2,9 @@
 
 The teacher is the default model, tuned on some dialogues; it summarizes others. Twenty of its layers learn from it, by
 each loss on the same rows in the same steps. Told are, on dialogues that none has seen, how far the student's next
-token is from its teacher's behind the gold summary so far, and ROUGE-L of what it writes. The default is chosen here,
-on rows of the training set, never on the test.
+token is from its teacher's behind the gold summary so far, and ROUGE-L of what it writes. What the student writes
+itself, and what goes on inside, are learned beside the loss that did best. The default is chosen here, on rows of the
+training set, never on the test.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ ARMS: Mapping[str, dict[str, Any]] = {
     "forward-kl": {**_TOKENS, "loss": {"forward_kl": 1.0}},
     "reverse-kl": {**_TOKENS, "loss": {"reverse_kl": 1.0}},
     "skewed": {**_TOKENS, "loss": {"skewed_forward_kl": 1.0}},
-    "on-policy": {**_TOKENS, "loss": {"skewed_forward_kl": 1.0}, "on_policy": 0.25},
-    "inside": {**_TOKENS, "loss": {"skewed_forward_kl": 1.0}, "representation": {"values": 1.0, "hidden_states": 1.0}},
+    "on-policy": {**_TOKENS, "loss": {"forward_kl": 1.0}, "on_policy": 0.25},
+    "inside": {**_TOKENS, "loss": {"forward_kl": 1.0}, "representation": {"values": 1.0, "hidden_states": 1.0}},
 }
 CONFIG: dict[str, Any] = {
     "name": "written",
