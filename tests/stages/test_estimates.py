@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from slmops.core.pipeline import Estimate
-from slmops.stages.estimates import training_estimate
+from slmops.stages.estimates import evidence_minutes, training_estimate
 from slmops.stages.project import Project
 from tests.cli.test_cli import slmops
 from tests.stages.tiny_project import write_project, write_rows
@@ -44,6 +44,22 @@ def test_a_plan_looks_at_the_model_and_at_the_rows(tmp_path: Path) -> None:
     assert 3 < many.minutes / few.minutes < 5
     assert long.minutes > 2 * few.minutes
     assert (long.memory_mb or 0) >= (few.memory_mb or 0)
+
+
+def test_evidence_takes_as_long_as_there_are_messages_to_answer(tmp_path: Path) -> None:
+    def minutes(name: str, rows: int, **changes: str) -> float:
+        (tmp_path / name).mkdir()
+        sections: dict[str, str | None] = {"student": "{model: 'file:big'}", "teacher": None, "synthesis": None}
+        path = write_project(tmp_path / name, **sections | changes)
+        (tmp_path / name / "big").mkdir()
+        (tmp_path / name / "big" / "config.json").write_text(json.dumps(_BIG))
+        row = {"text": "Where is the parcel that I sent in April?", "label": "track", "answer": "It is late. " * 9}
+        write_rows(tmp_path / name / "data" / "test.jsonl", [row] * rows)
+        return evidence_minutes(Project.load(path), ["student", "int4"])
+
+    few, many = minutes("few", 300), minutes("many", 3000)
+    assert 5 < (many - 0.5) / (few - 0.5) < 15  # each model takes a moment to load
+    assert minutes("written", 300, task="generation") > 2 * few
 
 
 def test_a_plan_says_which_model_it_does_not_know(tmp_path: Path) -> None:

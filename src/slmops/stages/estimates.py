@@ -7,7 +7,7 @@ default's size. Once a stage has run, its own measured time is what the plan sho
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -29,6 +29,10 @@ _INSTRUCTION_TOKENS, _FRAME_TOKENS, _LABEL_TOKENS = 100, 12, 4  # of a row: role
 _SHIPPED_BYTES = {"fp32": 4.0, "int8": 1.125, "int4": 0.625}  # a weight, with its share of a scale
 _ACCEPTED = 0.8  # of a teacher's answers
 _USED = 0.5  # share of the probed speed that reading reaches, attention and all (measured on the example)
+_ROUNDED = 0.4  # of the time that reading takes in torch: a converted model's (measured on the headline's teacher)
+_ALONE = {"torch": 11.0, "converted": 2.0}  # a token written by itself, in tokens read (measured there, too)
+_TOGETHER = 2.0  # one of many written together, by torch alone
+_SUBJECT_MINUTES = 0.25  # to start, load, and for everything that is computed of its answers
 _HALVED = 0.4  # of a trial, where those that fall behind end early
 _DEFAULT_GFLOPS = 150.0
 _USUAL = Shape(width=576, inner=1536, layers=30, heads=9, key_width=192, vocabulary=49152, tied=True)
@@ -122,7 +126,30 @@ def cut(shape: Shape, student: StudentConfig) -> Shape:
 def forward_minutes(project: Project, part: Literal["labels", "targets"]) -> float:
     """Minutes for the teacher to read `labels`' or `targets`' texts once."""
     found, shape = _extent(project, part), base_shape(project)
-    tokens = (found.asked + found.answered) / _BYTES_A_TOKEN + 15 * found.rows
+    tokens = (found.asked + found.answered) / _BYTES_A_TOKEN + (_FRAME_TOKENS + _LABEL_TOKENS) * found.rows
+    return _minutes_of(project, shape, tokens)
+
+
+def evidence_minutes(project: Project, models: Sequence[str]) -> float:
+    """Minutes for those that are compared to answer the test, some of it one after another."""
+    found = _extent(project, "test")
+    return sum(_SUBJECT_MINUTES + _answering_minutes(project, name, found) for name in models)
+
+
+def _answering_minutes(project: Project, subject: str, found: Extent) -> float:
+    converted = subject == "teacher_int4" or subject in {one.name for one in project.optimization}
+    shape = base_shape(project) if subject.startswith("teacher") else student_shape(project, project.student.rounds)
+    written = 0.0
+    if not project.task.closed:
+        alone = 1.0 if converted else min(1.0, project.evaluation.bench.messages / max(1.0, found.rows))
+        each = alone * _ALONE["converted" if converted else "torch"] + (1 - alone) * _TOGETHER
+        written = each * found.answered / _BYTES_A_TOKEN
+    read = (_ROUNDED if converted else 1.0) * (found.asked / _BYTES_A_TOKEN + _FRAME_TOKENS * found.rows)
+    return _minutes_of(project, shape, read + written)
+
+
+def _minutes_of(project: Project, shape: Shape, tokens: float) -> float:
+    """Minutes to read so many tokens in torch."""
     return tokens * 2 * shape.layers * shape.layer / (_USED * _probed(project)[1] * 60e9)
 
 
@@ -135,9 +162,11 @@ def _probed(project: Project) -> tuple[NumberFormat, float]:
     return found["number_format"], float(found["gflops"][found["number_format"]])
 
 
-def _extent(project: Project, part: Literal["train", "labels", "targets"]) -> Extent:
-    """Of what a teacher learns, of what it answers, and of what is learned from it."""
+def _extent(project: Project, part: Literal["train", "labels", "targets", "test"]) -> Extent:
+    """Of what a teacher learns, of what it answers, of what is learned from it, and of the test."""
     data = project.data
+    if part == "test":
+        return extent_of(data.test, data.fields, data.max_row_bytes)
     train = extent_of(data.train, data.fields, data.max_row_bytes)
     if part == "train":
         return train

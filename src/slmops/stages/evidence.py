@@ -26,6 +26,7 @@ from slmops.evaluation.compare import (
     time_figures,
 )
 from slmops.evaluation.figures import describe_figure
+from slmops.stages.estimates import evidence_minutes
 from slmops.stages.parts import read_part, read_task, read_task_spec
 from slmops.stages.project import Project
 from slmops.tasks import metrics_of
@@ -46,7 +47,7 @@ def evidence_stage(project: Project) -> Stage:
         "code": [code_of(name, "evaluation.metrics") for name in project.evaluation.metrics if is_named(name)],
         "seed": project.seed,
     }
-    minutes = 0.4 + 0.25 * len(subjects)
+    minutes = evidence_minutes(project, [name for name in subjects if name != CLASSICAL])
     return Stage("evidence", 11, inputs, section, lambda work: _make(project, work), Estimate(minutes, 1), ("threads",))
 
 
