@@ -130,11 +130,13 @@ def _with_more_rows() -> Iterator[tuple[str, Measured]]:
     """As a share of what the run itself saved."""
     more: dict[bool, list[float]] = {True: [], False: []}  # by whether it was called short of data
     notes = []
-    for one in (one for one in HEALTHY if not _has_labels(one)):
+    for one in HEALTHY:
+        if _has_labels(one):
+            continue
         once, twice = found(one), found(one, times=2)
-        gained = twice.saved / once.saved - 1
-        more["too little data" in once.faults].append(gained)
-        notes.append(f"{one.set} {one.rows}: {gained:+.1%}{' (called)' * bool(once.faults)}")
+        gained, is_called = twice.saved / once.saved - 1, "too little data" in once.faults
+        more[is_called].append(gained)
+        notes.append(f"{one.set} {one.rows}: {gained:+.1%}{' (called)' * is_called}")
     called, others = (float(np.mean(more[is_called])) for is_called in (True, False))
     yield "more-rows", of_one(called, others, note="; ".join(notes))
 

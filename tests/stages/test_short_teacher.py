@@ -59,10 +59,8 @@ def test_its_probabilities_are_those_without_the_instruction(tmp_path: Path) -> 
         asked = answer_records(model, task, said, by="again", prompt=prompt, accept_confidence=0)
         is_same = [one.answers[-2].label_probs == one.answers[-1].label_probs for one in asked]
         assert all(is_same) if prompt == "short" else not any(is_same)
-    rows, told = (
-        read_part(store.open("tiny/dataset@latest"), "test"),
-        read_answers(store.open("tiny/evidence@latest"), "teacher"),
-    )
+    rows = read_part(store.open("tiny/dataset@latest"), "test")
+    told = read_answers(store.open("tiny/evidence@latest"), "teacher")
     answered = answer_records(model, task, rows, by="again", prompt="short", accept_confidence=0)
     assert [row["text"] for row in told] == [one.answers[-1].text for one in answered]
 

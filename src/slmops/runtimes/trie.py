@@ -47,8 +47,11 @@ class TokenTrie:
         return sorted((written for written, tokens in self._children.items() if len(tokens) > 1), key=len)
 
     def logprobs_at(self, branch: Ids, logits: Logits) -> dict[int, float]:
-        """Log-probability of each token that may follow `branch`, by the logits there."""
-        return log_softmax(logits, self.allowed(branch))
+        """Log-probability of each token that may follow `branch`, nothing else being possible, by the logits there."""
+        among = self.allowed(branch)
+        chosen = np.array([logits[token] for token in among], dtype=np.float64)
+        shifted = chosen - chosen.max()
+        return dict(zip(among, (shifted - np.log(np.exp(shifted).sum())).tolist(), strict=True))
 
     def matters(self, branch: Ids, told: Told) -> bool:
         """Whether likely tokens, or the likeliest ones, lead to `branch`, by what is told at shorter ones."""
@@ -94,10 +97,3 @@ class TokenTrie:
                 if path[:length] in logprobs:
                     totals[row] += logprobs[path[:length]].get(path[length], 0.0)
         return totals
-
-
-def log_softmax(logits: Logits, among: Ids) -> dict[int, float]:
-    """Log-probability of each id of `among` when nothing else is possible."""
-    chosen = np.array([logits[token] for token in among], dtype=np.float64)
-    shifted = chosen - chosen.max()
-    return dict(zip(among, (shifted - np.log(np.exp(shifted).sum())).tolist(), strict=True))

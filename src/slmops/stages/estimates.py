@@ -138,7 +138,8 @@ def evidence_minutes(project: Project, models: Sequence[str]) -> float:
 
 def _answering_minutes(project: Project, subject: str, found: Extent) -> float:
     converted = subject == "teacher_int4" or subject in {one.name for one in project.optimization}
-    shape = base_shape(project) if subject.startswith("teacher") else student_shape(project, project.student.rounds)
+    is_teacher = subject in ("teacher", "teacher_int4")  # an optimization may be called teacher-something
+    shape = base_shape(project) if is_teacher else student_shape(project, project.student.rounds)
     written = 0.0
     if not project.task.closed:
         alone = 1.0 if converted else min(1.0, project.evaluation.bench.messages / max(1.0, found.rows))
